@@ -1,0 +1,110 @@
+//! The one documented order in which a row's terms are added.
+//!
+//! Contract. Term j of a row goes to lane j mod 16 (float32) or j mod 8 (float64), in order of j. Float32 terms are widened and
+//! added in float64; float64 terms are added with their rounding errors carried beside them (Knuth's two-sum). At the end,
+//! float32's lanes l and l + 8 are added, then in both types lanes l and l + 4, l and l + 2, l and l + 1. Hence a row's sum depends on the
+//! row alone: not on threads, batch, memory alignment or the hardware's width. Its error is at most 2 ε of the sum of the magnitudes
+//! in the element's own type. A sum that leaves the range is ±∞.
+//!
+//! ```
+//! use elbokit_core::reduce::ordered_sum;
+//!
+//! assert_eq!(ordered_sum(&[1e16, 1.0, -1e16]), 1.0);
+//! ```
+
+use crate::float::Float;
+use crate::simd::{Simd, SimdBase, SimdSplit, SimdWiden, f32x16, f64x8};
+
+/// Lane-striped accumulation of one row.
+pub trait LaneSum<S: Simd, F: Float>: Copy {
+    /// An empty sum.
+    fn zero(simd: S) -> Self;
+    /// Adds one vector of terms.
+    #[must_use]
+    fn add(self, terms: F::Lanes<S>) -> Self;
+    /// Combines the lanes in the fixed order.
+    fn finish(self) -> f64;
+}
+
+/// Float32 terms, accumulated in float64.
+#[derive(Clone, Copy)]
+pub struct Widened<S: Simd>(f64x8<S>, f64x8<S>);
+
+impl<S: Simd> LaneSum<S, f32> for Widened<S> {
+    #[inline(always)]
+    fn zero(simd: S) -> Self {
+        Self(f64x8::splat(simd, 0.0), f64x8::splat(simd, 0.0))
+    }
+    #[inline(always)]
+    fn add(self, terms: f32x16<S>) -> Self {
+        let (low, high) = terms.widen();
+        Self(self.0 + low, self.1 + high)
+    }
+    #[inline(always)]
+    fn finish(self) -> f64 {
+        let (a, b) = (self.0 + self.1).split();
+        let (a, b) = (a + b).split();
+        let pair = a + b;
+        pair[0] + pair[1]
+    }
+}
+
+/// Float64 terms, accumulated without loss in a sum and its error.
+#[derive(Clone, Copy)]
+pub struct Compensated<S: Simd>(f64x8<S>, f64x8<S>);
+
+impl<S: Simd> LaneSum<S, f64> for Compensated<S> {
+    #[inline(always)]
+    fn zero(simd: S) -> Self {
+        Self(f64x8::splat(simd, 0.0), f64x8::splat(simd, 0.0))
+    }
+    #[inline(always)]
+    fn add(self, terms: f64x8<S>) -> Self {
+        let sum = self.0 + terms;
+        let part = sum - self.0;
+        let error = (self.0 - (sum - part)) + (terms - part);
+        Self(sum, self.1 + error)
+    }
+    #[inline(always)]
+    fn finish(self) -> f64 {
+        let (mut sum, mut error): ([f64; 8], [f64; 8]) = (self.0.into(), self.1.into());
+        for half in [4, 2, 1] {
+            for l in 0..half {
+                let (s, e) = two_sum(sum[l], sum[l + half]);
+                sum[l] = s;
+                error[l] = error[l] + error[l + half] + e;
+            }
+        }
+        // Past the range the error terms are ∞ − ∞.
+        if sum[0].is_finite() { sum[0] + error[0] } else { sum[0] }
+    }
+}
+
+/// `a + b` as the rounded sum and its exact error.
+#[inline(always)]
+#[must_use]
+pub fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let part = sum - a;
+    (sum, (a - (sum - part)) + (b - part))
+}
+
+/// The sum of float64 numbers in the contract's order: the scalar restatement that the lanes are tested against, and the sum
+/// used where lanes do not pay.
+#[must_use]
+pub fn ordered_sum(terms: &[f64]) -> f64 {
+    let (mut sum, mut error) = ([0.0; 8], [0.0; 8]);
+    for (j, &term) in terms.iter().enumerate() {
+        let (s, e) = two_sum(sum[j % 8], term);
+        sum[j % 8] = s;
+        error[j % 8] += e;
+    }
+    for half in [4, 2, 1] {
+        for l in 0..half {
+            let (s, e) = two_sum(sum[l], sum[l + half]);
+            sum[l] = s;
+            error[l] = error[l] + error[l + half] + e;
+        }
+    }
+    if sum[0].is_finite() { sum[0] + error[0] } else { sum[0] }
+}

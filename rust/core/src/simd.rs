@@ -1,0 +1,166 @@
+//! Lanes, and the one place where the processor's level is chosen.
+//!
+//! Contract. Every kernel is written for sixteen logical float32 lanes (eight of float64) whatever the hardware, as one body
+//! generic over [`Simd`]; [`dispatch`] picks the best level of the processor once a call and runs the body compiled for it.
+//! All levels give the same bits: only correctly rounded operations are used (`+ − × ÷ √`, conversions, comparisons and the
+//! truly fused [`SimdFloat::mul_add_precise`]), never an approximate instruction, and never an order of operations that depends on the
+//! hardware's width. Not promised: speed on processors without AVX2 or NEON, where the scalar level emulates fusion.
+//!
+//! ```
+//! use elbokit_core::simd::{Kernel, Simd, SimdBase, dispatch, f32x16};
+//!
+//! struct Double<'a>(&'a mut [f32; 16]);
+//! impl Kernel for Double<'_> {
+//!     type Output = ();
+//!     #[inline(always)]
+//!     fn run<S: Simd>(self, simd: S) {
+//!         let x = f32x16::from_slice(simd, self.0);
+//!         (x + x).store_slice(self.0);
+//!     }
+//! }
+//! let mut x = [1.5; 16];
+//! dispatch(Double(&mut x));
+//! assert_eq!(x, [3.0; 16]);
+//! ```
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+pub use fearless_simd::prelude::*;
+pub use fearless_simd::{Simd, f32x16, f64x8, u32x16, u64x8};
+
+/// An instruction set that kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// No vector instructions: any processor.
+    Scalar = 0,
+    /// 128-bit vectors of aarch64.
+    Neon = 1,
+    /// 256-bit vectors with fused multiply-add (x86-64-v3).
+    Avx2 = 2,
+    /// 512-bit vectors of the Ice Lake class.
+    Avx512 = 3,
+}
+
+impl Level {
+    /// The level's name as [`ELBOKIT_SIMD`](level) spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Neon => "neon",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
+}
+
+/// A body to be compiled once for each level.
+pub trait Kernel {
+    /// What the body returns.
+    type Output;
+    /// The body; mark the implementation `#[inline(always)]`, or it is compiled for the baseline instruction set.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Every level that this processor runs, best first; [`Level::Scalar`] is always last.
+#[must_use]
+pub fn levels() -> Vec<Level> {
+    Level::ALL.into_iter().filter(|&l| l == Level::Scalar || available(l)).collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn available(level: Level) -> bool {
+    let best = fearless_simd::Level::new();
+    match level {
+        Level::Avx512 => best.as_avx512().is_some(),
+        Level::Avx2 => best.as_avx2().is_some(),
+        Level::Neon => false,
+        Level::Scalar => true,
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn available(level: Level) -> bool {
+    matches!(level, Level::Neon | Level::Scalar)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn available(level: Level) -> bool {
+    level == Level::Scalar
+}
+
+const UNSET: u8 = u8::MAX;
+static IN_FORCE: AtomicU8 = AtomicU8::new(UNSET);
+
+/// The level that kernels run at: the best of the processor, or the one named by the environment variable `ELBOKIT_SIMD`
+/// (`scalar`, `neon`, `avx2`, `avx512`; ignored where the processor lacks it), read on first use.
+#[must_use]
+pub fn level() -> Level {
+    let code = IN_FORCE.load(Ordering::Relaxed);
+    match Level::ALL.into_iter().find(|l| *l as u8 == code) {
+        Some(level) => level,
+        None => detect(),
+    }
+}
+
+#[cold]
+fn detect() -> Level {
+    let found = levels();
+    let wanted = std::env::var("ELBOKIT_SIMD").unwrap_or_default();
+    let level = found.iter().copied().find(|l| l.name() == wanted).unwrap_or(found[0]);
+    IN_FORCE.store(level as u8, Ordering::Relaxed);
+    level
+}
+
+/// Runs `f` with every kernel of the process at `level`, for tests that compare levels by bytes. Work that other threads do
+/// meanwhile may run at this level too; by the contract its bits do not change.
+///
+/// # Panics
+/// If the processor lacks the level.
+pub fn with_level<R>(level: Level, f: impl FnOnce() -> R) -> R {
+    assert!(levels().contains(&level), "this processor has no {}", level.name());
+    let before = self::level();
+    IN_FORCE.store(level as u8, Ordering::Relaxed);
+    let result = f();
+    IN_FORCE.store(before as u8, Ordering::Relaxed);
+    result
+}
+
+/// Runs a kernel at the [`level`] in force.
+#[inline]
+pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    match level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => {
+            if let Some(token) = fearless_simd::Level::new().as_avx512() {
+                return enter(token, kernel);
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => {
+            if let Some(token) = fearless_simd::Level::new().as_avx2() {
+                return enter(token, kernel);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => {
+            if let Some(token) = fearless_simd::Level::new().as_neon() {
+                return enter(token, kernel);
+            }
+        }
+        _ => {}
+    }
+    enter(fearless_simd::Fallback::new(), kernel)
+}
+
+/// The only frame that switches instruction sets: everything below it is inlined into it.
+#[inline(never)]
+fn enter<S: Simd, K: Kernel>(simd: S, kernel: K) -> K::Output {
+    simd.vectorize(
+        #[inline(always)]
+        || kernel.run(simd),
+    )
+}

@@ -1,0 +1,255 @@
+//! The thread pool, the only way work is shared out, and the flag that stops it.
+//!
+//! Contract. Work is cut by rows into ranges, each written by one thread; no sum ever crosses a range, so results do not depend on
+//! the number of threads or on the cuts. The pool is our own, made on first use, and sized by [`set_num_threads`], else by the environment variables
+//! `ELBOKIT_NUM_THREADS` and `OMP_NUM_THREADS`, else by the processors that affinity and cgroup quota leave to the process. Small
+//! work stays on the calling thread and never makes a pool. A forked child makes a pool of its own. Not promised: an order in which ranges run.
+//!
+//! ```
+//! use elbokit_core::threads::{RowsMut, for_rows};
+//!
+//! let mut squares = vec![0; 1000];
+//! for_rows(1000, 1, RowsMut::new(&mut squares, 1), &|rows, out: RowsMut<u64>| {
+//!     for (row, square) in rows.zip(out.data) {
+//!         *square = (row * row) as u64;
+//!     }
+//! });
+//! assert_eq!(squares[30], 900);
+//! ```
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+
+/// Work below this (in units of about a nanosecond) stays on the calling thread: waking a thread takes about a tenth of it.
+pub const PARALLEL_WORK: usize = 100_000;
+/// The least work worth handing to a thread.
+const TASK_WORK: usize = 25_000;
+
+static NUM_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets the number of threads that kernels may use; the pool is made anew when it is next needed.
+///
+/// # Errors
+/// [`Error::Value`] for 0 or for more than 1024 threads.
+pub fn set_num_threads(n: usize) -> Result<()> {
+    if n == 0 || n > 1024 {
+        return Err(Error::value("n", "1 to 1024 threads", n, "use 1 for the calling thread alone"));
+    }
+    NUM_THREADS.store(n, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The number of threads that kernels may use.
+#[must_use]
+pub fn num_threads() -> usize {
+    match NUM_THREADS.load(Ordering::Relaxed) {
+        0 => {
+            let from = |name| std::env::var(name).ok()?.trim().parse().ok().filter(|n| (1..=1024).contains(n));
+            let n = from("ELBOKIT_NUM_THREADS")
+                .or_else(|| from("OMP_NUM_THREADS"))
+                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+            NUM_THREADS.store(n, Ordering::Relaxed);
+            n
+        }
+        n => n,
+    }
+}
+
+/// A process's pool. After a fork the child has the memory but none of the threads, and perhaps a lock that a lost thread holds, so
+/// a slot belongs to one process and the child leaves its parent's slot alone.
+struct Slot {
+    process: u32,
+    pool: Mutex<Option<Arc<rayon::ThreadPool>>>,
+}
+
+static SLOT: AtomicPtr<Slot> = AtomicPtr::new(std::ptr::null_mut());
+
+fn slot() -> &'static Slot {
+    let process = std::process::id();
+    let current = SLOT.load(Ordering::Acquire);
+    // SAFETY: the pointer is null or came from `Box::into_raw` below, and no slot is ever freed.
+    if let Some(slot) = unsafe { current.as_ref() }
+        && slot.process == process
+    {
+        return slot;
+    }
+    let fresh = Box::into_raw(Box::new(Slot { process, pool: Mutex::new(None) }));
+    match SLOT.compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: `fresh` was just made and is never freed.
+        Ok(_) => unsafe { &*fresh },
+        Err(theirs) => {
+            // SAFETY: nobody else has seen `fresh`.
+            drop(unsafe { Box::from_raw(fresh) });
+            // SAFETY: another thread of this process has just stored this slot; slots are never freed.
+            unsafe { &*theirs }
+        }
+    }
+}
+
+/// The pool of this process, or `None` where one thread is asked for or threads cannot be made.
+fn pool() -> Option<Arc<rayon::ThreadPool>> {
+    let threads = num_threads();
+    if threads == 1 {
+        return None;
+    }
+    let mut held = slot().pool.lock().unwrap_or_else(PoisonError::into_inner);
+    if held.as_ref().is_none_or(|pool| pool.current_num_threads() != threads) {
+        *held = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("elbokit-{i}"))
+            .build()
+            .ok()
+            .map(Arc::new);
+    }
+    held.clone()
+}
+
+/// A flag that a long call polls between steps.
+#[derive(Debug, Default)]
+pub struct Interrupt(AtomicBool);
+
+impl Interrupt {
+    /// Asks the call to stop.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// [`Error::Interrupted`] once [`raise`](Self::raise) was called.
+    pub fn poll(&self) -> Result<()> {
+        if self.0.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Runs `f` on a thread of its own while the calling thread runs `watch` every 50 ms: how the thread that hears a signal stays free
+/// to hear it. `watch` raises the flag that `f` polls.
+///
+/// # Panics
+/// If `f` panics.
+pub fn watched<R: Send>(f: impl FnOnce() -> R + Send, mut watch: impl FnMut()) -> R {
+    std::thread::scope(|scope| {
+        let (done, finished) = std::sync::mpsc::channel::<()>();
+        let worker = scope.spawn(move || {
+            // Dropped when `f` ends, by return or by panic.
+            let _done = done;
+            // Inside the pool, the joins of every step cost no hop.
+            in_pool(f)
+        });
+        while finished.recv_timeout(std::time::Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
+            watch();
+        }
+        match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Arrays that can be cut at a row into two parts that do not overlap.
+pub trait Outputs: Send + Sized {
+    /// The rows before `row`, and the rest.
+    fn split_at(self, row: usize) -> (Self, Self);
+}
+
+/// A writable array of rows, each `width` numbers.
+#[derive(Debug)]
+pub struct RowsMut<'a, T> {
+    /// The numbers, row after row.
+    pub data: &'a mut [T],
+    /// Numbers a row.
+    pub width: usize,
+}
+
+impl<'a, T> RowsMut<'a, T> {
+    /// Views a slice as rows.
+    pub fn new(data: &'a mut [T], width: usize) -> Self {
+        Self { data, width }
+    }
+
+    /// One row.
+    pub fn row(&mut self, row: usize) -> &mut [T] {
+        &mut self.data[row * self.width..][..self.width]
+    }
+}
+
+impl<T: Send> Outputs for RowsMut<'_, T> {
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let (low, high) = self.data.split_at_mut(row * self.width);
+        (Self { data: low, width: self.width }, Self { data: high, width: self.width })
+    }
+}
+
+impl<O: Outputs> Outputs for Option<O> {
+    fn split_at(self, row: usize) -> (Self, Self) {
+        self.map_or((None, None), |o| {
+            let (low, high) = o.split_at(row);
+            (Some(low), Some(high))
+        })
+    }
+}
+
+impl<O: Outputs, const N: usize> Outputs for [O; N] {
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let mut highs = Vec::with_capacity(N);
+        let lows = self.map(|o| {
+            let (low, high) = o.split_at(row);
+            highs.push(high);
+            low
+        });
+        let mut highs = highs.into_iter();
+        // One high part was pushed for each low one.
+        let highs = std::array::from_fn(|_| highs.next().unwrap_or_else(|| unreachable!()));
+        (lows, highs)
+    }
+}
+
+impl<A: Outputs, B: Outputs> Outputs for (A, B) {
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let ((a, c), (b, d)) = (self.0.split_at(row), self.1.split_at(row));
+        ((a, b), (c, d))
+    }
+}
+
+impl Outputs for () {
+    fn split_at(self, _row: usize) -> (Self, Self) {
+        ((), ())
+    }
+}
+
+/// Calls `body` on ranges that together cover `0..rows`, each with its part of `out`; on several threads where `rows · work` (in
+/// about nanoseconds) is large enough to pay.
+pub fn for_rows<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, work: usize, out: O, body: &B) {
+    let total = rows.saturating_mul(work);
+    if rows <= 1 || total < PARALLEL_WORK {
+        return body(0..rows, out);
+    }
+    let grain = (TASK_WORK / work.max(1)).max(1);
+    // Four tasks a thread even out noise; more only add joins.
+    let grain = grain.max(rows / (4 * num_threads()));
+    in_pool(|| halve(0..rows, grain, out, body));
+}
+
+/// Runs `f` inside the pool, where joins are cheap; at once where the caller already is there or one thread is asked for.
+pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    if rayon::current_thread_index().is_some() {
+        return f();
+    }
+    match pool() {
+        Some(pool) => pool.install(f),
+        None => f(),
+    }
+}
+
+fn halve<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: Range<usize>, grain: usize, out: O, body: &B) {
+    if rows.len() <= grain || rayon::current_thread_index().is_none() {
+        return body(rows, out);
+    }
+    let half = rows.len() / 2;
+    let middle = rows.start + half;
+    let (low, high) = out.split_at(half);
+    rayon::join(|| halve(rows.start..middle, grain, low, body), || halve(middle..rows.end, grain, high, body));
+}
