@@ -1,1 +1,239 @@
-//! x
+//! The one loop over rows that every elementwise kernel runs in: a kernel states what happens to a vector of lanes, the loop
+//! does threads, dispatch, rows' ends, the order of sums and the search for bad values.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::reduce::LaneSum;
+use crate::simd::{Kernel, Select, Simd, SimdBase, SimdMask, dispatch};
+use crate::threads::{Outputs, RowsMut, for_rows};
+use crate::vmath::Lanes;
+
+/// The comparison mask of an element type's lanes.
+pub type Mask<F, S> = <Lanes<F, S> as SimdBase<S>>::Mask;
+
+/// An array that a kernel reads: row r starts at `data[(r mod rows) · stride]`, so one row, or every particle's batch, can be read again and again.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a, F> {
+    data: &'a [F],
+    stride: usize,
+    rows: usize,
+}
+
+impl<'a, F: Float> Input<'a, F> {
+    /// Rows of `width` numbers, repeated where the kernel has more rows.
+    #[must_use]
+    pub fn rows(data: &'a [F], width: usize) -> Self {
+        Self { data, stride: width, rows: if width == 0 { 1 } else { (data.len() / width).max(1) } }
+    }
+
+    /// Block `index` of rows that hold `blocks` blocks of `width` numbers.
+    #[must_use]
+    pub fn block(data: &'a [F], width: usize, index: usize, blocks: usize) -> Self {
+        let rows = Self::rows(data, width * blocks);
+        Self { data: data.get(index * width..).unwrap_or_default(), ..rows }
+    }
+
+    #[inline(always)]
+    fn from(&self, row: usize) -> &'a [F] {
+        let row = if row < self.rows { row } else { row % self.rows };
+        &self.data[row * self.stride..]
+    }
+}
+
+/// What a kernel makes of one vector of lanes.
+pub struct Term<F: Float, S: Simd, const O: usize> {
+    /// Each lane's term of the row's sum.
+    pub sum: Lanes<F, S>,
+    /// The elementwise outputs.
+    pub out: [Lanes<F, S>; O],
+    /// Lanes whose input the kernel has no value for.
+    pub bad: Mask<F, S>,
+}
+
+/// A kernel of `I` input arrays, `O` elementwise output arrays and one sum a row.
+pub trait LaneOp<F: Float, const I: usize, const O: usize>: Sync {
+    /// The kernel on one vector; mark the implementation `#[inline(always)]`.
+    fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; I]) -> Term<F, S, O>;
+
+    /// The row's result from the sum of its terms.
+    fn finish(&self, sum: f64) -> f64 {
+        sum
+    }
+}
+
+/// The elementwise outputs of a row, as slices.
+pub trait RowOutputs<F, const O: usize>: Outputs {
+    /// The slices of one row.
+    fn row(&mut self, row: usize) -> [&mut [F]; O];
+}
+
+impl<F: Send, const O: usize> RowOutputs<F, O> for [RowsMut<'_, F>; O] {
+    #[inline(always)]
+    fn row(&mut self, row: usize) -> [&mut [F]; O] {
+        self.each_mut().map(|rows| rows.row(row))
+    }
+}
+
+/// `O` outputs side by side in one array, as `params` holds its blocks.
+#[derive(Debug)]
+pub struct Blocks<'a, F>(pub RowsMut<'a, F>);
+
+impl<F: Send> Outputs for Blocks<'_, F> {
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let (low, high) = self.0.split_at(row);
+        (Self(low), Self(high))
+    }
+}
+
+impl<F: Send, const O: usize> RowOutputs<F, O> for Blocks<'_, F> {
+    #[inline(always)]
+    fn row(&mut self, row: usize) -> [&mut [F]; O] {
+        let width = self.0.width / O;
+        let mut rest = self.0.row(row);
+        [(); O].map(|()| {
+            let (block, after) = std::mem::take(&mut rest).split_at_mut(width);
+            rest = after;
+            block
+        })
+    }
+}
+
+/// Runs a kernel over `rows` rows of `width` elements. Returns whether anything looked bad: an input outside the kernel's domain, or a row's result
+/// that is not finite. The caller then looks closer, at no cost to good input.
+pub fn map_rows<F, Op, R, const I: usize, const O: usize>(
+    op: &Op,
+    inputs: [Input<F>; I],
+    rows: usize,
+    width: usize,
+    work: usize,
+    sums: Option<&mut [F]>,
+    outputs: R,
+) -> bool
+where
+    F: Float,
+    Op: LaneOp<F, I, O>,
+    R: RowOutputs<F, O>,
+{
+    let bad = AtomicBool::new(false);
+    let out = (sums.map(|s| RowsMut::new(s, 1)), outputs);
+    for_rows(rows, width * work + 1, out, &|rows, (sums, outputs)| {
+        let pass = Pass { op, inputs: &inputs, rows, width, sums: sums.map(|s: RowsMut<F>| s.data), outputs };
+        if dispatch(pass) {
+            bad.store(true, Ordering::Relaxed);
+        }
+    });
+    bad.into_inner()
+}
+
+struct Pass<'a, 'd, F, Op, R, const I: usize, const O: usize> {
+    op: &'a Op,
+    inputs: &'a [Input<'d, F>; I],
+    rows: Range<usize>,
+    width: usize,
+    sums: Option<&'a mut [F]>,
+    outputs: R,
+}
+
+impl<F, Op, R, const I: usize, const O: usize> Kernel for Pass<'_, '_, F, Op, R, I, O>
+where
+    F: Float,
+    Op: LaneOp<F, I, O>,
+    R: RowOutputs<F, O>,
+{
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) -> bool {
+        let none = Mask::<F, S>::splat(simd, false);
+        let mut bad = none;
+        let mut overflow = false;
+        let (whole, rest) = (self.width / F::LANES * F::LANES, self.width % F::LANES);
+        let live = F::Lanes::from_fn(simd, |l| F::from_f64(l as f64)).simd_lt(F::from_f64(rest as f64));
+        let zero = F::Lanes::splat(simd, F::ZERO);
+        for (local, row) in self.rows.enumerate() {
+            let inputs = self.inputs.map(|input| input.from(row));
+            let mut outputs = self.outputs.row(local);
+            let mut sum = F::Sum::<S>::zero(simd);
+            for at in (0..whole).step_by(F::LANES) {
+                let term = self.op.lanes(simd, inputs.map(|x| F::Lanes::from_slice(simd, &x[at..at + F::LANES])));
+                sum = sum.add(term.sum);
+                bad |= term.bad;
+                for (out, lanes) in outputs.iter_mut().zip(term.out) {
+                    lanes.store_slice(&mut out[at..at + F::LANES]);
+                }
+            }
+            if rest > 0 {
+                let term = self.op.lanes(simd, inputs.map(|x| load_part(simd, &x[whole..], rest)));
+                sum = sum.add(live.select(term.sum, zero));
+                bad |= term.bad & live;
+                for (out, lanes) in outputs.iter_mut().zip(term.out) {
+                    out[whole..whole + rest].copy_from_slice(&lanes.as_slice()[..rest]);
+                }
+            }
+            if let Some(sums) = &mut self.sums {
+                let result = F::from_f64(self.op.finish(sum.finish()));
+                overflow |= !result.finite();
+                sums[local] = result;
+            }
+        }
+        overflow || bad.any_true()
+    }
+}
+
+/// The last `n` elements of a row; the lanes behind them hold whatever follows in memory, or 0, and are masked by the caller.
+#[inline(always)]
+fn load_part<F: Float, S: Simd>(simd: S, x: &[F], n: usize) -> Lanes<F, S> {
+    if x.len() >= F::LANES {
+        return F::Lanes::from_slice(simd, &x[..F::LANES]);
+    }
+    F::Lanes::from_fn(simd, |l| if l < n { x[l] } else { F::ZERO })
+}
+
+/// A kernel whose elementwise outputs are not wanted; the compiler drops their arithmetic.
+pub struct SumOnly<'a, Op, const O: usize>(pub &'a Op);
+
+impl<F: Float, Op: LaneOp<F, I, O>, const I: usize, const O: usize> LaneOp<F, I, 0> for SumOnly<'_, Op, O> {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; I]) -> Term<F, S, 0> {
+        let term = self.0.lanes(simd, x);
+        Term { sum: term.sum, out: [], bad: term.bad }
+    }
+
+    fn finish(&self, sum: f64) -> f64 {
+        self.0.finish(sum)
+    }
+}
+
+/// The outputs of [`SumOnly`].
+#[must_use]
+pub fn no_outputs<'a, F>() -> [RowsMut<'a, F>; 0] {
+    []
+}
+
+/// Names the first NaN or infinity of an array of rows.
+///
+/// # Errors
+/// [`Error::NonFinite`] with its row and column.
+pub fn check_finite<F: Float>(argument: &'static str, data: &[F], width: usize) -> Result<()> {
+    match data.iter().position(|x| !x.finite()) {
+        Some(at) => {
+            let width = width.max(1);
+            Err(Error::NonFinite { argument, row: at / width, column: at % width, value: data[at].to_f64() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Checks that an array holds `rows` rows of `width` numbers.
+///
+/// # Errors
+/// [`Error::Shape`] that names the argument.
+pub fn check_len<T>(argument: &'static str, data: &[T], rows: usize, width: usize) -> Result<()> {
+    if data.len() == rows * width {
+        return Ok(());
+    }
+    Err(Error::shape(argument, format!("{rows} rows of {width}"), format!("{} numbers", data.len()), "give arrays of one shape"))
+}

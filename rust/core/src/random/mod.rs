@@ -1,1 +1,155 @@
-//! x
+//! Counter-based random numbers: every draw is a function of a key and of where it stands, never of what was drawn before.
+//!
+//! Contract (final; a change of any drawn value is announced under its own heading in the changelog).
+//!
+//! The generator is Philox4x32-10. A [`Key`] is its two key words, low word first, unhashed. The four counter words are used so:
+//!
+//! | word | holds |
+//! |---|---|
+//! | 0, 1 | the block's number within the draw, low word first |
+//! | 2 | the particle |
+//! | 3 | the purpose: 0 [`raw`] words, 1 normals, 2 uniforms, 3 [`Key::fold_in`], 4 [`Key::split`], 5 [`permutation`] |
+//!
+//! ([`raw`] alone counts over all 128 bits.) A draw of rows of width w is one stream: element j of row i is number e = i·w + j. The stream is cut into
+//! tiles of sixteen blocks. In float32 a block gives four numbers and number 16 v + l of tile t is number v of block 16 t + l; in float64
+//! it gives two, in the same order. So a row is a function of the key, its number, the particle and the width, whatever batch, thread or chunk draws it.
+//!
+//! Uniforms lie in [0, 1): float32 is a word's top 24 bits over 2²⁴, float64 the top 53 bits of (word 2v, word 2v + 1) over 2⁵³, the
+//! even word being the high one. Normals are Box and Muller's: with float32, words (0, 1) give numbers 0 and 1 and words (2, 3) numbers 2 and 3; with
+//! float64, words (0, 1) and (2, 3), even word high, give numbers 0 and 1. Of a pair of n-bit words (x, y), r = √(−2 ln((x + ½)/2ⁿ)) and the numbers are
+//! r cos(2π y/2ⁿ) and r sin(2π y/2ⁿ). All bits of x are used at both ends of its range, so float32 normals reach 6.76.
+//!
+//! `fold_in(data)` and `split`'s i-th key are words 0 and 1 (low, high) of the block whose counter starts with `data` or i.
+//!
+//! ```
+//! use elbokit_core::random::{Key, fill_normals};
+//!
+//! let mut all = [0.0_f32; 30];
+//! fill_normals(Key(7), 0, 0, 3, &mut all);
+//! let mut tail = [0.0_f32; 6];
+//! fill_normals(Key(7), 0, 8, 3, &mut tail); // rows 8 and 9 alone
+//! assert_eq!(tail, all[24..]);
+//! ```
+
+mod normal;
+mod philox;
+mod stream;
+mod uniform;
+
+pub use philox::block;
+pub(crate) use stream::{Draw, Sink, stream};
+
+use crate::float::Float;
+use crate::simd::{Kernel, Simd, SimdBase, dispatch};
+use crate::threads::{RowsMut, for_rows};
+
+/// What a draw is for: word 3 of the counter, so that no two uses of a key meet.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Purpose {
+    Normal = 1,
+    Uniform = 2,
+    FoldIn = 3,
+    Split = 4,
+    Permutation = 5,
+}
+
+/// The generator's key: 64 bits, the low word first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(pub u64);
+
+impl Key {
+    /// A key that is a function of this one and `data`, for an independent stream.
+    #[must_use]
+    pub fn fold_in(self, data: u64) -> Self {
+        self.derive(data, Purpose::FoldIn)
+    }
+
+    /// The `index`-th of the keys that this one splits into.
+    #[must_use]
+    pub fn split(self, index: u64) -> Self {
+        self.derive(index, Purpose::Split)
+    }
+
+    fn derive(self, data: u64, purpose: Purpose) -> Self {
+        let [low, high, ..] = block([data as u32, (data >> 32) as u32, 0, purpose as u32], self.0);
+        Self(u64::from(high) << 32 | u64::from(low))
+    }
+}
+
+/// The generator's own words from a 128-bit block counter on: word 4 b + w is word w of block `counter + b`.
+pub fn raw(key: Key, counter: u128, out: &mut [u32]) {
+    for (b, words) in out.chunks_mut(4).enumerate() {
+        let c = counter.wrapping_add(b as u128);
+        let counter = [c as u32, (c >> 32) as u32, (c >> 64) as u32, (c >> 96) as u32];
+        words.copy_from_slice(&block(counter, key.0)[..words.len()]);
+    }
+}
+
+/// Standard normals: rows `first_row …` of one particle, `out.len() / width` of them.
+pub fn fill_normals<F: Float + Draw>(key: Key, particle: u32, first_row: u64, width: usize, out: &mut [F]) {
+    fill::<F, true>(key, particle, first_row, width, out);
+}
+
+/// Uniforms in [0, 1): rows `first_row …` of one particle.
+pub fn fill_uniforms<F: Float + Draw>(key: Key, particle: u32, first_row: u64, width: usize, out: &mut [F]) {
+    fill::<F, false>(key, particle, first_row, width, out);
+}
+
+/// About what one number costs, in nanoseconds.
+const WORK: usize = 1;
+
+fn fill<F: Float + Draw, const NORMAL: bool>(key: Key, particle: u32, first_row: u64, width: usize, out: &mut [F]) {
+    if width == 0 {
+        return;
+    }
+    let rows = out.len() / width;
+    for_rows(rows, width * WORK, RowsMut::new(out, width), &|rows, out: RowsMut<F>| {
+        let start = (first_row + rows.start as u64).wrapping_mul(width as u64);
+        dispatch(Fill::<F, NORMAL> { key, particle, start, out: out.data });
+    });
+}
+
+struct Fill<'a, F, const NORMAL: bool> {
+    key: Key,
+    particle: u32,
+    start: u64,
+    out: &'a mut [F],
+}
+
+impl<F: Float + Draw, const NORMAL: bool> Kernel for Fill<'_, F, NORMAL> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let len = self.out.len();
+        stream::<F, S, _, NORMAL>(simd, self.key, self.particle, self.start, len, &mut Store(self.out));
+    }
+}
+
+/// Draws go to memory as they are.
+struct Store<'a, F>(&'a mut [F]);
+
+impl<F: Float, S: Simd> Sink<F, S> for Store<'_, F> {
+    #[inline(always)]
+    fn full(&mut self, _simd: S, at: usize, draws: F::Lanes<S>) {
+        draws.store_slice(&mut self.0[at..at + F::LANES]);
+    }
+    #[inline(always)]
+    fn part(&mut self, _simd: S, at: usize, draws: &[F]) {
+        self.0[at..at + draws.len()].copy_from_slice(draws);
+    }
+}
+
+/// Fills `out` with a random order of `0 … out.len() − 1` (Fisher and Yates), from a draw per position.
+pub fn permutation(key: Key, out: &mut [u32]) {
+    for (i, slot) in out.iter_mut().enumerate() {
+        *slot = i as u32;
+    }
+    for i in (1..out.len()).rev() {
+        let [low, high, ..] = block([i as u32, 0, 0, Purpose::Permutation as u32], key.0);
+        let x = u64::from(high) << 32 | u64::from(low);
+        // The high half of x (i + 1): uniform to within i / 2⁶⁴.
+        let j = (u128::from(x) * (i as u128 + 1)) >> 64;
+        out.swap(i, j as usize);
+    }
+}

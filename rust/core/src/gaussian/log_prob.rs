@@ -1,0 +1,66 @@
+//! The log density of a diagonal Gaussian, and its entropy.
+
+use super::{LN_2PI, scale, standardized};
+use crate::error::Result;
+use crate::float::Float;
+use crate::rows::{Input, LaneOp, Mask, Term, check_finite, check_len, map_rows, no_outputs};
+use crate::simd::{Simd, SimdMask};
+use crate::vmath::Lanes;
+
+/// −½ Σ [δ² + `log_var` + ln 2π], δ = (z − loc) / scale.
+struct LogProb(usize);
+/// ½ Σ [`log_var` + 1 + ln 2π].
+struct Entropy(usize);
+
+impl<F: Float> LaneOp<F, 3, 0> for LogProb {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, [z, loc, log_var]: [Lanes<F, S>; 3]) -> Term<F, S, 0> {
+        let delta = standardized::<F, S>(z, loc, scale::<F, S>(simd, log_var, -1.0));
+        Term { sum: delta * delta + log_var, out: [], bad: Mask::<F, S>::splat(simd, false) }
+    }
+
+    fn finish(&self, sum: f64) -> f64 {
+        -0.5 * (sum + self.0 as f64 * LN_2PI)
+    }
+}
+
+impl<F: Float> LaneOp<F, 1, 0> for Entropy {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, [log_var]: [Lanes<F, S>; 1]) -> Term<F, S, 0> {
+        Term { sum: log_var, out: [], bad: Mask::<F, S>::splat(simd, false) }
+    }
+
+    fn finish(&self, sum: f64) -> f64 {
+        0.5 * (sum + self.0 as f64 * (1.0 + LN_2PI))
+    }
+}
+
+/// log N(z; loc, exp(`log_var`)) of each row of z; row r of z belongs to row r mod rows of loc, so z may hold several particles.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error) and [`Error::NonFinite`](crate::Error).
+pub fn log_prob<F: Float>(z: &[F], loc: &[F], log_var: &[F], width: usize, out: &mut [F]) -> Result<()> {
+    check_len("z", z, out.len(), width)?;
+    check_len("log_var", log_var, 1, loc.len())?;
+    let inputs = [z, loc, log_var].map(|x| Input::rows(x, width));
+    let rows = out.len();
+    if map_rows(&LogProb(width), inputs, rows, width, 1, Some(out), no_outputs()) {
+        check_finite("z", z, width)?;
+        check_finite("loc", loc, width)?;
+        check_finite("log_var", log_var, width)?;
+    }
+    Ok(())
+}
+
+/// The entropy of each row of `log_var`, in nats.
+///
+/// # Errors
+/// As [`log_prob`].
+pub fn entropy<F: Float>(log_var: &[F], width: usize, out: &mut [F]) -> Result<()> {
+    check_len("log_var", log_var, out.len(), width)?;
+    let rows = out.len();
+    if map_rows(&Entropy(width), [Input::rows(log_var, width)], rows, width, 1, Some(out), no_outputs()) {
+        check_finite("log_var", log_var, width)?;
+    }
+    Ok(())
+}

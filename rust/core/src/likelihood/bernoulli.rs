@@ -1,0 +1,35 @@
+//! Cells of 0 or 1: −softplus((1 − 2x) · logit), which cancels nowhere, and its gradient x − sigmoid(logit).
+
+use crate::float::Float;
+use crate::rows::{LaneOp, Term};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat};
+use crate::vmath::{Lanes, softplus_sigmoid};
+
+#[derive(Debug, Clone)]
+pub(super) struct Bernoulli;
+
+impl<F: Float> LaneOp<F, 2, 1> for Bernoulli {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, [x, logits]: [Lanes<F, S>; 2]) -> Term<F, S, 1> {
+        let zero = F::Lanes::splat(simd, F::ZERO);
+        let seen = !x.is_nan();
+        let one = x.simd_eq(F::ONE);
+        // The probability of the other outcome is sigmoid(u); for either outcome the gradient is that, towards the one seen.
+        let u = one.select(-logits, logits);
+        let (softplus, sigmoid) = softplus_sigmoid::<F, S>(simd, u);
+        let d = one.select(sigmoid, -sigmoid);
+        let bad = seen & !((one | x.simd_eq(zero)) & logits.is_finite());
+        Term { sum: seen.select(-softplus, zero), out: [seen.select(d, zero)], bad }
+    }
+}
+
+/// The total times sigmoid(logit).
+pub(super) struct Mean<F>(pub(super) F);
+
+impl<F: Float> LaneOp<F, 1, 1> for Mean<F> {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, [logits]: [Lanes<F, S>; 1]) -> Term<F, S, 1> {
+        let (_, sigmoid) = softplus_sigmoid::<F, S>(simd, logits);
+        Term { sum: F::Lanes::splat(simd, F::ZERO), out: [sigmoid * self.0], bad: !logits.is_finite() }
+    }
+}

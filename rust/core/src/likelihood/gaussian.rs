@@ -1,0 +1,71 @@
+//! Real cells: −½ [((x − loc) / scale)² + 2 ln scale + ln 2π].
+
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::gaussian::{LN_2PI, scale, standardized};
+use crate::rows::{LaneOp, Mask, Term};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat};
+use crate::vmath::Lanes;
+
+/// A scale known beforehand, by feature.
+#[derive(Debug, Clone)]
+pub(super) struct Fixed<F> {
+    /// 1 / scale.
+    pub(super) inverse: Vec<F>,
+    /// ln scale + ½ ln 2π.
+    pub(super) constant: Vec<F>,
+}
+
+impl<F: Float> Fixed<F> {
+    pub(super) fn new(scales: &[f64]) -> Result<Self> {
+        if let Some(&bad) = scales.iter().find(|s| !(**s > 0.0 && s.is_finite() && F::from_f64(1.0 / **s).finite())) {
+            return Err(Error::value("scale", "positive finite standard deviations", bad, "give the noise's standard deviation"));
+        }
+        let inverse = scales.iter().map(|s| F::from_f64(1.0 / s)).collect();
+        let constant = scales.iter().map(|s| F::from_f64(libm::log(*s) + 0.5 * LN_2PI)).collect();
+        Ok(Self { inverse, constant })
+    }
+}
+
+impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, constant]: [Lanes<F, S>; 4]) -> Term<F, S, 1> {
+        let seen = !x.is_nan();
+        let zero = F::Lanes::splat(simd, F::ZERO);
+        let delta = seen.select(standardized::<F, S>(x, loc, inverse), zero);
+        let term = (delta * delta).mul_add_precise(F::from_f64(-0.5), -constant);
+        let bad = seen & !(x.is_finite() & loc.is_finite());
+        Term { sum: seen.select(term, zero), out: [delta * inverse], bad }
+    }
+}
+
+/// The log-variance of each cell as a second block of params.
+#[derive(Debug, Clone)]
+pub(super) struct Predicted;
+
+impl<F: Float> LaneOp<F, 3, 2> for Predicted {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, [x, loc, log_var]: [Lanes<F, S>; 3]) -> Term<F, S, 2> {
+        let seen = !x.is_nan();
+        let zero = F::Lanes::splat(simd, F::ZERO);
+        let half = F::from_f64(0.5);
+        let inverse = scale::<F, S>(simd, log_var, -1.0);
+        let delta = standardized::<F, S>(x, loc, inverse);
+        let square = delta * delta;
+        let term = (square + log_var + F::from_f64(LN_2PI)) * F::from_f64(-0.5);
+        let bad = seen & !(x.is_finite() & loc.is_finite() & log_var.is_finite());
+        let out = [delta * inverse, (square - F::ONE) * half].map(|d| seen.select(d, zero));
+        Term { sum: seen.select(term, zero), out, bad }
+    }
+}
+
+/// The mean is loc.
+pub(super) struct Mean;
+
+impl<F: Float> LaneOp<F, 1, 1> for Mean {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, [loc]: [Lanes<F, S>; 1]) -> Term<F, S, 1> {
+        let bad: Mask<F, S> = !loc.is_finite();
+        Term { sum: F::Lanes::splat(simd, F::ZERO), out: [loc], bad }
+    }
+}

@@ -1,0 +1,49 @@
+//! Draws of x from p(x | params), row-addressed like every draw.
+
+use super::{KernelOf, Prepared};
+use crate::error::Result;
+use crate::float::Float;
+use crate::gaussian::rsample;
+use crate::random::{Draw, Key, fill_uniforms};
+use crate::rows::check_len;
+
+impl<F: Float + Draw> Prepared<F> {
+    /// Draws one row of x for each row of `params`. Cell j of row i depends on the key, `first_row` + i, j and its params.
+    ///
+    /// A count is the number of a cell's uniforms, one for each of its trials, that fall below its probability.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error) and [`Error::NonFinite`](crate::Error).
+    pub fn sample(&self, params: &[F], key: Key, first_row: u64, out: &mut [F]) -> Result<()> {
+        let width = self.num_features;
+        let rows = if width == 0 { 0 } else { out.len() / width };
+        check_len("params", params, rows, self.num_params())?;
+        match &self.kernel {
+            KernelOf::Fixed(op) => {
+                let log_var: Vec<F> = op.inverse.iter().map(|i| F::from_f64(-2.0 * i.to_f64().ln())).collect();
+                rsample(params, &log_var.repeat(rows), key, first_row, width, out)
+            }
+            KernelOf::Predicted(_) => {
+                let (loc, log_var): (Vec<&[F]>, Vec<&[F]>) = params.chunks_exact(2 * width).map(|row| row.split_at(width)).unzip();
+                rsample(&loc.concat(), &log_var.concat(), key, first_row, width, out)
+            }
+            KernelOf::Bernoulli(_) => self.count(1, params, key, first_row, out),
+            KernelOf::Binomial(op) => self.count(op.total.to_f64() as u32, params, key, first_row, out),
+        }
+    }
+
+    fn count(&self, trials: u32, params: &[F], key: Key, first_row: u64, out: &mut [F]) -> Result<()> {
+        let mut probability = vec![F::ZERO; out.len()];
+        self.mean(params, &mut probability)?;
+        let scale = F::from_f64(f64::from(trials));
+        let mut uniform = vec![F::ZERO; out.len()];
+        out.fill(F::ZERO);
+        for trial in 0..trials {
+            fill_uniforms(key, trial, first_row, self.num_features, &mut uniform);
+            for ((cell, &u), &p) in out.iter_mut().zip(&uniform).zip(&probability) {
+                *cell += if u * scale < p { F::ONE } else { F::ZERO };
+            }
+        }
+        Ok(())
+    }
+}

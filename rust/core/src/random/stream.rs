@@ -1,0 +1,55 @@
+//! The loop over a draw's tiles, shared by everything that draws: it hands out lanes of numbers in the stream's order.
+
+use super::{Key, Purpose, philox};
+use crate::float::Float;
+use crate::simd::{Simd, SimdBase};
+
+/// Where draws go: `at` counts from the first number asked for.
+pub(crate) trait Sink<F: Float, S: Simd> {
+    /// A whole vector of draws, for places `at … at + LANES`.
+    fn full(&mut self, simd: S, at: usize, draws: F::Lanes<S>);
+    /// The part of a vector that was asked for, at either end of the stream.
+    fn part(&mut self, simd: S, at: usize, draws: &[F]);
+}
+
+/// Turns the words of eight blocks or sixteen into lanes of numbers.
+pub trait Draw: Float {
+    /// Vectors in a tile of sixteen blocks.
+    const VECTORS: usize;
+    /// Vector `v` of a tile, as normals or as uniforms in [0, 1). Vectors are asked for in order and pairs share their work.
+    fn tile<S: Simd, const NORMAL: bool>(simd: S, words: [[crate::simd::u64x8<S>; 4]; 2]) -> [Self::Lanes<S>; 4];
+}
+
+/// Hands numbers `start … start + len` of the stream to `sink`.
+#[inline(always)]
+pub(crate) fn stream<F: Float + Draw, S: Simd, K: Sink<F, S>, const NORMAL: bool>(
+    simd: S,
+    key: Key,
+    particle: u32,
+    start: u64,
+    len: usize,
+    sink: &mut K,
+) {
+    let purpose = if NORMAL { Purpose::Normal } else { Purpose::Uniform } as u32;
+    let lanes = F::LANES as u64;
+    let tile_len = F::VECTORS as u64 * lanes;
+    let end = start + len as u64;
+    let mut tile = start / tile_len;
+    while tile * tile_len < end {
+        let vectors = F::tile::<S, NORMAL>(simd, philox::tile(simd, key.0, tile, particle, purpose));
+        for (v, &draws) in vectors.iter().take(F::VECTORS).enumerate() {
+            let first = tile * tile_len + v as u64 * lanes;
+            if first >= start && first + lanes <= end {
+                sink.full(simd, (first - start) as usize, draws);
+            } else {
+                let from = start.clamp(first, first + lanes);
+                let to = end.clamp(first, first + lanes);
+                if from < to {
+                    let (a, b) = ((from - first) as usize, (to - first) as usize);
+                    sink.part(simd, (from - start) as usize, &draws.as_slice()[a..b]);
+                }
+            }
+        }
+        tile += 1;
+    }
+}
