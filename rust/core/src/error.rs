@@ -2,7 +2,6 @@
 
 /// What can go wrong; the binding maps each variant onto one Python exception.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// Two arrays do not fit together, or one has the wrong rank or width.
     #[error("{argument}: expected {expected}, got {got}; {cure}")]

@@ -93,8 +93,13 @@ pub fn two_sum(a: f64, b: f64) -> (f64, f64) {
 /// used where lanes do not pay.
 #[must_use]
 pub fn ordered_sum(terms: &[f64]) -> f64 {
+    ordered_sum_of(terms.iter().copied())
+}
+
+/// [`ordered_sum`] of numbers that come one after another.
+pub fn ordered_sum_of(terms: impl IntoIterator<Item = f64>) -> f64 {
     let (mut sum, mut error) = ([0.0; 8], [0.0; 8]);
-    for (j, &term) in terms.iter().enumerate() {
+    for (j, term) in terms.into_iter().enumerate() {
         let (s, e) = two_sum(sum[j % 8], term);
         sum[j % 8] = s;
         error[j % 8] += e;

@@ -3,8 +3,9 @@
 //! Contract. Every kernel is written for sixteen logical float32 lanes (eight of float64) whatever the hardware, as one body
 //! generic over [`Simd`]; [`dispatch`] picks the best level of the processor once a call and runs the body compiled for it.
 //! All levels give the same bits: only correctly rounded operations are used (`+ − × ÷ √`, conversions, comparisons and the
-//! truly fused [`SimdFloat::mul_add_precise`]), never an approximate instruction, and never an order of operations that depends on the
-//! hardware's width. Not promised: speed on processors without AVX2 or NEON, where the scalar level emulates fusion.
+//! truly fused [`Fused::fma`]), never an approximate instruction, and never an order of operations that depends on the
+//! hardware's width. Not promised: speed at the baseline level of x86-64, where
+//! fusion is emulated.
 //!
 //! ```
 //! use elbokit_core::simd::{Kernel, Simd, SimdBase, dispatch, f32x16};
@@ -23,6 +24,7 @@
 //! assert_eq!(x, [3.0; 16]);
 //! ```
 
+use std::any::TypeId;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 pub use fearless_simd::prelude::*;
@@ -32,8 +34,8 @@ pub use fearless_simd::{Simd, f32x16, f64x8, u32x16, u64x8};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
-    /// No vector instructions: any processor.
-    Scalar = 0,
+    /// What every processor of the architecture has: 128-bit vectors without fusion on x86-64.
+    Baseline = 0,
     /// 128-bit vectors of aarch64.
     Neon = 1,
     /// 256-bit vectors with fused multiply-add (x86-64-v3).
@@ -47,14 +49,40 @@ impl Level {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Scalar => "scalar",
+            Self::Baseline => "baseline",
             Self::Neon => "neon",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
         }
     }
 
-    const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
+    const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Baseline];
+}
+
+/// The multiply-add of every kernel, rounded once at every level.
+pub trait Fused<S: Simd>: SimdFloat<S> {
+    /// `self · a + b`, rounded once.
+    #[must_use]
+    fn fma(self, a: impl SimdInto<Self, S>, b: impl SimdInto<Self, S>) -> Self;
+}
+
+impl<S: Simd, V: SimdFloat<S>> Fused<S> for V {
+    #[inline(always)]
+    fn fma(self, a: impl SimdInto<Self, S>, b: impl SimdInto<Self, S>) -> Self {
+        if TypeId::of::<S>() != TypeId::of::<Baseline>() {
+            return self.mul_add_precise(a, b);
+        }
+        // Emulated fusion inlined at every use would make the baseline level larger than all others together.
+        let token = self.token();
+        let mut result = self;
+        emulated(&mut result, &a.simd_into(token), &b.simd_into(token));
+        result
+    }
+}
+
+#[inline(never)]
+fn emulated<S: Simd, V: SimdFloat<S>>(x: &mut V, a: &V, b: &V) {
+    *x = x.mul_add_precise(*a, *b);
 }
 
 /// A body to be compiled once for each level.
@@ -65,10 +93,10 @@ pub trait Kernel {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Every level that this processor runs, best first; [`Level::Scalar`] is always last.
+/// Every level that this processor runs, best first; [`Level::Baseline`] is always last.
 #[must_use]
 pub fn levels() -> Vec<Level> {
-    Level::ALL.into_iter().filter(|&l| l == Level::Scalar || available(l)).collect()
+    Level::ALL.into_iter().filter(|&l| available(l)).collect()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -78,25 +106,32 @@ fn available(level: Level) -> bool {
         Level::Avx512 => best.as_avx512().is_some(),
         Level::Avx2 => best.as_avx2().is_some(),
         Level::Neon => false,
-        Level::Scalar => true,
+        Level::Baseline => true,
     }
 }
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(not(target_arch = "x86_64"))]
 fn available(level: Level) -> bool {
-    matches!(level, Level::Neon | Level::Scalar)
+    level == Level::Baseline || (level == Level::Neon && cfg!(target_arch = "aarch64"))
 }
 
+// Not fearless_simd's scalar fallback, whose lanes are sixteen scalars: it takes the compiler twenty times as long as all other levels
+// together (74 s against 4 s for `kl_grad` alone).
+/// The token of [`Level::Baseline`].
+#[cfg(target_arch = "x86_64")]
+type Baseline = fearless_simd::x86::Sse2;
+/// The token of [`Level::Baseline`]; aarch64 has NEON everywhere.
+#[cfg(target_arch = "aarch64")]
+type Baseline = fearless_simd::aarch64::Neon;
+/// The token of [`Level::Baseline`].
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn available(level: Level) -> bool {
-    level == Level::Scalar
-}
+type Baseline = fearless_simd::Fallback;
 
 const UNSET: u8 = u8::MAX;
 static IN_FORCE: AtomicU8 = AtomicU8::new(UNSET);
 
 /// The level that kernels run at: the best of the processor, or the one named by the environment variable `ELBOKIT_SIMD`
-/// (`scalar`, `neon`, `avx2`, `avx512`; ignored where the processor lacks it), read on first use.
+/// (`baseline`, `neon`, `avx2`, `avx512`; ignored where the processor lacks it), read on first use.
 #[must_use]
 pub fn level() -> Level {
     let code = IN_FORCE.load(Ordering::Relaxed);
@@ -132,28 +167,46 @@ pub fn with_level<R>(level: Level, f: impl FnOnce() -> R) -> R {
 /// Runs a kernel at the [`level`] in force.
 #[inline]
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    match level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => {
-            if let Some(token) = fearless_simd::Level::new().as_avx512() {
-                return enter(token, kernel);
-            }
+    let best = fearless_simd::Level::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let level = level();
+        if level == Level::Avx512
+            && let Some(token) = best.as_avx512()
+        {
+            return enter(token, kernel);
         }
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => {
-            if let Some(token) = fearless_simd::Level::new().as_avx2() {
-                return enter(token, kernel);
-            }
+        if level >= Level::Avx2
+            && let Some(token) = best.as_avx2()
+        {
+            return enter(token, kernel);
         }
-        #[cfg(target_arch = "aarch64")]
-        Level::Neon => {
-            if let Some(token) = fearless_simd::Level::new().as_neon() {
-                return enter(token, kernel);
-            }
-        }
-        _ => {}
     }
-    enter(fearless_simd::Fallback::new(), kernel)
+    enter(baseline(best), kernel)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn baseline(best: fearless_simd::Level) -> Baseline {
+    match best.as_sse2() {
+        Some(token) => token,
+        None => unreachable!("SSE2 is part of x86-64"),
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline]
+fn baseline(best: fearless_simd::Level) -> Baseline {
+    match best.as_neon() {
+        Some(token) => token,
+        None => unreachable!("NEON is part of aarch64"),
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[inline]
+fn baseline(_best: fearless_simd::Level) -> Baseline {
+    fearless_simd::Fallback::new()
 }
 
 /// The only frame that switches instruction sets: everything below it is inlined into it.

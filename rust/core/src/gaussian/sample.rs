@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::random::{Draw, Key, Sink, fill_normals, stream};
 use crate::rows::{Input, LaneOp, Mask, Term, check_finite, check_len, map_rows};
-use crate::simd::{Kernel, Simd, SimdBase, SimdFloat, SimdMask, dispatch};
+use crate::simd::{Fused, Kernel, Simd, SimdBase, SimdFloat, SimdMask, dispatch};
 use crate::threads::{Outputs, RowsMut, for_rows};
 use crate::vmath::Lanes;
 
@@ -91,7 +91,7 @@ impl<F: Float, S: Simd> Sink<F, S> for Reparameterise<'_, F, S> {
         let loc = F::Lanes::from_slice(simd, &self.loc[at..at + F::LANES]);
         let log_var = F::Lanes::from_slice(simd, &self.log_var[at..at + F::LANES]);
         self.bad |= !(loc.is_finite() & log_var.is_finite());
-        let z = scale::<F, S>(simd, log_var, 1.0).mul_add_precise(eps, loc);
+        let z = scale::<F, S>(simd, log_var, 1.0).fma(eps, loc);
         z.store_slice(&mut self.z[at..at + F::LANES]);
     }
     #[inline(always)]
@@ -100,7 +100,7 @@ impl<F: Float, S: Simd> Sink<F, S> for Reparameterise<'_, F, S> {
         let part = |x: &[F]| F::Lanes::from_fn(simd, |l| if l < n { x[l] } else { F::ZERO });
         let (loc, log_var) = (part(&self.loc[at..]), part(&self.log_var[at..]));
         self.bad |= !(loc.is_finite() & log_var.is_finite());
-        let z = scale::<F, S>(simd, log_var, 1.0).mul_add_precise(part(draws), loc);
+        let z = scale::<F, S>(simd, log_var, 1.0).fma(part(draws), loc);
         self.z[at..at + n].copy_from_slice(&z.as_slice()[..n]);
     }
 }
@@ -111,7 +111,7 @@ struct WithLogProb(usize);
 impl<F: Float> LaneOp<F, 3, 1> for WithLogProb {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [eps, loc, log_var]: [Lanes<F, S>; 3]) -> Term<F, S, 1> {
-        let z = scale::<F, S>(simd, log_var, 1.0).mul_add_precise(eps, loc);
+        let z = scale::<F, S>(simd, log_var, 1.0).fma(eps, loc);
         let bad = !(loc.is_finite() & log_var.is_finite());
         Term { sum: eps * eps + log_var, out: [z], bad }
     }

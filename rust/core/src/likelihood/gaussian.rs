@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::gaussian::{LN_2PI, scale, standardized};
 use crate::rows::{LaneOp, Mask, Term};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat};
+use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat};
 use crate::vmath::Lanes;
 
 /// A scale known beforehand, by feature.
@@ -33,7 +33,7 @@ impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
         let seen = !x.is_nan();
         let zero = F::Lanes::splat(simd, F::ZERO);
         let delta = seen.select(standardized::<F, S>(x, loc, inverse), zero);
-        let term = (delta * delta).mul_add_precise(F::from_f64(-0.5), -constant);
+        let term = (delta * delta).fma(F::from_f64(-0.5), -constant);
         let bad = seen & !(x.is_finite() & loc.is_finite());
         Term { sum: seen.select(term, zero), out: [delta * inverse], bad }
     }

@@ -1,1 +1,5 @@
-//! x
+//! Optimisers: how a step follows from a gradient.
+
+pub mod adam;
+
+pub use adam::Adam;

@@ -37,7 +37,8 @@ mod stream;
 mod uniform;
 
 pub use philox::block;
-pub(crate) use stream::{Draw, Sink, stream};
+pub use stream::Draw;
+pub(crate) use stream::{Sink, stream};
 
 use crate::float::Float;
 use crate::simd::{Kernel, Simd, SimdBase, dispatch};

@@ -1,1 +1,19 @@
-//! x
+//! Variational autoencoders: configuration, parameters, training, scores and files.
+//!
+//! The encoder maps a row's view to loc and log-variance of q(z | x), the decoder a draw z to the params of p(x | z), and p(z) is N(0, I). Rows are scaled on their way
+//! in, and every value that comes out is of the row as given.
+
+mod config;
+mod data_path;
+mod intake;
+mod latent;
+mod model;
+mod source;
+mod tiles;
+mod trainer;
+
+pub use config::{Config, Scaling};
+pub use data_path::Batch;
+pub use model::{Model, Named};
+pub use source::{Element, Matrix, Source, Subset};
+pub use trainer::{BatchTerms, EpochTerms, Options, Trainer};

@@ -9,7 +9,7 @@ mod coefficients;
 pub use coefficients::Coefficients;
 
 use crate::float::Float;
-use crate::simd::{Select, Simd, SimdBase, SimdFloat, f32x16, f64x8};
+use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat, f32x16, f64x8};
 
 /// The lanes of an element type.
 pub type Lanes<F, S> = <F as Float>::Lanes<S>;
@@ -77,7 +77,7 @@ elementary!(f64, f64x8, 52, 1023.0, 709.782_712_893_384, -745.133_219_101_941_2,
 fn polynomial<F: Float, S: Simd>(simd: S, x: Lanes<F, S>, coefficients: &'static [F]) -> Lanes<F, S> {
     let mut value = F::Lanes::splat(simd, coefficients[coefficients.len() - 1]);
     for &c in coefficients.iter().rev().skip(1) {
-        value = value.mul_add_precise(x, c);
+        value = value.fma(x, c);
     }
     value
 }
@@ -87,16 +87,26 @@ fn constant<F: Float, S: Simd>(simd: S, x: f64) -> Lanes<F, S> {
     F::Lanes::splat(simd, F::from_f64(x))
 }
 
-/// v = n ln 2 + r as (n, e^r − 1): Cody and Waite's reduction, n forced to 0 where |v| ≤ 0.75.
+/// The whole number nearest to v / ln 2, within the range of exponents.
 #[inline(always)]
-fn reduced_expm1<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
+fn nearest_exponent<F: Float, S: Simd>(v: Lanes<F, S>) -> Lanes<F, S> {
     let (low, high) = F::EXPONENT_RANGE;
-    let n = (v * F::INV_LN2).round_ties_even().max(low).min(high);
-    let n = v.abs().simd_le(F::from_f64(0.75)).select(constant::<F, S>(simd, 0.0), n);
-    let r = (-n).mul_add_precise(F::LN2_HIGH, v);
-    let r = (-n).mul_add_precise(F::LN2_LOW, r);
+    (v * F::INV_LN2).round_ties_even().max(low).min(high)
+}
+
+/// v − n ln 2: Cody and Waite's reduction.
+#[inline(always)]
+fn reduced<F: Float, S: Simd>(v: Lanes<F, S>, n: Lanes<F, S>) -> Lanes<F, S> {
+    let r = (-n).fma(F::LN2_HIGH, v);
+    (-n).fma(F::LN2_LOW, r)
+}
+
+/// e^r − 1 for r = v − n ln 2, |r| ≤ 0.75.
+#[inline(always)]
+fn reduced_expm1<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, n: Lanes<F, S>) -> Lanes<F, S> {
+    let r = reduced::<F, S>(v, n);
     let tail = polynomial::<F, S>(simd, r, F::EXP_TAIL);
-    (n, (r * r).mul_add_precise(tail, r))
+    (r * r).fma(tail, r)
 }
 
 /// `y · 2ⁿ` in two steps, so that n may lie past the normal exponents and a subnormal result is rounded once.
@@ -117,23 +127,32 @@ fn exp_from<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, n: Lanes<F, S>, t: Lanes
 /// eᵛ.
 #[inline(always)]
 pub fn exp<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> Lanes<F, S> {
-    let (n, t) = reduced_expm1::<F, S>(simd, v);
+    let n = nearest_exponent::<F, S>(v);
+    let t = reduced_expm1::<F, S>(simd, v, n);
     exp_from::<F, S>(simd, v, n, t)
 }
 
 /// (eᵛ − 1 − v, eᵛ − 1): the first is never negative and keeps full relative accuracy near 0, where it is v²/2.
 #[inline(always)]
 pub fn exp_excess<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
-    let (n, t) = reduced_expm1::<F, S>(simd, v);
-    let r = v; // where n = 0
-    let tiny = r * r * polynomial::<F, S>(simd, r, F::EXP_TAIL);
-    // |v| ≤ 2: 2ⁿ(e^r − 1) + (2ⁿ − 1), whose parts never cancel badly once n = 0 covers |v| ≤ 0.75.
-    let near = v.abs().simd_le(F::from_f64(2.0));
-    let power = F::exp2_whole(simd, near.select(n, constant::<F, S>(simd, 0.0)));
-    let e = exp_from::<F, S>(simd, v, n, t);
-    let expm1 = near.select(power.mul_add_precise(t, power - F::ONE), e - F::ONE);
-    let excess = near.select(power.mul_add_precise(t, power - F::ONE - v), e - (v + F::ONE));
+    // n = 0 where |v| ≤ 0.75, so that nothing cancels there.
     let small = v.abs().simd_le(F::from_f64(0.75));
+    let n = small.select(constant::<F, S>(simd, 0.0), nearest_exponent::<F, S>(v));
+    let t = reduced_expm1::<F, S>(simd, v, n);
+    // v² with its rounding error, so that a product of two rounded factors does not add both errors.
+    let square = v * v;
+    let tail = polynomial::<F, S>(simd, v, F::EXP_TAIL);
+    let tiny = square.fma(tail, v.fma(v, -square) * tail);
+    // |v| ≤ 4: 2ⁿ(e^r − 1) + (2ⁿ − 1 − v), the bracket with its rounding error beside it.
+    let near = v.abs().simd_le(F::from_f64(4.0));
+    let power = F::exp2_whole(simd, near.select(n, constant::<F, S>(simd, 0.0)));
+    let whole = power - F::ONE;
+    let bracket = whole - v;
+    let error = (whole - bracket) - v;
+    let e = exp_from::<F, S>(simd, v, n, t);
+    let expm1 = near.select(power.fma(t, whole), e - F::ONE);
+    // Past the range v + 1 would be ∞ − ∞.
+    let excess = near.select(power.fma(t, error) + bracket, e - (v.min(F::MAX) + F::ONE));
     (small.select(tiny, excess), small.select(t, expm1))
 }
 
@@ -153,9 +172,9 @@ pub fn ln<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
 pub(crate) fn ln_reduced<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: Lanes<F, S>) -> Lanes<F, S> {
     let tail = polynomial::<F, S>(simd, f, F::LN_TAIL);
     let square = f * f;
-    let low = (square * f).mul_add_precise(tail, e * F::LN2_LOW);
-    let low = square.mul_add_precise(F::from_f64(-0.5), low);
-    e.mul_add_precise(F::LN2_HIGH, f + low)
+    let low = (square * f).fma(tail, e * F::LN2_LOW);
+    let low = square.fma(F::from_f64(-0.5), low);
+    e.fma(F::LN2_HIGH, f + low)
 }
 
 /// (softplus(x), sigmoid(x)) = (ln(1 + eˣ), 1/(1 + e⁻ˣ)) from one shared exponential; the second is the first's derivative.
@@ -171,22 +190,46 @@ pub fn softplus_sigmoid<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F,
     let log1p = t - (half_square - s * (half_square + series));
     let positive = x.simd_ge(zero);
     let softplus = positive.select(x + log1p, log1p);
-    let sigmoid = positive.select(constant::<F, S>(simd, 1.0), t) / (t + F::ONE);
+    let one = constant::<F, S>(simd, 1.0);
+    let below = t + F::ONE;
+    let sigmoid = quotient::<F, S>(simd, positive.select(one, t), zero, below, (one - below) + t);
     (softplus, sigmoid)
 }
 
-/// tanh x.
+/// (a + δa) / (b + δb), rounded about once, where δa and δb are rounding errors of a and b.
+#[inline(always)]
+fn quotient<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, a_error: Lanes<F, S>, b: Lanes<F, S>, b_error: Lanes<F, S>) -> Lanes<F, S> {
+    let inverse = constant::<F, S>(simd, 1.0) / b;
+    let first = a * inverse;
+    let rest = (-first).fma(b, a) + (-first).fma(b_error, a_error);
+    rest.fma(inverse, first)
+}
+
+/// tanh x = −(e^v − 1) / (e^v + 1), v = −2 |x|.
 #[inline(always)]
 pub fn tanh<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
-    let (_, e) = exp_excess::<F, S>(simd, x.abs() * F::from_f64(-2.0));
-    (-e / (e + F::from_f64(2.0))).copysign(x)
+    // Past −80 the result is 1; a comparison rather than a maximum, so that NaN goes through.
+    let v = x.abs() * F::from_f64(-2.0);
+    let v = v.simd_lt(F::from_f64(-80.0)).select(constant::<F, S>(simd, -80.0), v);
+    let n = v.abs().simd_le(F::from_f64(0.75)).select(constant::<F, S>(simd, 0.0), nearest_exponent::<F, S>(v));
+    // e^v − 1 = (2ⁿ − 1) + 2ⁿ r + 2ⁿ (e^r − 1 − r) as a sum and its rounding error.
+    let r = reduced::<F, S>(v, n);
+    let curve = r * r * polynomial::<F, S>(simd, r, F::EXP_TAIL);
+    let t = r + curve;
+    let power = F::exp2_whole(simd, n);
+    let whole = power - F::ONE;
+    let e = power.fma(t, whole);
+    let e_error = power.fma(t, whole - e) + power * (curve - (t - r));
+    let two = constant::<F, S>(simd, 2.0);
+    let below = e + two;
+    quotient::<F, S>(simd, -e, -e_error, below, (two - below) + e + e_error).copysign(x)
 }
 
 /// (cos 2πu, sin 2πu) for |u| ≤ 1/8.
 #[inline(always)]
 pub(crate) fn cos_sin_turn<F: Float, S: Simd>(simd: S, u: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
     let z = u * u;
-    let cos = z.mul_add_precise(polynomial::<F, S>(simd, z, F::COS_TURN), F::ONE);
+    let cos = z.fma(polynomial::<F, S>(simd, z, F::COS_TURN), F::ONE);
     let sin = u * polynomial::<F, S>(simd, z, F::SIN_TURN);
     (cos, sin)
 }

@@ -1,0 +1,81 @@
+# Every target builds what it needs; `make help` lists them. CI runs these same targets.
+
+PYTHON ?= python3
+VENV := .venv
+BENCH := .venv-bench
+DEMO := .venv-demo
+BIN := $(VENV)/bin
+
+RUST := Cargo.toml Cargo.lock $(shell find rust -type f \( -name '*.rs' -o -name Cargo.toml \))
+PACKAGE := pyproject.toml README.md $(shell find python -type f \( -name '*.py' -o -name '*.pyi' -o -name py.typed \))
+
+# PyO3's build script asks an interpreter for its version: the environment's own, whatever is first on the path.
+$(VENV)/% lint test docs wheel: export PYO3_PYTHON := $(abspath $(BIN)/python)
+# An environment of conda beside ours would make maturin ask which one is meant.
+unexport CONDA_PREFIX
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench wheel docs clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(DEMO)/.installed  ## train a VAE on real digits, print its bounds, draw a picture
+	@mkdir -p build/demo
+	$(DEMO)/bin/elbokit fit digits --out build/demo/digits.safetensors --plot build/demo/digits.png
+	$(DEMO)/bin/elbokit score build/demo/digits.safetensors digits --out build/demo/scores.csv
+	@echo 'The picture is build/demo/digits.png; the bounds of every row are in build/demo/scores.csv.'
+
+test: $(VENV)/.built  ## run the tests of both languages
+	cargo test --locked --release --workspace --exclude elbokit-py
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.built  ## hold the code to rustfmt, clippy, ruff, mypy and stubtest
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest elbokit._core --mypy-config-file pyproject.toml
+
+format: $(VENV)/.dev  ## lay the code out as lint wants it
+	cargo fmt --all
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(BENCH)/.installed  ## time the kernels and a training step beside their peers
+	$(BENCH)/bin/python benchmarks/run.py
+
+wheel: $(VENV)/.dev  ## build the wheel, one for every Python from 3.10 on, into dist/
+	$(BIN)/maturin build --release --locked --out dist
+
+docs: $(VENV)/.built  ## run the code in the documents, render the reference into docs/_build/
+	$(BIN)/python -m pytest tests/test_docs.py
+	$(BIN)/pdoc --docformat numpy --output-directory docs/_build elbokit
+
+clean:  ## remove what the other targets made
+	rm -rf target build dist docs/_build $(VENV) $(BENCH) $(DEMO) python/elbokit/_core*.so
+
+# A stamp file stands for an environment in a known state, so that a second call does nothing.
+
+$(VENV)/.dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --group dev
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.dev $(RUST)
+	PIP_QUIET=1 VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked
+	@touch $@
+
+$(BENCH)/.installed: $(RUST) $(PACKAGE)
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --upgrade pip
+	$(BENCH)/bin/pip install --quiet --group bench .
+	@touch $@
+
+$(DEMO)/.installed: $(RUST) $(PACKAGE)
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/pip install --quiet '.[cli]'
+	@touch $@

@@ -1,0 +1,119 @@
+//! Activations and their slopes, from one pass over the numbers.
+//!
+//! ```
+//! use elbokit_core::network::Activation;
+//!
+//! let (mut x, mut slope) = ([-1.0_f64, 2.0], [0.0; 2]);
+//! Activation::Relu.apply_with_slope(&mut x, &mut slope);
+//! assert_eq!((x, slope), ([0.0, 2.0], [0.0, 1.0]));
+//! ```
+
+use super::lanewise;
+use crate::float::Float;
+use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, dispatch};
+use crate::vmath::{Lanes, softplus_sigmoid, tanh};
+
+/// What stands between two layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// max(x, 0); its slope at 0 is taken as 0.
+    Relu,
+    /// tanh x.
+    Tanh,
+    /// x · sigmoid(x).
+    Silu,
+    /// ln(1 + eˣ).
+    Softplus,
+}
+
+impl Activation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Relu, Self::Tanh, Self::Silu, Self::Softplus];
+
+    /// The name, as options and files spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Tanh => "tanh",
+            Self::Silu => "silu",
+            Self::Softplus => "softplus",
+        }
+    }
+
+    /// The activation of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.name() == name)
+    }
+
+    /// Replaces each number by its activation.
+    pub fn apply<F: Float>(self, x: &mut [F]) {
+        dispatch(Apply { activation: self, x, slope: None });
+    }
+
+    /// Replaces each number by its activation, and writes the derivative there to `slope`.
+    pub fn apply_with_slope<F: Float>(self, x: &mut [F], slope: &mut [F]) {
+        dispatch(Apply { activation: self, x, slope: Some(slope) });
+    }
+
+    /// (activation, slope).
+    #[inline(always)]
+    fn lanes<F: Float, S: Simd>(self, simd: S, x: Lanes<F, S>) -> [Lanes<F, S>; 2] {
+        let (zero, one) = (F::Lanes::splat(simd, F::ZERO), F::Lanes::splat(simd, F::ONE));
+        match self {
+            Self::Relu => {
+                // The test is for "not positive", so that NaN goes through.
+                let off = x.simd_le(F::ZERO);
+                [off.select(zero, x), off.select(zero, one)]
+            }
+            Self::Tanh => {
+                let y = tanh::<F, S>(simd, x);
+                [y, (-y).fma(y, one)]
+            }
+            Self::Silu => {
+                let (_, s) = softplus_sigmoid::<F, S>(simd, x);
+                let y = x * s;
+                [y, y.fma(one - s, s)]
+            }
+            Self::Softplus => {
+                let (y, s) = softplus_sigmoid::<F, S>(simd, x);
+                [y, s]
+            }
+        }
+    }
+}
+
+struct Apply<'a, F> {
+    activation: Activation,
+    x: &'a mut [F],
+    slope: Option<&'a mut [F]>,
+}
+
+impl<F: Float> Kernel for Apply<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        // One loop for each activation, so that none is chosen within it.
+        let Self { activation, x, slope } = self;
+        match activation {
+            Activation::Relu => each(simd, x, slope, |x| Activation::Relu.lanes::<F, S>(simd, x)),
+            Activation::Tanh => each(simd, x, slope, |x| Activation::Tanh.lanes::<F, S>(simd, x)),
+            Activation::Silu => each(simd, x, slope, |x| Activation::Silu.lanes::<F, S>(simd, x)),
+            Activation::Softplus => each(simd, x, slope, |x| Activation::Softplus.lanes::<F, S>(simd, x)),
+        }
+    }
+}
+
+#[inline(always)]
+fn each<F: Float, S: Simd>(
+    simd: S,
+    x: &mut [F],
+    slope: Option<&mut [F]>,
+    f: impl Fn(Lanes<F, S>) -> [Lanes<F, S>; 2],
+) {
+    match slope {
+        Some(slope) => lanewise::<F, S, 0, 2>(simd, [], [x, slope], |[], [x, _]| f(x)),
+        None => lanewise::<F, S, 0, 1>(simd, [], [x], |[], [x]| [f(x)[0]]),
+    }
+}

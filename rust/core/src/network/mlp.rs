@@ -1,0 +1,195 @@
+//! Layers in a row: y = activation(x · Wᵀ + b), the activation being left out behind the last one.
+//!
+//! Parameters of several networks share one flat array: a layer's weights (outputs × inputs, as PyTorch and model files hold
+//! them), then its biases. Beside it stands a copy of the weights packed for the forward product, renewed after every change; the way back reads
+//! them in place.
+
+use super::activation::Activation;
+use super::matmul::{Left, Right, multiply, pack_transposed, packed_len, panel};
+use crate::float::Float;
+use crate::network::lanewise;
+use crate::simd::{Kernel, Simd, dispatch};
+
+/// One dense layer, and where its parameters stand in the flat array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Width of a row that comes in.
+    pub inputs: usize,
+    /// Width of a row that goes out.
+    pub outputs: usize,
+    /// Where the weights begin.
+    pub weight: usize,
+    /// Where the biases begin.
+    pub bias: usize,
+    /// Where the packed weights begin.
+    pub packed: usize,
+}
+
+/// A network's layers; the parameters stand apart, in [`Parameters`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mlp {
+    /// At least one.
+    pub layers: Vec<Layer>,
+    /// Between layers.
+    pub activation: Activation,
+}
+
+/// Numbers a flat array of parameters, and its packed copy, need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Of the flat array.
+    pub parameters: usize,
+    /// Of the packed copy.
+    pub packed: usize,
+}
+
+impl Mlp {
+    /// Layers between the given widths (two or more), placed behind `extent`, which grows by what they take.
+    #[must_use]
+    pub fn new<F: Float>(widths: &[usize], activation: Activation, extent: &mut Extent) -> Self {
+        let layers = widths.windows(2).map(|w| {
+            let (inputs, outputs) = (w[0], w[1]);
+            let (weight, packed) = (extent.parameters, extent.packed);
+            let bias = weight + inputs * outputs;
+            extent.parameters = bias + outputs;
+            extent.packed += packed_len::<F>(inputs, outputs);
+            Layer { inputs, outputs, weight, bias, packed }
+        });
+        Self { layers: layers.collect(), activation }
+    }
+
+    /// Runs `rows` rows forward; the result is [`Trace::output`].
+    pub fn forward<F: Float>(&self, parameters: &Parameters<F>, x: &[F], rows: usize, trace: &mut Trace<F>) {
+        let last = self.layers.len() - 1;
+        for (l, layer) in self.layers.iter().enumerate() {
+            let (before, here) = trace.outputs.split_at_mut(l);
+            let x = before.last().map_or(x, Vec::as_slice);
+            let y = &mut here[0][..rows * layer.outputs];
+            let (left, right) = (Left::rows(x, layer.inputs), Right::packed(&parameters.packed[layer.packed..], layer.inputs));
+            let bias = &parameters.flat[layer.bias..];
+            multiply(rows, layer.outputs, layer.inputs, left, right, Some(bias), y, layer.outputs);
+            match trace.slopes.get_mut(l) {
+                _ if l == last => {}
+                Some(slope) => self.activation.apply_with_slope(y, &mut slope[..y.len()]),
+                None => self.activation.apply(y),
+            }
+        }
+    }
+
+    /// Takes the gradient with respect to the output, which stands in [`Trace::gradient`] of the last layer, back to every layer's
+    /// output before activation, and to the network's input where `dx` is wanted. `trace` holds what [`Mlp::forward`] left.
+    pub fn backward<F: Float>(&self, parameters: &Parameters<F>, rows: usize, trace: &mut Trace<F>, dx: Option<&mut [F]>) {
+        let back = |layer: &Layer, dy: &[F], dx: &mut [F]| {
+            let (left, right) = (Left::rows(dy, layer.outputs), Right::rows(&parameters.flat[layer.weight..], layer.inputs));
+            multiply(rows, layer.inputs, layer.outputs, left, right, None, dx, layer.inputs);
+        };
+        for (l, layer) in self.layers.iter().enumerate().skip(1).rev() {
+            let (before, here) = trace.gradients.split_at_mut(l);
+            let dx = &mut before[l - 1][..rows * layer.inputs];
+            back(layer, &here[0], dx);
+            dispatch(Times { x: dx, by: &trace.slopes[l - 1] });
+        }
+        if let Some(dx) = dx {
+            back(&self.layers[0], &trace.gradients[0], dx);
+        }
+    }
+}
+
+struct Times<'a, F> {
+    x: &'a mut [F],
+    by: &'a [F],
+}
+
+impl<F: Float> Kernel for Times<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        lanewise::<F, S, 1, 1>(simd, [self.by], [self.x], |[by], [x]| [x * by]);
+    }
+}
+
+/// Weights and biases of networks, flat and packed.
+#[derive(Clone, Debug)]
+pub struct Parameters<F> {
+    flat: Vec<F>,
+    packed: Vec<F>,
+    len: usize,
+}
+
+impl<F: Float> Parameters<F> {
+    /// All 0.
+    #[must_use]
+    pub fn zeros(extent: Extent) -> Self {
+        // The way back reads weights by whole vectors, past the last row's end.
+        let flat = vec![F::ZERO; extent.parameters + panel::<F>()];
+        Self { flat, packed: vec![F::ZERO; extent.packed], len: extent.parameters }
+    }
+
+    /// The flat array.
+    #[must_use]
+    pub fn flat(&self) -> &[F] {
+        &self.flat[..self.len]
+    }
+
+    /// The flat array and the packed copy, for a caller that changes both alike.
+    pub fn parts_mut(&mut self) -> (&mut [F], &mut [F]) {
+        (&mut self.flat[..self.len], &mut self.packed)
+    }
+
+    /// Packs the weights of `networks` anew, after the flat array was changed.
+    pub fn pack(&mut self, networks: &[&Mlp]) {
+        for layer in networks.iter().flat_map(|n| &n.layers) {
+            let out = &mut self.packed[layer.packed..][..packed_len::<F>(layer.inputs, layer.outputs)];
+            pack_transposed(&self.flat[layer.weight..layer.bias], layer.inputs, out);
+        }
+    }
+}
+
+/// What a network leaves behind on its way forward, and needs on its way back, for some rows.
+#[derive(Clone, Debug)]
+pub struct Trace<F> {
+    outputs: Vec<Vec<F>>,
+    slopes: Vec<Vec<F>>,
+    gradients: Vec<Vec<F>>,
+}
+
+impl<F: Float> Trace<F> {
+    /// Buffers for up to `rows` rows on their way forward.
+    #[must_use]
+    pub fn forward(network: &Mlp, rows: usize) -> Self {
+        // Layers' inputs are read by whole vectors when the weights' gradients are made.
+        let outputs = network.layers.iter().map(|l| vec![F::ZERO; rows * l.outputs + panel::<F>()]).collect();
+        Self { outputs, slopes: Vec::new(), gradients: Vec::new() }
+    }
+
+    /// Buffers for up to `rows` rows forward and back.
+    #[must_use]
+    pub fn both_ways(network: &Mlp, rows: usize) -> Self {
+        let buffers = || network.layers.iter().map(|l| vec![F::ZERO; rows * l.outputs]).collect();
+        Self { slopes: buffers(), gradients: buffers(), ..Self::forward(network, rows) }
+    }
+
+    /// What layer `layer` put out, activated, followed by readable numbers of any value.
+    #[must_use]
+    pub fn activated(&self, layer: usize) -> &[F] {
+        &self.outputs[layer]
+    }
+
+    /// The network's output, for the rows of the last way forward and more.
+    #[must_use]
+    pub fn output(&self) -> &[F] {
+        &self.outputs[self.outputs.len() - 1]
+    }
+
+    /// The gradient with respect to layer `layer`'s output before activation.
+    #[must_use]
+    pub fn gradient(&self, layer: usize) -> &[F] {
+        &self.gradients[layer]
+    }
+
+    /// The network's output, and the place for the gradient with respect to it.
+    pub fn output_and_gradient(&mut self) -> (&[F], &mut [F]) {
+        let last = self.outputs.len() - 1;
+        (&self.outputs[last], &mut self.gradients[last])
+    }
+}

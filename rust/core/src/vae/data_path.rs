@@ -1,0 +1,246 @@
+//! The data path of a training step: some rows of a batch from the data set to the gradients of every layer's output.
+//!
+//! Nothing here depends on which rows came together, so a batch is cut into blocks of a fixed size and each block is worked by one thread.
+
+use super::latent::{draw, split_heads};
+use super::model::Model;
+use super::source::Source;
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::gaussian::kl_grad;
+use crate::network::matmul::{Left, Part, Right, panel};
+use crate::network::{Trace, lanewise};
+use crate::random::{Draw, Key, fill_normals};
+use crate::simd::{Kernel, Simd, dispatch};
+
+/// A training batch: which rows, how much each counts, and where its noise stands.
+#[derive(Clone, Copy)]
+pub struct Batch<'a, F> {
+    /// Where the rows come from.
+    pub source: &'a dyn Source<F>,
+    /// Which rows, in order.
+    pub rows: &'a [u32],
+    /// Each source row's weight; all 1 where `None`.
+    pub weights: Option<&'a [f64]>,
+    /// The epoch's key.
+    pub key: Key,
+    /// The place in the epoch of the batch's first row, by which its noise is addressed.
+    pub position: u64,
+    /// β, what a nat of KL counts in the objective.
+    pub kl_weight: f64,
+}
+
+impl<F> Batch<'_, F> {
+    pub(super) fn weight(&self, row: usize) -> f64 {
+        self.weights.map_or(1.0, |weights| weights[self.rows[row] as usize])
+    }
+}
+
+/// The buffers of a block of a batch's rows, and what the data path leaves in them for the weights' gradients.
+#[derive(Debug)]
+pub(super) struct Block<F> {
+    /// Its first row in the batch, and how many it has.
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    num_particles: usize,
+    latent_dim: usize,
+    x: Vec<F>,
+    view: Vec<F>,
+    encoder: Trace<F>,
+    loc: Vec<F>,
+    log_var: Vec<F>,
+    d_loc: Vec<F>,
+    d_log_var: Vec<F>,
+    noise: Vec<F>,
+    z: Vec<F>,
+    dz: Vec<F>,
+    decoder: Trace<F>,
+    log_prob: Vec<F>,
+    kl: Vec<F>,
+    offsets: Vec<f64>,
+    /// What went wrong with these rows in the last step.
+    pub(super) error: Option<Error>,
+}
+
+/// Rows of a block: enough for whole tiles of the matrix products, few enough that a small batch has work for several threads
+/// and that many particles stay in the cache.
+pub(super) fn block_rows(num_particles: usize) -> usize {
+    (64 / num_particles).clamp(8, 32)
+}
+
+impl<F: Float + Draw> Block<F> {
+    pub(super) fn new(model: &Model<F>, first: usize, num_particles: usize) -> Self {
+        let rows = block_rows(num_particles);
+        let (features, latent_dim) = (model.config().num_features, model.config().latent_dim);
+        let buffer = |rows: usize, width: usize| vec![F::ZERO; rows * width];
+        // A layer's input is read by whole vectors when its weights' gradient is made.
+        let input = |rows: usize, width: usize| vec![F::ZERO; rows * width + panel::<F>()];
+        let draws = rows * num_particles;
+        Self {
+            first,
+            rows: 0,
+            num_particles,
+            latent_dim,
+            x: buffer(rows, features),
+            view: input(rows, features),
+            encoder: Trace::both_ways(&model.encoder, rows),
+            loc: buffer(rows, latent_dim),
+            log_var: buffer(rows, latent_dim),
+            d_loc: buffer(rows, latent_dim),
+            d_log_var: buffer(rows, latent_dim),
+            noise: buffer(draws, latent_dim),
+            z: input(draws, latent_dim),
+            dz: buffer(draws, latent_dim),
+            decoder: Trace::both_ways(&model.decoder, draws),
+            log_prob: buffer(draws, 1),
+            kl: buffer(rows, 1),
+            offsets: vec![0.0; rows],
+            error: None,
+        }
+    }
+
+    /// Runs the block's rows of `batch` forward and back. What goes wrong is kept in `error`.
+    pub(super) fn run(&mut self, model: &Model<F>, batch: &Batch<F>) {
+        self.rows = batch.rows.len().saturating_sub(self.first).min(block_rows(self.num_particles));
+        self.error = if self.rows == 0 { None } else { self.forward_and_back(model, batch).err() };
+    }
+
+    fn forward_and_back(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<()> {
+        let (rows, latents) = (self.rows, self.rows * self.latent_dim);
+        let draws = rows * self.num_particles;
+        let width = model.config().num_features;
+        let cells = &mut self.x[..rows * width];
+        for (row, x) in cells.chunks_exact_mut(width).enumerate() {
+            batch.source.copy_row(batch.rows[self.first + row] as usize, x);
+        }
+        model.intake.take(cells, &mut self.view[..rows * width], &mut self.offsets[..rows]);
+
+        model.encoder.forward(&model.parameters, &self.view, rows, &mut self.encoder);
+        let (heads, _) = self.encoder.output_and_gradient();
+        let (loc, log_var) = (&mut self.loc[..latents], &mut self.log_var[..latents]);
+        split_heads(&heads[..2 * latents], self.latent_dim, loc, log_var);
+        let (d_loc, d_log_var) = (&mut self.d_loc[..latents], &mut self.d_log_var[..latents]);
+        kl_grad(loc, log_var, None, self.latent_dim, &mut self.kl[..rows], d_loc, d_log_var, None)?;
+
+        let first = batch.position + self.first as u64;
+        for (particle, noise) in self.noise.chunks_mut(latents).take(self.num_particles).enumerate() {
+            fill_normals(batch.key, particle as u32, first, self.latent_dim, noise);
+        }
+        let noise = &mut self.noise[..draws * self.latent_dim];
+        draw(loc, log_var, noise, &mut self.z[..draws * self.latent_dim]);
+
+        model.decoder.forward(&model.parameters, &self.z, draws, &mut self.decoder);
+        let num_params = model.likelihood.num_params();
+        let (params, d_params) = self.decoder.output_and_gradient();
+        let d_params = &mut d_params[..draws * num_params];
+        let log_prob = &mut self.log_prob[..draws];
+        model.likelihood.log_prob_grad(cells, &params[..draws * num_params], log_prob, d_params)?;
+
+        // From here on, gradients of what is minimised: −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch.
+        let share = |row: usize| batch.weight(self.first + row) / batch.rows.len() as f64;
+        let particles = self.num_particles as f64;
+        dispatch(ScaleRows { x: d_params, width: num_params, by: |draw| F::from_f64(-share(draw % rows) / particles) });
+        model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(&mut self.dz));
+        let (_, d_heads) = self.encoder.output_and_gradient();
+        dispatch(Heads {
+            d_heads: &mut d_heads[..2 * latents],
+            width: self.latent_dim,
+            kl: [d_loc, d_log_var],
+            kl_weight: |row| F::from_f64(batch.kl_weight * share(row)),
+            dz: &self.dz[..draws * self.latent_dim],
+            slope: noise,
+        });
+        model.encoder.backward(&model.parameters, rows, &mut self.encoder, None);
+        Ok(())
+    }
+
+    /// (reconstruction of the row as given, KL) of each row.
+    pub(super) fn terms(&self) -> impl Iterator<Item = (f64, f64)> {
+        (0..self.rows).map(|row| {
+            let particles = (0..self.num_particles).map(|p| self.log_prob[p * self.rows + row].to_f64());
+            let mean = particles.sum::<f64>() / self.num_particles as f64;
+            (mean + self.offsets[row], self.kl[row].to_f64())
+        })
+    }
+
+    /// The factors of layer `layer`'s weight gradient (of the encoder's layers, then the decoder's), dYᵀ from output `output` on
+    /// times X, summed over this block's rows.
+    pub(super) fn weight_gradient(&self, model: &Model<F>, layer: usize, output: usize) -> Part<'_, F> {
+        let (dy, outputs, x, inputs, depth) = self.layer(model, layer);
+        Part { a: Left::transposed(dy, outputs, output), b: Right::rows(x, inputs), depth }
+    }
+
+    /// Rows of the gradient with respect to layer `layer`'s output before activation.
+    pub(super) fn output_gradient(&self, model: &Model<F>, layer: usize) -> impl Iterator<Item = &[F]> {
+        let (dy, outputs, _, _, depth) = self.layer(model, layer);
+        dy.chunks_exact(outputs).take(depth)
+    }
+
+    fn layer(&self, model: &Model<F>, layer: usize) -> (&[F], usize, &[F], usize, usize) {
+        let encoder = model.encoder.layers.len();
+        let (trace, network, input, layer, depth) = if layer < encoder {
+            (&self.encoder, &model.encoder, &self.view, layer, self.rows)
+        } else {
+            (&self.decoder, &model.decoder, &self.z, layer - encoder, self.rows * self.num_particles)
+        };
+        let x = if layer == 0 { input } else { trace.activated(layer - 1) };
+        let shape = &network.layers[layer];
+        (trace.gradient(layer), shape.outputs, x, shape.inputs, depth)
+    }
+}
+
+/// Multiplies each row by its factor.
+struct ScaleRows<'a, F, B> {
+    x: &'a mut [F],
+    width: usize,
+    by: B,
+}
+
+impl<F: Float, B: Fn(usize) -> F> Kernel for ScaleRows<'_, F, B> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (row, x) in self.x.chunks_exact_mut(self.width).enumerate() {
+            let by = (self.by)(row);
+            lanewise::<F, S, 0, 1>(simd, [], [x], |[], [x]| [x * by]);
+        }
+    }
+}
+
+/// Gradients with respect to the heads: the KL's part, then each particle's in turn.
+struct Heads<'a, F, B> {
+    d_heads: &'a mut [F],
+    width: usize,
+    /// Of one row's KL, with respect to loc and log-variance.
+    kl: [&'a [F]; 2],
+    kl_weight: B,
+    dz: &'a [F],
+    /// ∂z / ∂log-variance.
+    slope: &'a [F],
+}
+
+impl<F: Float, B: Fn(usize) -> F> Kernel for Heads<'_, F, B> {
+    type Output = ();
+    /// Plain loops, which the compiler turns into vectors of the level.
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) {
+        let batch = self.kl[0].len();
+        for (row, head) in self.d_heads.chunks_exact_mut(2 * self.width).enumerate() {
+            let weight = (self.kl_weight)(row);
+            let at = row * self.width;
+            for (half, kl) in head.chunks_exact_mut(self.width).zip(self.kl) {
+                for (d, &kl) in half.iter_mut().zip(&kl[at..]) {
+                    *d = weight * kl;
+                }
+            }
+            let (d_loc, d_log_var) = head.split_at_mut(self.width);
+            for (dz, slope) in self.dz.chunks_exact(batch).zip(self.slope.chunks_exact(batch)) {
+                let (dz, slope) = (&dz[at..], &slope[at..]);
+                for ((d_loc, d_log_var), (&dz, &slope)) in d_loc.iter_mut().zip(&mut *d_log_var).zip(dz.iter().zip(slope)) {
+                    *d_loc += dz;
+                    *d_log_var += dz * slope;
+                }
+            }
+        }
+    }
+}

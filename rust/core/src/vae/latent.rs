@@ -1,0 +1,106 @@
+//! The reparameterised draw z = loc + σ ε, σ = exp(`log_var` / 2) capped at the largest finite number, and what hangs on it.
+
+use crate::float::Float;
+use crate::gaussian::scale;
+use crate::network::lanewise;
+use crate::simd::{Fused, Kernel, Simd, dispatch};
+
+/// Splits rows of heads, loc block before log-variance block, into two arrays.
+pub(super) fn split_heads<F: Float>(heads: &[F], latent_dim: usize, loc: &mut [F], log_var: &mut [F]) {
+    let rows = heads.chunks_exact(2 * latent_dim);
+    for ((head, loc), log_var) in rows.zip(loc.chunks_exact_mut(latent_dim)).zip(log_var.chunks_exact_mut(latent_dim)) {
+        loc.copy_from_slice(&head[..latent_dim]);
+        log_var.copy_from_slice(&head[latent_dim..]);
+    }
+}
+
+/// Draws z from each particle's noise, which is replaced by ε σ / 2: the slope of z along `log_var`.
+pub(super) fn draw<F: Float>(loc: &[F], log_var: &[F], noise: &mut [F], z: &mut [F]) {
+    dispatch(Draw { loc, log_var, noise, z });
+}
+
+struct Draw<'a, F> {
+    loc: &'a [F],
+    log_var: &'a [F],
+    noise: &'a mut [F],
+    z: &'a mut [F],
+}
+
+impl<F: Float> Kernel for Draw<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let len = self.loc.len();
+        for (noise, z) in self.noise.chunks_exact_mut(len).zip(self.z.chunks_exact_mut(len)) {
+            lanewise::<F, S, 2, 2>(simd, [self.loc, self.log_var], [noise, z], |[loc, log_var], [noise, _]| {
+                let scale = scale::<F, S>(simd, log_var, 1.0);
+                [noise * (scale * F::from_f64(0.5)), scale.fma(noise, loc)]
+            });
+        }
+    }
+}
+
+/// σ of each latent.
+pub(super) fn scales<F: Float>(log_var: &[F], out: &mut [F]) {
+    dispatch(Scales { log_var, out });
+}
+
+struct Scales<'a, F> {
+    log_var: &'a [F],
+    out: &'a mut [F],
+}
+
+impl<F: Float> Kernel for Scales<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        lanewise::<F, S, 1, 1>(simd, [self.log_var], [self.out], |[log_var], _| [scale::<F, S>(simd, log_var, 1.0)]);
+    }
+}
+
+/// Draws z of one row from its particles' noise, and each particle's log p(z) − log q(z | x), which is
+/// ½ Σ [(ε − z)(ε + z) + `log_var`]: the constants of the two densities cancel.
+pub(super) fn draw_and_weigh<F: Float>(row: Row<F>, noise: &[F], z: &mut [F], log_ratio: &mut [f64]) {
+    dispatch(Weigh { row, noise, z, log_ratio });
+}
+
+/// The posterior of one row.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a, F> {
+    pub(super) loc: &'a [F],
+    pub(super) log_var: &'a [F],
+    pub(super) scale: &'a [F],
+}
+
+struct Weigh<'a, F> {
+    row: Row<'a, F>,
+    noise: &'a [F],
+    z: &'a mut [F],
+    log_ratio: &'a mut [f64],
+}
+
+impl<F: Float> Kernel for Weigh<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Row { loc, log_var, scale } = self.row;
+        let width = loc.len();
+        // Lanes past the row's end hold 0 throughout and add 0.
+        let load = |x: &[F], at: usize| match x.get(at..at + F::LANES) {
+            Some(x) => F::Lanes::from_slice(simd, x),
+            None => F::Lanes::from_fn(simd, |l| x.get(at + l).copied().unwrap_or_default()),
+        };
+        let rows = self.noise.chunks_exact(width).zip(self.z.chunks_exact_mut(width));
+        for ((noise, z), log_ratio) in rows.zip(self.log_ratio) {
+            let mut sum = F::Sum::<S>::zero(simd);
+            for at in (0..width).step_by(F::LANES) {
+                let noise = load(noise, at);
+                let draw = load(scale, at).fma(noise, load(loc, at));
+                sum = sum.add((noise - draw).fma(noise + draw, load(log_var, at)));
+                let len = F::LANES.min(width - at);
+                z[at..at + len].copy_from_slice(&draw.as_slice()[..len]);
+            }
+            *log_ratio = 0.5 * sum.finish();
+        }
+    }
+}

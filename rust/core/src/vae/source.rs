@@ -1,0 +1,108 @@
+//! Where rows come from: any array of numbers, converted row by row as a batch is gathered, never copied as a whole.
+//!
+//! ```
+//! use elbokit_core::vae::{Matrix, Source};
+//!
+//! let counts = Matrix::new(&[1_u8, 2, 3, 4, 5, 6], 3);
+//! let mut row = [0.0_f32; 3];
+//! counts.copy_row(1, &mut row);
+//! assert_eq!(row, [4.0, 5.0, 6.0]);
+//! ```
+
+use crate::float::Float;
+
+/// Rows that can be read as `F` in any order, by several threads at once.
+pub trait Source<F>: Sync {
+    /// How many rows.
+    fn rows(&self) -> usize;
+    /// Numbers a row.
+    fn width(&self) -> usize;
+    /// Writes row `row` to `out`, [`width`](Self::width) numbers.
+    fn copy_row(&self, row: usize, out: &mut [F]);
+}
+
+/// An element type that a data set may have.
+pub trait Element: Copy + Sync {
+    /// The nearest number of the model's type.
+    fn convert<F: Float>(self) -> F;
+}
+
+macro_rules! element {
+    ($($t:ty),*) => {$(
+        impl Element for $t {
+            #[inline(always)]
+            #[allow(clippy::cast_lossless, reason = "one body for all types")]
+            fn convert<F: Float>(self) -> F {
+                F::from_f64(self as f64)
+            }
+        }
+    )*};
+}
+
+element!(f32, f64, i8, i16, i32, i64, u8, u16, u32, u64);
+
+impl Element for bool {
+    fn convert<F: Float>(self) -> F {
+        if self { F::ONE } else { F::ZERO }
+    }
+}
+
+/// A row-major array.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a, T> {
+    data: &'a [T],
+    width: usize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// Views a slice as rows of `width` numbers; a last part of a row is left out.
+    #[must_use]
+    pub fn new(data: &'a [T], width: usize) -> Self {
+        Self { data, width }
+    }
+}
+
+impl<F: Float, T: Element> Source<F> for Matrix<'_, T> {
+    fn rows(&self) -> usize {
+        self.data.len().checked_div(self.width).unwrap_or(0)
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn copy_row(&self, row: usize, out: &mut [F]) {
+        for (out, x) in out.iter_mut().zip(&self.data[row * self.width..][..self.width]) {
+            *out = x.convert();
+        }
+    }
+}
+
+/// Some rows of a source, in an order of their own.
+#[derive(Clone, Copy)]
+pub struct Subset<'a, F> {
+    source: &'a dyn Source<F>,
+    rows: &'a [u32],
+}
+
+impl<'a, F> Subset<'a, F> {
+    /// Row r is row `rows[r]` of `source`.
+    #[must_use]
+    pub fn new(source: &'a dyn Source<F>, rows: &'a [u32]) -> Self {
+        Self { source, rows }
+    }
+}
+
+impl<F> Source<F> for Subset<'_, F> {
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn width(&self) -> usize {
+        self.source.width()
+    }
+
+    fn copy_row(&self, row: usize, out: &mut [F]) {
+        self.source.copy_row(self.rows[row] as usize, out);
+    }
+}

@@ -1,0 +1,72 @@
+//! How the parameters are cut for the threads: whole panels of a layer's outputs, and each layer's biases.
+
+use super::model::Model;
+use crate::float::Float;
+use crate::network::matmul::panel;
+use crate::threads::Outputs;
+use std::ops::Range;
+
+/// A stretch of the flat parameters.
+#[derive(Clone, Debug)]
+pub(super) struct Tile {
+    pub(super) start: usize,
+    pub(super) len: usize,
+    /// Of the encoder's layers, then the decoder's.
+    pub(super) layer: usize,
+    pub(super) inputs: usize,
+    /// The first output whose weights these are; `None` for biases.
+    pub(super) output: Option<usize>,
+    /// The packed copy of these weights.
+    pub(super) packed: Range<usize>,
+}
+
+/// The tiles of a model's parameters, in order and without gaps.
+pub(super) fn tiles<F: Float>(model: &Model<F>) -> Vec<Tile> {
+    let mut tiles = Vec::new();
+    for (layer, l) in model.encoder.layers.iter().chain(&model.decoder.layers).enumerate() {
+        let mut packed = l.packed;
+        for output in (0..l.outputs).step_by(panel::<F>()) {
+            let outputs = panel::<F>().min(l.outputs - output);
+            let end = packed + panel::<F>() * l.inputs;
+            let (start, len) = (l.weight + output * l.inputs, outputs * l.inputs);
+            tiles.push(Tile { start, len, layer, inputs: l.inputs, output: Some(output), packed: packed..end });
+            packed = end;
+        }
+        tiles.push(Tile { start: l.bias, len: l.outputs, layer, inputs: l.inputs, output: None, packed: packed..packed });
+    }
+    tiles
+}
+
+/// Each tile's part of an array in which the tiles lie one after another: what threads share out, and then an iterator over
+/// the parts.
+pub(super) struct Tiles<'a, F> {
+    tiles: &'a [Tile],
+    data: &'a mut [F],
+    place: fn(&Tile) -> Range<usize>,
+}
+
+impl<'a, F> Tiles<'a, F> {
+    /// `place` says where a tile's part lies in `data`.
+    pub(super) fn new(tiles: &'a [Tile], data: &'a mut [F], place: fn(&Tile) -> Range<usize>) -> Self {
+        Self { tiles, data, place }
+    }
+}
+
+impl<F: Send> Outputs for Tiles<'_, F> {
+    fn split_at(self, tile: usize) -> (Self, Self) {
+        let (low, high) = self.tiles.split_at(tile);
+        let len = low.iter().map(|t| (self.place)(t).len()).sum();
+        let (low_data, high_data) = self.data.split_at_mut(len);
+        (Self { tiles: low, data: low_data, ..self }, Self { tiles: high, data: high_data, place: self.place })
+    }
+}
+
+impl<'a, F> Iterator for Tiles<'a, F> {
+    type Item = &'a mut [F];
+
+    fn next(&mut self) -> Option<&'a mut [F]> {
+        let (first, rest) = self.tiles.split_first()?;
+        self.tiles = rest;
+        self.data.split_off_mut(..(self.place)(first).len())
+    }
+}

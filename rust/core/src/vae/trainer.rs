@@ -1,0 +1,294 @@
+//! Training: an epoch of steps in one call, every step two passes over blocks and one over the parameters, in buffers made once.
+//!
+//! A step (1) runs blocks of rows forward and back, (2) makes the gradient of the parameters tile by tile, each element one chain over the batch's
+//! rows in order, and (3) lets Adam move the parameters and packs them anew. Blocks and tiles are shared out among threads; no sum crosses them, so
+//! parameters have the same bits for any number of threads. A step whose gradient is not finite, or has squares past the range, is not taken.
+
+use super::data_path::{Batch, Block, block_rows};
+use super::model::Model;
+use super::source::Source;
+use super::tiles::{Tile, Tiles, tiles};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::network::matmul::{multiply_parts, pack_transposed};
+use crate::optimizer::Adam;
+use crate::random::{Draw, Key, permutation};
+use crate::reduce::ordered_sum;
+use crate::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows, in_pool};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a step is to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+    /// β, what a nat of KL counts in the objective.
+    pub kl_weight: f64,
+}
+
+/// Means over the rows of an epoch's steps, each row counting by its weight, in nats a row. They are taken as the epoch goes, so each step's rows are
+/// scored before the step is taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EpochTerms {
+    /// reconstruction − KL.
+    pub elbo: f64,
+    /// E\[log p(x | z)\], of the rows as given.
+    pub reconstruction: f64,
+    /// KL(q ‖ prior).
+    pub kl: f64,
+    /// reconstruction − β KL: what was maximised.
+    pub objective: f64,
+    /// Steps taken.
+    pub steps: u64,
+    /// Steps not taken, whose rows count in no mean.
+    pub skipped_steps: u64,
+}
+
+/// A batch's sums over its rows, by weight.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BatchTerms {
+    /// Of the reconstructions, of the rows as given.
+    pub reconstruction: f64,
+    /// Of the KLs.
+    pub kl: f64,
+    /// Of the weights.
+    pub weight: f64,
+}
+
+/// Everything that training needs beside the model: buffers, gradient, and Adam's moments.
+#[derive(Debug)]
+pub struct Trainer<F> {
+    blocks: Vec<Block<F>>,
+    batch_size: usize,
+    tiles: Vec<Tile>,
+    gradient: Vec<F>,
+    moments: [Vec<F>; 2],
+    steps: u64,
+    order: Vec<u32>,
+    terms: [Vec<f64>; 3],
+    /// About what a block's data path and a tile's gradient cost, in nanoseconds.
+    work: [usize; 2],
+}
+
+impl<F: Float + Draw> Trainer<F> {
+    /// Buffers for batches of up to `batch_size` of `rows` rows, and `num_particles` draws a row.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a batch or a number of particles of 0.
+    pub fn new(model: &Model<F>, rows: usize, batch_size: usize, num_particles: usize) -> Result<Self> {
+        let cure = "give at least 1";
+        for (argument, n) in [("batch_size", batch_size), ("num_particles", num_particles)] {
+            if n == 0 || n > u32::MAX as usize {
+                return Err(Error::value(argument, "1 to 4294967295", n, cure));
+            }
+        }
+        if rows > u32::MAX as usize {
+            return Err(Error::value("x", "at most 4294967295 rows", rows, "fit a part of them"));
+        }
+        let batch_size = batch_size.min(rows.max(1));
+        let block = block_rows(num_particles);
+        let blocks = (0..batch_size).step_by(block).map(|first| Block::new(model, first, num_particles)).collect();
+        let parameters = model.parameters().len();
+        let tiles = tiles::<F>(model);
+        // About 100 multiply-adds and four elements' passes fit into a nanosecond.
+        let layers = |l: &[crate::network::Layer]| l.iter().map(|l| l.inputs * l.outputs / 50 + l.outputs).sum::<usize>();
+        let row = layers(&model.encoder.layers) + num_particles * layers(&model.decoder.layers);
+        let tile = batch_size * row / (2 * tiles.len());
+        Ok(Self {
+            blocks,
+            batch_size,
+            gradient: vec![F::ZERO; parameters],
+            moments: [vec![F::ZERO; parameters], vec![F::ZERO; parameters]],
+            steps: 0,
+            order: Vec::new(),
+            terms: Default::default(),
+            work: [row * block.min(batch_size), tile],
+            tiles,
+        })
+    }
+
+    /// Goes once through all rows in a random order and leaves the model at its last finished step.
+    ///
+    /// Epoch `epoch`'s order and noise come from `key.fold_in(epoch)`, the noise of a row by its place in that order. `weights` are one a row, of mean 1.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], [`Error::Support`] for a cell that the likelihood gives no probability, [`Error::Shape`].
+    pub fn epoch(
+        &mut self,
+        model: &mut Model<F>,
+        source: &dyn Source<F>,
+        weights: Option<&[f64]>,
+        epoch: u64,
+        key: Key,
+        options: Options,
+        interrupt: &Interrupt,
+    ) -> Result<EpochTerms> {
+        let (rows, width) = (source.rows(), model.config().num_features);
+        if source.width() != width {
+            return Err(Error::shape("x", format!("{width} columns"), source.width(), "give the columns of the model"));
+        }
+        if let Some(weights) = weights
+            && weights.len() != rows
+        {
+            return Err(Error::shape("sample_weight", format!("{rows} numbers"), weights.len(), "give one weight a row"));
+        }
+        let key = key.fold_in(epoch);
+        let mut order = std::mem::take(&mut self.order);
+        order.resize(rows, 0);
+        permutation(key, &mut order);
+        let kl_weight = options.kl_weight;
+        let parallel = self.work[0] * self.blocks.len() >= PARALLEL_WORK;
+        let mut run = || {
+            let mut sums = Sums::default();
+            for (b, rows) in order.chunks(self.batch_size).enumerate() {
+                interrupt.poll()?;
+                let position = (b * self.batch_size) as u64;
+                let batch = Batch { source, rows, weights, key, position, kl_weight };
+                sums.add(self.step(model, &batch, options.learning_rate)?);
+            }
+            Ok(sums.means(kl_weight))
+        };
+        let result = if parallel { in_pool(run) } else { run() };
+        self.order = order;
+        result
+    }
+
+    /// One step; `None` where it was not taken.
+    fn step(&mut self, model: &mut Model<F>, batch: &Batch<F>, learning_rate: f64) -> Result<Option<BatchTerms>> {
+        let Some(terms) = self.gradient(model, batch)? else { return Ok(None) };
+        self.steps += 1;
+        let update = Adam::default().at(self.steps, learning_rate);
+        let (flat, packed) = model.parameters.parts_mut();
+        let [m, v] = &mut self.moments;
+        let all = |data| Tiles::new(&self.tiles, data, |t| t.start..t.start + t.len);
+        let out = ((all(flat), Tiles::new(&self.tiles, packed, |t| t.packed.clone())), (all(m), all(v)));
+        // A parameter costs about a nanosecond, memory and packing included.
+        let work = self.gradient.len() / self.tiles.len();
+        for_rows(self.tiles.len(), work, out, &|range: Range<usize>, ((flat, packed), (m, v))| {
+            let (g, tiles) = (&self.gradient, &self.tiles[range]);
+            let moved = flat.zip(m).zip(v).zip(packed).zip(tiles);
+            for ((((x, m), v), packed), tile) in moved {
+                update.update(x, m, v, &g[tile.start..][..tile.len]);
+                if !packed.is_empty() {
+                    pack_transposed(x, tile.inputs, packed);
+                }
+            }
+        });
+        Ok(Some(terms))
+    }
+
+    /// Terms and gradient of a batch at the model as it stands, without a step: the gradient is that of
+    /// −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch, in [`last_gradient`](Self::last_gradient). `None` where no step could be taken by it.
+    ///
+    /// # Errors
+    /// [`Error::Support`].
+    ///
+    /// # Panics
+    /// If the batch has more rows than the trainer was made for.
+    pub fn gradient(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<Option<BatchTerms>> {
+        assert!(batch.rows.len() <= self.batch_size, "the batch is larger than the trainer's");
+        let [block_work, tile_work] = self.work;
+        for_rows(self.blocks.len(), block_work, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
+            for block in blocks.data {
+                block.run(model, batch);
+            }
+        });
+        for block in &mut self.blocks {
+            match block.error.take() {
+                // The network has left the range: no step.
+                Some(Error::NonFinite { .. }) => return Ok(None),
+                Some(error) => return Err(error),
+                None => {}
+            }
+        }
+        let refused = AtomicBool::new(false);
+        let out = Tiles::new(&self.tiles, &mut self.gradient, |t| t.start..t.start + t.len);
+        for_rows(self.tiles.len(), tile_work, out, &|range: Range<usize>, gradient: Tiles<F>| {
+            for (gradient, tile) in gradient.zip(&self.tiles[range]) {
+                tile_gradient(model, &self.blocks, tile, gradient);
+                if !Adam::accepts(gradient) {
+                    refused.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        Ok((!refused.into_inner()).then(|| self.batch_terms(batch)))
+    }
+
+    /// The gradient that the last call of [`gradient`](Self::gradient) or the last step made, in the order of the model's parameters.
+    #[must_use]
+    pub fn last_gradient(&self) -> &[F] {
+        &self.gradient
+    }
+
+    fn batch_terms(&mut self, batch: &Batch<F>) -> BatchTerms {
+        let [reconstructions, kls, weights] = &mut self.terms;
+        for terms in [&mut *reconstructions, kls, weights] {
+            terms.clear();
+        }
+        for block in &self.blocks {
+            for (row, (reconstruction, kl)) in block.terms().enumerate() {
+                let weight = batch.weight(block.first + row);
+                reconstructions.push(weight * reconstruction);
+                kls.push(weight * kl);
+                weights.push(weight);
+            }
+        }
+        let [reconstruction, kl, weight] = [reconstructions, kls, weights].map(|terms| ordered_sum(terms));
+        BatchTerms { reconstruction, kl, weight }
+    }
+}
+
+/// One tile of the gradient: rows of a layer's weights, or a layer's biases.
+fn tile_gradient<F: Float + Draw>(model: &Model<F>, blocks: &[Block<F>], tile: &Tile, gradient: &mut [F]) {
+    let blocks = blocks.iter().filter(|b| b.rows > 0);
+    match tile.output {
+        Some(output) => {
+            let parts = blocks.map(|b| b.weight_gradient(model, tile.layer, output));
+            multiply_parts(tile.len / tile.inputs, tile.inputs, parts, None, gradient, tile.inputs);
+        }
+        None => {
+            gradient.fill(F::ZERO);
+            for dy in blocks.flat_map(|b| b.output_gradient(model, tile.layer)) {
+                for (sum, &dy) in gradient.iter_mut().zip(dy) {
+                    *sum += dy;
+                }
+            }
+        }
+    }
+}
+
+/// An epoch's sums over its batches, in the order of the steps.
+#[derive(Default)]
+struct Sums {
+    batches: [Vec<f64>; 3],
+    skipped: u64,
+}
+
+impl Sums {
+    fn add(&mut self, terms: Option<BatchTerms>) {
+        match terms {
+            Some(BatchTerms { reconstruction, kl, weight }) => {
+                for (sums, term) in self.batches.iter_mut().zip([reconstruction, kl, weight]) {
+                    sums.push(term);
+                }
+            }
+            None => self.skipped += 1,
+        }
+    }
+
+    fn means(&self, kl_weight: f64) -> EpochTerms {
+        let [reconstruction, kl, weight] = [0, 1, 2].map(|i| ordered_sum(&self.batches[i]));
+        // Without a step taken there is nothing to average: the worst that could be said.
+        let (reconstruction, kl) =
+            if weight > 0.0 { (reconstruction / weight, kl / weight) } else { (f64::NEG_INFINITY, f64::INFINITY) };
+        EpochTerms {
+            elbo: reconstruction - kl,
+            reconstruction,
+            kl,
+            objective: reconstruction - kl_weight * kl,
+            steps: self.batches[0].len() as u64,
+            skipped_steps: self.skipped,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Work shared out by rows: every row once, on the threads asked for, the same results on any number of them, and a forked child that works.
+
+#![allow(missing_docs)]
+
+mod reference;
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use elbokit_core::Error;
+use elbokit_core::random::{Key, fill_normals};
+use elbokit_core::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows, in_pool, num_threads, set_num_threads, watched};
+use reference::settings;
+
+/// How often each row is visited, and the threads that did it.
+fn visits(rows: usize, work: usize) -> (Vec<u32>, HashSet<std::thread::ThreadId>) {
+    let mut counts = vec![0; rows];
+    let threads = Mutex::new(HashSet::new());
+    for_rows(rows, work, RowsMut::new(&mut counts, 1), &|range: Range<usize>, out: RowsMut<u32>| {
+        assert_eq!(range.len(), out.data.len());
+        threads.lock().expect("nothing panicked").insert(std::thread::current().id());
+        out.data.iter_mut().for_each(|count| *count += 1);
+        // Long enough that the other threads find something to take.
+        std::thread::sleep(Duration::from_millis(if range.len() < rows { 2 } else { 0 }));
+    });
+    (counts, threads.into_inner().expect("nothing panicked"))
+}
+
+#[test]
+fn every_row_is_visited_once() {
+    let _alone = settings();
+    for threads in [1, 2, 3] {
+        set_num_threads(threads).unwrap();
+        for (rows, work) in [(0, 1), (1, usize::MAX), (2, PARALLEL_WORK), (7, PARALLEL_WORK), (1000, 1000), (100_000, 1)] {
+            assert!(visits(rows, work).0.iter().all(|&count| count == 1), "{rows} rows on {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn large_work_is_shared_and_small_work_stays() {
+    let _alone = settings();
+    let here = HashSet::from([std::thread::current().id()]);
+    set_num_threads(2).unwrap();
+    let (_, used) = visits(64, PARALLEL_WORK);
+    assert!(used.len() == 2 && used.is_disjoint(&here), "{used:?}");
+    assert_eq!(visits(10, PARALLEL_WORK / 10 - 1).1, here);
+    set_num_threads(1).unwrap();
+    assert_eq!(visits(64, PARALLEL_WORK).1, here);
+}
+
+#[test]
+fn the_number_of_threads_is_checked() {
+    let _alone = settings();
+    set_num_threads(3).unwrap();
+    for bad in [0, 1025] {
+        assert!(matches!(set_num_threads(bad), Err(Error::Value { argument: "n", .. })));
+        assert_eq!(num_threads(), 3);
+    }
+}
+
+#[test]
+fn work_inside_the_pool_shares_it() {
+    let _alone = settings();
+    set_num_threads(2).unwrap();
+    let names = in_pool(|| {
+        let here = std::thread::current().name().map(str::to_owned);
+        in_pool(|| (here, std::thread::current().name().map(str::to_owned)))
+    });
+    assert_eq!(names.0, names.1);
+    assert!(names.0.expect("pool threads have names").starts_with("elbokit-"));
+}
+
+#[test]
+fn a_raised_interrupt_stops_watched_work() {
+    let interrupt = Interrupt::default();
+    assert_eq!(interrupt.poll(), Ok(()));
+    let mut looks = 0;
+    let result = watched(
+        || {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_secs(10) {
+                interrupt.poll()?;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        },
+        || {
+            looks += 1;
+            interrupt.raise();
+        },
+    );
+    assert_eq!(result, Err(Error::Interrupted));
+    assert!(looks > 0);
+    assert_eq!(watched(|| 5, || ()), 5);
+}
+
+#[test]
+fn a_panic_in_watched_work_reaches_the_caller() {
+    let panic = std::panic::catch_unwind(|| watched(|| panic!("as asked"), || ())).expect_err("it panicked");
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"as asked"));
+}
+
+/// Normals on two threads, enough for the pool.
+fn draw() -> Vec<f32> {
+    let mut out = vec![0.0; 1 << 20];
+    fill_normals(Key(1), 0, 0, 16, &mut out);
+    out
+}
+
+#[cfg(unix)]
+#[test]
+fn a_forked_child_makes_a_pool_of_its_own() {
+    let _alone = settings();
+    set_num_threads(2).unwrap();
+    let expected = draw();
+    assert_eq!(visits(64, PARALLEL_WORK).1.len(), 2, "the parent has a pool before it forks");
+    // SAFETY: the child calls this crate and `_exit` alone; glibc keeps the allocator usable after a fork.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let works = std::panic::catch_unwind(|| visits(64, PARALLEL_WORK).1.len() == 2 && draw() == expected);
+        // SAFETY: ends the child at once, without the parent's destructors.
+        unsafe { libc::_exit(if works.unwrap_or(false) { 0 } else { 1 }) };
+    }
+    assert!(child > 0, "fork failed");
+    let start = Instant::now();
+    let mut status = 0;
+    // SAFETY: `child` is our child and `status` outlives the call.
+    while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
+        if start.elapsed() > Duration::from_secs(10) {
+            // SAFETY: the child is ours and has not been waited for.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+            panic!("the forked child hangs");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the forked child ended with {status}");
+    assert_eq!(draw(), expected, "the parent works on");
+}

@@ -1,0 +1,186 @@
+//! The training step: its gradient against differences, its bits against threads, and its edges.
+
+use elbokit_core::Error;
+use elbokit_core::likelihood::{Likelihood, Scale};
+use elbokit_core::network::Activation;
+use elbokit_core::random::{Key, fill_normals, fill_uniforms};
+use elbokit_core::threads::{Interrupt, set_num_threads};
+use elbokit_core::vae::{Batch, Config, Matrix, Model, Options, Scaling, Source, Subset, Trainer};
+
+const OPTIONS: Options = Options { learning_rate: 1e-3, kl_weight: 1.0 };
+
+fn config(num_features: usize, likelihood: Likelihood, activation: Activation) -> Config {
+    Config { num_features, latent_dim: 3, hidden: vec![7, 6], likelihood, activation }
+}
+
+/// Rows in the support of a likelihood, about one cell in nine missing.
+fn rows(likelihood: &Likelihood, rows: usize, width: usize) -> Vec<f64> {
+    let mut x = vec![0.0; rows * width];
+    fill_uniforms(Key(1), 0, 0, width, &mut x);
+    match likelihood {
+        Likelihood::Bernoulli => x.iter_mut().for_each(|x| *x = f64::from(*x < 0.4)),
+        Likelihood::Binomial(total) => x.iter_mut().for_each(|x| *x = (*x * f64::from(*total + 1)).floor()),
+        _ => fill_normals(Key(1), 0, 0, width, &mut x),
+    }
+    x.iter_mut().step_by(9).for_each(|x| *x = f64::NAN);
+    x
+}
+
+/// |g − fd| ≤ 1e-6 · max |g| of the tensor, for every parameter.
+fn check_gradient(likelihood: &Likelihood, activation: Activation, num_particles: usize) {
+    const H: f64 = 1e-5;
+    let (n, width) = (37, 5);
+    let mut scaling = Scaling::identity(width);
+    if let Likelihood::Gaussian(_) = likelihood {
+        scaling = Scaling { shift: vec![0.1, -0.2, 0.0, 1.0, 0.3], scale: vec![1.5, 0.7, 1.0, 2.0, 0.4] };
+    }
+    let mut model = Model::<f64>::new(config(width, likelihood.clone(), activation), scaling, Key(3)).unwrap();
+    let x = rows(likelihood, n, width);
+    let source = Matrix::new(&x, width);
+    let order: Vec<u32> = (0..n as u32).rev().collect();
+    let weights: Vec<f64> = (0..n).map(|i| 0.5 + i as f64 / (n - 1) as f64).collect();
+    let batch = Batch {
+        source: &source,
+        rows: &order,
+        weights: Some(&weights),
+        key: Key(5),
+        position: 11,
+        kl_weight: 0.7,
+    };
+    let mut trainer = Trainer::new(&model, n, n, num_particles).unwrap();
+    let mut loss = |model: &Model<f64>, gradient: Option<&mut Vec<f64>>| {
+        let terms = trainer.gradient(model, &batch).unwrap().unwrap();
+        if let Some(gradient) = gradient {
+            *gradient = trainer.last_gradient().to_vec();
+        }
+        -(terms.reconstruction - 0.7 * terms.kl) / n as f64
+    };
+    let mut gradient = Vec::new();
+    loss(&model, Some(&mut gradient));
+    let mut parameters = model.parameters().to_vec();
+    let tensors: Vec<_> = model.named().into_iter().map(|named| (named.name, named.values.len())).collect();
+    let mut start = 0;
+    for (name, len) in tensors {
+        let range = start..start + len;
+        start += len;
+        let largest = gradient[range.clone()].iter().fold(0.0_f64, |a, g| a.max(g.abs()));
+        assert!(largest > 0.0, "{name} has no gradient");
+        for i in range {
+            let centre = parameters[i];
+            let mut at = |x: f64| {
+                parameters[i] = x;
+                model.set_parameters(&parameters).unwrap();
+                loss(&model, None)
+            };
+            let difference = (at(centre + H) - at(centre - H)) / (2.0 * H);
+            parameters[i] = centre;
+            let error = (gradient[i] - difference).abs() / largest;
+            assert!(error <= 1e-6, "{likelihood:?} {activation:?} {num_particles}: {name}[{i}] is off by {error:e}");
+        }
+    }
+}
+
+#[test]
+fn gradient_agrees_with_differences_for_every_likelihood_and_activation() {
+    let likelihoods = [
+        Likelihood::Gaussian(Scale::Fixed(0.8)),
+        Likelihood::Gaussian(Scale::PerFeature(vec![0.5, 1.0, 2.0, 0.7, 1.3])),
+        Likelihood::Gaussian(Scale::Predicted),
+        Likelihood::Bernoulli,
+        Likelihood::Binomial(16),
+    ];
+    for likelihood in &likelihoods {
+        for activation in Activation::ALL {
+            check_gradient(likelihood, activation, 1);
+        }
+    }
+    check_gradient(&likelihoods[2], Activation::Tanh, 5);
+}
+
+fn trained(threads: usize, n: usize, batch_size: usize, num_particles: usize) -> Vec<f32> {
+    set_num_threads(threads).unwrap();
+    let likelihood = Likelihood::Binomial(16);
+    let x: Vec<u8> = rows(&likelihood, n, 40).iter().map(|x| if x.is_nan() { 3 } else { *x as u8 }).collect();
+    let config = Config { hidden: vec![200, 90], ..config(40, likelihood, Activation::Relu) };
+    let mut model = Model::<f32>::new(config, Scaling::identity(40), Key(0)).unwrap();
+    let mut trainer = Trainer::new(&model, n, batch_size, num_particles).unwrap();
+    for epoch in 0..2 {
+        let source = Matrix::new(&x, 40);
+        let terms =
+            trainer.epoch(&mut model, &source, None, epoch, Key(7), OPTIONS, &Interrupt::default()).unwrap();
+        assert_eq!(terms.steps, n.div_ceil(batch_size) as u64);
+        assert!(n == 0 || (terms.elbo.is_finite() && terms.elbo == terms.reconstruction - terms.kl));
+    }
+    model.parameters().to_vec()
+}
+
+#[test]
+fn threads_do_not_change_a_bit_of_the_parameters() {
+    for num_particles in [1, 3] {
+        let [one, two, three] = [1, 2, 3].map(|threads| trained(threads, 300, 128, num_particles));
+        assert_eq!(one, two);
+        assert_eq!(one, three);
+    }
+}
+
+#[test]
+fn batches_of_every_size_work() {
+    for (n, batch_size) in [(0, 4), (1, 4), (4, 4), (5, 4), (33, 32), (65, 1000), (3, 1)] {
+        trained(2, n, batch_size, 1);
+    }
+}
+
+#[test]
+fn training_improves_the_bound_and_is_the_same_through_a_subset() {
+    let run = |shuffled: bool| {
+        let x = rows(&Likelihood::Gaussian(Scale::Predicted), 500, 6);
+        let config = config(6, Likelihood::Gaussian(Scale::Predicted), Activation::Silu);
+        let mut model = Model::<f32>::new(config, Scaling::identity(6), Key(0)).unwrap();
+        let mut trainer = Trainer::new(&model, 500, 50, 1).unwrap();
+        let matrix = Matrix::new(&x, 6);
+        // The same rows in the same order, by way of a shuffled copy.
+        let back: Vec<u32> = (0..500).map(|i| if shuffled { 499 - i } else { i }).collect();
+        let reversed: Vec<f64> = x.chunks(6).rev().flatten().copied().collect();
+        let reversed = Matrix::new(&reversed, 6);
+        let source: &dyn Source<f32> = if shuffled { &reversed } else { &matrix };
+        let subset = Subset::new(source, &back);
+        let options = Options { learning_rate: 5e-3, ..OPTIONS };
+        (0..20)
+            .map(|epoch| {
+                trainer.epoch(&mut model, &subset, None, epoch, Key(2), options, &Interrupt::default()).unwrap().elbo
+            })
+            .collect::<Vec<_>>()
+    };
+    let history = run(false);
+    assert!(history[19] > history[0] + 0.2, "{history:?}");
+    assert_eq!(history, run(true));
+}
+
+#[test]
+fn a_step_without_a_finite_gradient_is_not_taken() {
+    let config = config(2, Likelihood::Gaussian(Scale::Fixed(1.0)), Activation::Relu);
+    let mut model = Model::<f32>::new(config, Scaling::identity(2), Key(0)).unwrap();
+    let before = model.parameters().to_vec();
+    let x = [1.0_f32, 3e38, 0.0, 1.0];
+    let mut trainer = Trainer::new(&model, 2, 2, 1).unwrap();
+    let terms = trainer
+        .epoch(&mut model, &Matrix::new(&x, 2), None, 0, Key(0), OPTIONS, &Interrupt::default())
+        .unwrap();
+    assert_eq!((terms.steps, terms.skipped_steps), (0, 1));
+    assert_eq!(model.parameters(), before);
+}
+
+#[test]
+fn an_interrupted_epoch_and_a_bad_cell_leave_the_model_as_it_was() {
+    let mut model =
+        Model::<f32>::new(config(2, Likelihood::Bernoulli, Activation::Relu), Scaling::identity(2), Key(0)).unwrap();
+    let before = model.parameters().to_vec();
+    let mut trainer = Trainer::new(&model, 2, 2, 1).unwrap();
+    let interrupt = Interrupt::default();
+    let bad = trainer.epoch(&mut model, &Matrix::new(&[0_u8, 1, 2, 0], 2), None, 0, Key(0), OPTIONS, &interrupt);
+    assert!(matches!(bad, Err(Error::Support { value: 2.0, .. })), "{bad:?}");
+    interrupt.raise();
+    let stopped = trainer.epoch(&mut model, &Matrix::new(&[0_u8, 1], 2), None, 0, Key(0), OPTIONS, &interrupt);
+    assert_eq!(stopped, Err(Error::Interrupted));
+    assert_eq!(model.parameters(), before);
+}

@@ -1,0 +1,159 @@
+//! Arrays in and out: read-only views of float32 or float64 arrays, and outputs that are made or given. Whatever else arrives
+//! was coerced in Python by `_arrays.py`; what slips through is an exception here, never a panic.
+
+use elbokit_core::random::Draw;
+use elbokit_core::{Error, Float};
+use numpy::{BorrowError, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::errors::{dtype_error, exception};
+
+/// An element type that crosses the border.
+pub(crate) trait Element: Float + Draw + numpy::Element {}
+impl Element for f32 {}
+impl Element for f64 {}
+
+/// Calls a function generic over the element type with that of `$array`.
+macro_rules! by_dtype {
+    ($array:expr, $argument:literal, $function:ident($($value:expr),* $(,)?)) => {
+        match $crate::arrays::dtype($array, $argument)? {
+            $crate::arrays::Dtype::F32 => $function::<f32>($($value),*),
+            $crate::arrays::Dtype::F64 => $function::<f64>($($value),*),
+        }
+    };
+}
+pub(crate) use by_dtype;
+
+/// The element types of results.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dtype {
+    F32,
+    F64,
+}
+
+/// The element type of an array.
+pub(crate) fn dtype(array: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<Dtype> {
+    if array.cast::<PyArrayDyn<f32>>().is_ok() {
+        Ok(Dtype::F32)
+    } else if array.cast::<PyArrayDyn<f64>>().is_ok() {
+        Ok(Dtype::F64)
+    } else {
+        Err(dtype_error(array.py(), argument, "an array of float32 or float64", &described(array)))
+    }
+}
+
+fn described(array: &Bound<'_, PyAny>) -> String {
+    let dtype = array.getattr("dtype").and_then(|d| d.str().map(|s| s.to_string()));
+    dtype.unwrap_or_else(|_| array.get_type().name().map_or_else(|_| "an object".into(), |n| n.to_string()))
+}
+
+/// A contiguous read-only array.
+pub(crate) struct View<'py, F: Element> {
+    array: PyReadonlyArrayDyn<'py, F>,
+}
+
+impl<'py, F: Element> View<'py, F> {
+    /// Borrows an array of this element type.
+    pub(crate) fn new(array: &Bound<'py, PyAny>, argument: &'static str) -> PyResult<Self> {
+        let py = array.py();
+        let array = array.cast::<PyArrayDyn<F>>().map_err(|_| dtype_error(py, argument, F::NAME, &described(array)))?;
+        let array = array.try_readonly().map_err(|error| borrowed(argument, &error))?;
+        if array.as_slice().is_err() {
+            return Err(PyValueError::new_err(format!("{argument}: expected a C-contiguous array; use numpy.ascontiguousarray")));
+        }
+        Ok(Self { array })
+    }
+
+    /// The elements in row-major order.
+    pub(crate) fn slice(&self) -> &[F] {
+        // Checked to be contiguous when it was borrowed.
+        self.array.as_slice().unwrap_or_default()
+    }
+
+    /// The shape.
+    pub(crate) fn shape(&self) -> &[usize] {
+        self.array.shape()
+    }
+
+    /// (rows, width) of a matrix.
+    pub(crate) fn matrix(&self, py: Python<'_>, argument: &'static str, axes: &str) -> PyResult<(usize, usize)> {
+        match *self.shape() {
+            [rows, width] => Ok((rows, width)),
+            ref shape => Err(shape_error(py, argument, axes, shape)),
+        }
+    }
+}
+
+/// The exception for an array of the wrong rank or shape.
+pub(crate) fn shape_error(py: Python<'_>, argument: &'static str, expected: &str, got: &[usize]) -> PyErr {
+    let cure = if got.len() == 1 && expected.contains(',') { "reshape one row with x[None, :]" } else { "reshape it" };
+    exception(py, Error::shape(argument, expected, printed(got), cure))
+}
+
+/// A shape as Python prints it.
+pub(crate) fn printed(shape: &[usize]) -> String {
+    let inner = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    format!("shape ({inner}{})", if shape.len() == 1 { "," } else { "" })
+}
+
+/// Checks that two arrays have one shape.
+pub(crate) fn same_shape(py: Python<'_>, argument: &'static str, got: &[usize], like: &str, expected: &[usize]) -> PyResult<()> {
+    if got == expected {
+        return Ok(());
+    }
+    let cure = format!("give {argument} and {like} one shape");
+    Err(exception(py, Error::shape(argument, printed(expected), printed(got), cure)))
+}
+
+fn borrowed(argument: &'static str, error: &BorrowError) -> PyErr {
+    PyValueError::new_err(match error {
+        BorrowError::NotWriteable => format!("{argument}: expected a writeable array; copy it"),
+        _ => format!("{argument}: shares memory with another argument or with a call in another thread; copy it"),
+    })
+}
+
+/// An array to write to: made here, or the caller's `out=`.
+pub(crate) struct Output<'py, F: Element> {
+    array: Bound<'py, PyArrayDyn<F>>,
+    guard: PyReadwriteArrayDyn<'py, F>,
+}
+
+impl<'py, F: Element> Output<'py, F> {
+    /// `out` where given, which must have the shape and element type of the result, else a new array.
+    pub(crate) fn new(py: Python<'py>, out: Option<&Bound<'py, PyAny>>, shape: &[usize]) -> PyResult<Self> {
+        let array = match out {
+            None => PyArrayDyn::zeros(py, shape, false),
+            Some(out) => {
+                let array = out.cast::<PyArrayDyn<F>>().map_err(|_| dtype_error(py, "out", F::NAME, &described(out)))?;
+                same_shape(py, "out", array.shape(), "the result", shape)?;
+                array.clone()
+            }
+        };
+        let mut guard = array.try_readwrite().map_err(|error| borrowed("out", &error))?;
+        if guard.as_slice_mut().is_err() {
+            return Err(PyValueError::new_err("out: expected a C-contiguous array; use numpy.ascontiguousarray"));
+        }
+        Ok(Self { array, guard })
+    }
+
+    /// The elements in row-major order.
+    pub(crate) fn slice(&mut self) -> &mut [F] {
+        // Checked to be contiguous when it was borrowed.
+        self.guard.as_slice_mut().unwrap_or_default()
+    }
+
+    /// The array, as Python gets it back.
+    pub(crate) fn done(self) -> Bound<'py, PyAny> {
+        self.array.into_any()
+    }
+}
+
+/// A new array with these elements.
+pub(crate) fn filled<'py, F: Element>(py: Python<'py>, shape: &[usize], values: impl IntoIterator<Item = F>) -> PyResult<Bound<'py, PyAny>> {
+    let mut out = Output::<F>::new(py, None, shape)?;
+    for (slot, value) in out.slice().iter_mut().zip(values) {
+        *slot = value;
+    }
+    Ok(out.done())
+}

@@ -1,0 +1,41 @@
+//! The one way into the core: the GIL is released, an error becomes an exception, and a long call hears Ctrl-C.
+
+use elbokit_core::Result;
+use elbokit_core::threads::{Interrupt, watched};
+use pyo3::prelude::*;
+
+use crate::errors::exception;
+
+/// Below this many elements a call is over before another thread could have used the GIL.
+const SMALL: usize = 4096;
+
+/// Runs a kernel over `elements` elements without the GIL.
+pub(crate) fn enter<R: Send>(py: Python<'_>, elements: usize, f: impl FnOnce() -> Result<R> + Send) -> PyResult<R> {
+    let result = if elements < SMALL { f() } else { py.detach(f) };
+    result.map_err(|error| exception(py, error))
+}
+
+/// Runs a call of unknown length without the GIL, on another thread, while this one listens for signals. A signal raises the call's
+/// [`Interrupt`]; what the signal's handler raised is what the caller sees.
+#[allow(dead_code)]
+pub(crate) fn enter_long<R: Send>(py: Python<'_>, f: impl FnOnce(&Interrupt) -> Result<R> + Send) -> PyResult<R> {
+    let interrupt = Interrupt::default();
+    let mut heard: Option<PyErr> = None;
+    let result = py.detach(|| {
+        watched(
+            || f(&interrupt),
+            || {
+                if heard.is_none()
+                    && let Err(error) = Python::attach(|py| py.check_signals())
+                {
+                    heard = Some(error);
+                    interrupt.raise();
+                }
+            },
+        )
+    });
+    match heard {
+        Some(error) => Err(error),
+        None => result.map_err(|error| exception(py, error)),
+    }
+}

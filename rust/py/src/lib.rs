@@ -1,0 +1,30 @@
+//! `elbokit._core`: the only crate that knows Python. Each file binds the core module of the same name and knows no mathematics;
+//! [`enter`] releases the GIL and hears Ctrl-C, [`arrays`] takes arrays in and gives them out, [`errors`] makes exceptions.
+
+mod arrays;
+mod bound;
+mod enter;
+mod errors;
+mod gaussian;
+mod likelihood;
+mod random;
+mod threads;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::bound::{RunningTerms, bound_elbo, bound_iwae};
+    #[pymodule_export]
+    use super::gaussian::{
+        gaussian_entropy, gaussian_kl, gaussian_kl_grad, gaussian_kl_per_dim, gaussian_log_prob, gaussian_rsample,
+        gaussian_rsample_and_log_prob,
+    };
+    #[pymodule_export]
+    use super::likelihood::Likelihood;
+    #[pymodule_export]
+    use super::random::{key_fold_in, key_split, random_normal, random_raw, random_uniform};
+    #[pymodule_export]
+    use super::threads::{build_info, get_num_threads, set_num_threads};
+}

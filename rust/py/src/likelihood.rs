@@ -1,0 +1,208 @@
+//! Binds `elbokit_core::likelihood`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use elbokit_core::likelihood::{self, Prepared, Scale};
+use elbokit_core::random::Key;
+use elbokit_core::Result;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::arrays::{Element, Output, View, by_dtype, shape_error};
+use crate::enter::enter;
+use crate::errors::exception;
+
+type Any<'py> = Bound<'py, PyAny>;
+
+/// A likelihood, with the tables of the last width it met in each element type.
+#[pyclass(frozen, module = "elbokit._core")]
+pub(crate) struct Likelihood {
+    likelihood: likelihood::Likelihood,
+    single: Cache<f32>,
+    double: Cache<f64>,
+}
+
+type Cache<F> = Mutex<Option<(usize, Arc<Prepared<F>>)>>;
+
+/// The cache of an element type.
+trait Cached: Element {
+    fn cache(likelihood: &Likelihood) -> &Cache<Self>;
+}
+impl Cached for f32 {
+    fn cache(likelihood: &Likelihood) -> &Cache<Self> {
+        &likelihood.single
+    }
+}
+impl Cached for f64 {
+    fn cache(likelihood: &Likelihood) -> &Cache<Self> {
+        &likelihood.double
+    }
+}
+
+impl From<likelihood::Likelihood> for Likelihood {
+    fn from(likelihood: likelihood::Likelihood) -> Self {
+        Self { likelihood, single: Mutex::new(None), double: Mutex::new(None) }
+    }
+}
+
+impl Likelihood {
+    /// What the core knows it as.
+    pub(crate) fn core(&self) -> &likelihood::Likelihood {
+        &self.likelihood
+    }
+
+    fn prepared<F: Cached>(&self, num_features: usize) -> Result<Arc<Prepared<F>>> {
+        let mut held = F::cache(self).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((width, prepared)) = &*held
+            && *width == num_features
+        {
+            return Ok(prepared.clone());
+        }
+        let prepared = Arc::new(self.likelihood.prepare::<F>(num_features)?);
+        *held = Some((num_features, prepared.clone()));
+        Ok(prepared)
+    }
+
+    /// x, params and the tables for x's width, with the shapes checked: x (batch, features), params (a multiple of batch, `num_params`).
+    fn arguments<'py, F: Cached>(
+        &self,
+        x: &Any<'py>,
+        params: &Any<'py>,
+    ) -> PyResult<(View<'py, F>, View<'py, F>, Arc<Prepared<F>>, usize)> {
+        let py = x.py();
+        let (x, params) = (View::<F>::new(x, "x")?, View::<F>::new(params, "params")?);
+        let (x_rows, width) = x.matrix(py, "x", "an array (batch, features)")?;
+        let (rows, columns) = params.matrix(py, "params", "an array (batch, num_params)")?;
+        let wanted = self.likelihood.num_params(width);
+        if columns != wanted || (x_rows == 0 && rows != 0) || (x_rows > 0 && rows % x_rows != 0) {
+            return Err(shape_error(py, "params", &format!("({x_rows}, {wanted}) for x of ({x_rows}, {width})"), params.shape()));
+        }
+        let prepared = self.prepared(width).map_err(|error| exception(py, error))?;
+        Ok((x, params, prepared, rows))
+    }
+
+    /// Rows, features and the tables that params of this shape belong to.
+    fn features_of<F: Cached>(&self, py: Python<'_>, params: &View<'_, F>) -> PyResult<(usize, usize, Arc<Prepared<F>>)> {
+        let (rows, columns) = params.matrix(py, "params", "an array (batch, num_params)")?;
+        let blocks = self.likelihood.blocks();
+        if columns % blocks != 0 {
+            return Err(shape_error(py, "params", &format!("{blocks} blocks of one width"), params.shape()));
+        }
+        let width = columns / blocks;
+        let prepared = self.prepared(width).map_err(|error| exception(py, error))?;
+        Ok((rows, width, prepared))
+    }
+}
+
+fn log_prob<'py, F: Cached>(me: &Likelihood, x: &Any<'py>, params: &Any<'py>, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {
+    let py = x.py();
+    let (x, params, prepared, rows) = me.arguments::<F>(x, params)?;
+    let mut out = Output::<F>::new(py, out, &[rows])?;
+    let (x, p, o) = (x.slice(), params.slice(), out.slice());
+    enter(py, p.len(), || prepared.log_prob(x, p, o))?;
+    Ok(out.done())
+}
+
+fn log_prob_grad<'py, F: Cached>(me: &Likelihood, x: &Any<'py>, params: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+    let py = x.py();
+    let (x, params, prepared, rows) = me.arguments::<F>(x, params)?;
+    let mut out = Output::<F>::new(py, None, &[rows])?;
+    let mut d_params = Output::<F>::new(py, None, params.shape())?;
+    let (x, p, o, d) = (x.slice(), params.slice(), out.slice(), d_params.slice());
+    enter(py, p.len(), || prepared.log_prob_grad(x, p, o, d))?;
+    Ok((out.done(), d_params.done()))
+}
+
+fn mean<'py, F: Cached>(me: &Likelihood, params: &Any<'py>, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {
+    let py = params.py();
+    let params = View::<F>::new(params, "params")?;
+    let (rows, width, prepared) = me.features_of(py, &params)?;
+    let mut out = Output::<F>::new(py, out, &[rows, width])?;
+    let (p, o) = (params.slice(), out.slice());
+    enter(py, p.len(), || prepared.mean(p, o))?;
+    Ok(out.done())
+}
+
+fn sample<'py, F: Cached>(me: &Likelihood, params: &Any<'py>, key: Key, first_row: u64) -> PyResult<Any<'py>> {
+    let py = params.py();
+    let params = View::<F>::new(params, "params")?;
+    let (rows, width, prepared) = me.features_of(py, &params)?;
+    let mut out = Output::<F>::new(py, None, &[rows, width])?;
+    let (p, o) = (params.slice(), out.slice());
+    enter(py, usize::MAX, || prepared.sample(p, key, first_row, o))?;
+    Ok(out.done())
+}
+
+#[pymethods]
+impl Likelihood {
+    /// `Gaussian` with a fixed scale for all features or for each.
+    #[staticmethod]
+    fn gaussian(scale: Vec<f64>, per_feature: bool) -> PyResult<Self> {
+        let scale = match (per_feature, scale.as_slice()) {
+            (false, &[one]) => Scale::Fixed(one),
+            _ => Scale::PerFeature(scale),
+        };
+        Self::checked(likelihood::Likelihood::Gaussian(scale))
+    }
+
+    /// `Gaussian` whose log-variance is a second block of params.
+    #[staticmethod]
+    fn gaussian_predicted() -> Self {
+        likelihood::Likelihood::Gaussian(Scale::Predicted).into()
+    }
+
+    /// `Bernoulli`.
+    #[staticmethod]
+    fn bernoulli() -> Self {
+        likelihood::Likelihood::Bernoulli.into()
+    }
+
+    /// `Binomial`.
+    #[staticmethod]
+    fn binomial(total_count: u32) -> PyResult<Self> {
+        Self::checked(likelihood::Likelihood::Binomial(total_count))
+    }
+
+    /// Numbers a row of params.
+    fn num_params(&self, num_features: usize) -> usize {
+        self.likelihood.num_params(num_features)
+    }
+
+    /// log p(x | params) of each row.
+    #[pyo3(signature = (x, params, out=None))]
+    fn log_prob<'py>(&self, x: &Any<'py>, params: &Any<'py>, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {
+        by_dtype!(params, "params", log_prob(self, x, params, out))
+    }
+
+    /// The same with its gradient.
+    fn log_prob_grad<'py>(&self, x: &Any<'py>, params: &Any<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let (value, d_params) = by_dtype!(params, "params", log_prob_grad(self, x, params))?;
+        PyTuple::new(x.py(), [value, d_params])
+    }
+
+    /// The mean of each cell.
+    #[pyo3(signature = (params, out=None))]
+    fn mean<'py>(&self, params: &Any<'py>, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {
+        by_dtype!(params, "params", mean(self, params, out))
+    }
+
+    /// A draw of each row.
+    #[pyo3(signature = (params, key, first_row=0))]
+    fn sample<'py>(&self, params: &Any<'py>, key: u64, first_row: u64) -> PyResult<Any<'py>> {
+        by_dtype!(params, "params", sample(self, params, Key(key), first_row))
+    }
+}
+
+impl Likelihood {
+    /// Refuses bad constants when the likelihood is made rather than when it is first used.
+    fn checked(likelihood: likelihood::Likelihood) -> PyResult<Self> {
+        let width = match &likelihood {
+            likelihood::Likelihood::Gaussian(Scale::PerFeature(scale)) => scale.len(),
+            _ => 1,
+        };
+        match likelihood.prepare::<f64>(width) {
+            Ok(_) => Ok(likelihood.into()),
+            Err(error) => Err(Python::attach(|py| exception(py, error))),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Binds `elbokit_core::random`.
+
+use elbokit_core::random::{self, Key};
+use numpy::PyArray1;
+use pyo3::prelude::*;
+
+use crate::arrays::{Element, Output};
+use crate::enter::enter;
+
+/// The key of `Key(key).fold_in(data)`.
+#[pyfunction]
+pub(crate) fn key_fold_in(key: u64, data: u64) -> u64 {
+    Key(key).fold_in(data).0
+}
+
+/// The key of the `index`-th part of `Key(key).split(n)`.
+#[pyfunction]
+pub(crate) fn key_split(key: u64, index: u64) -> u64 {
+    Key(key).split(index).0
+}
+
+/// The generator's words.
+#[pyfunction]
+#[pyo3(signature = (n, key, counter=0))]
+pub(crate) fn random_raw<'py>(py: Python<'py>, n: usize, key: u64, counter: u128) -> Bound<'py, PyArray1<u32>> {
+    let mut words = vec![0; n];
+    py.detach(|| random::raw(Key(key), counter, &mut words));
+    PyArray1::from_vec(py, words)
+}
+
+/// Standard normals of a shape (rows, …).
+#[pyfunction]
+#[pyo3(signature = (shape, key, double, first_row=0, out=None))]
+pub(crate) fn random_normal<'py>(
+    py: Python<'py>,
+    shape: Vec<usize>,
+    key: u64,
+    double: bool,
+    first_row: u64,
+    out: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if double {
+        fill(py, &shape, out, |width, out| random::fill_normals::<f64>(Key(key), 0, first_row, width, out))
+    } else {
+        fill(py, &shape, out, |width, out| random::fill_normals::<f32>(Key(key), 0, first_row, width, out))
+    }
+}
+
+/// Uniforms in [0, 1) of a shape (rows, …).
+#[pyfunction]
+#[pyo3(signature = (shape, key, double, first_row=0, out=None))]
+pub(crate) fn random_uniform<'py>(
+    py: Python<'py>,
+    shape: Vec<usize>,
+    key: u64,
+    double: bool,
+    first_row: u64,
+    out: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if double {
+        fill(py, &shape, out, |width, out| random::fill_uniforms::<f64>(Key(key), 0, first_row, width, out))
+    } else {
+        fill(py, &shape, out, |width, out| random::fill_uniforms::<f32>(Key(key), 0, first_row, width, out))
+    }
+}
+
+fn fill<'py, F: Element>(
+    py: Python<'py>,
+    shape: &[usize],
+    out: Option<&Bound<'py, PyAny>>,
+    draw: impl FnOnce(usize, &mut [F]) + Send,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut out = Output::<F>::new(py, out, shape)?;
+    let width = shape.iter().skip(1).product();
+    let slice = out.slice();
+    enter(py, slice.len(), || {
+        draw(width, slice);
+        Ok(())
+    })?;
+    Ok(out.done())
+}
