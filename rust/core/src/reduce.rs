@@ -1,7 +1,7 @@
 //! The one documented order in which a row's terms are added.
 //!
 //! Contract. Term j of a row goes to lane j mod 16 (float32) or j mod 8 (float64), in order of j. Float32 terms are widened and
-//! added in float64; float64 terms are added with their rounding errors carried beside them (Knuth's two-sum). At the end,
+//! added in float64; float64 terms are added with their rounding errors carried beside them (Knuth's two-sum), scaled by 2⁻⁶⁴ until the end, so that parts of a sum may leave the range. At the end,
 //! float32's lanes l and l + 8 are added, then in both types lanes l and l + 4, l and l + 2, l and l + 1. Hence a row's sum depends on the
 //! row alone: not on threads, batch, memory alignment or the hardware's width. Its error is at most 2 ε of the sum of the magnitudes
 //! in the element's own type. A sum that leaves the range is ±∞.
@@ -60,6 +60,7 @@ impl<S: Simd> LaneSum<S, f64> for Compensated<S> {
     }
     #[inline(always)]
     fn add(self, terms: f64x8<S>) -> Self {
+        let terms = terms * SHRINK;
         let sum = self.0 + terms;
         let part = sum - self.0;
         let error = (self.0 - (sum - part)) + (terms - part);
@@ -75,9 +76,19 @@ impl<S: Simd> LaneSum<S, f64> for Compensated<S> {
                 error[l] = error[l] + error[l + half] + e;
             }
         }
-        // Past the range the error terms are ∞ − ∞.
-        if sum[0].is_finite() { sum[0] + error[0] } else { sum[0] }
+        grown(sum[0], error[0])
     }
+}
+
+/// The scale at which float64 terms are added: exact, but for what lies below 10⁻²⁸⁸, and no row has 2⁶⁴ terms.
+const SHRINK: f64 = 1.0 / 18_446_744_073_709_551_616.0;
+
+/// A scaled sum and its error at their true size.
+#[inline(always)]
+fn grown(sum: f64, error: f64) -> f64 {
+    // Beside an infinite term the error is ∞ − ∞.
+    let total = if sum.is_finite() { sum + error } else { sum };
+    total / SHRINK
 }
 
 /// `a + b` as the rounded sum and its exact error.
@@ -100,7 +111,7 @@ pub fn ordered_sum(terms: &[f64]) -> f64 {
 pub fn ordered_sum_of(terms: impl IntoIterator<Item = f64>) -> f64 {
     let (mut sum, mut error) = ([0.0; 8], [0.0; 8]);
     for (j, term) in terms.into_iter().enumerate() {
-        let (s, e) = two_sum(sum[j % 8], term);
+        let (s, e) = two_sum(sum[j % 8], term * SHRINK);
         sum[j % 8] = s;
         error[j % 8] += e;
     }
@@ -111,5 +122,5 @@ pub fn ordered_sum_of(terms: impl IntoIterator<Item = f64>) -> f64 {
             error[l] = error[l] + error[l + half] + e;
         }
     }
-    if sum[0].is_finite() { sum[0] + error[0] } else { sum[0] }
+    grown(sum[0], error[0])
 }

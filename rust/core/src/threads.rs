@@ -233,6 +233,12 @@ pub fn for_rows<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, work: us
     in_pool(|| halve(0..rows, grain, out, body));
 }
 
+/// Calls `body` on every row of `0..rows` as [`for_rows`] does, shared out to the single row wherever the caller is inside the pool: for regions that
+/// follow each other so closely that no thread falls asleep between them.
+pub fn for_rows_awake<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, out: O, body: &B) {
+    halve(0..rows, 1, out, body);
+}
+
 /// Runs `f` inside the pool, where joins are cheap; at once where the caller already is there or one thread is asked for.
 pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     if rayon::current_thread_index().is_some() {

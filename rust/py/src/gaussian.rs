@@ -216,15 +216,16 @@ fn rsample<'py, F: Element>(
 
 /// `rsample_and_log_prob`: z and log q(z | x).
 #[pyfunction]
-#[pyo3(signature = (loc, log_var, key, num_particles=None, first_row=0))]
+#[pyo3(signature = (loc, log_var, key, num_particles=None, first_row=0, first_particle=0))]
 pub(crate) fn gaussian_rsample_and_log_prob<'py>(
     loc: &Any<'py>,
     log_var: &Any<'py>,
     key: u64,
     num_particles: Option<usize>,
     first_row: u64,
+    first_particle: u32,
 ) -> PyResult<(Any<'py>, Any<'py>)> {
-    by_dtype!(loc, "loc", rsample_and_log_prob(loc, log_var, Key(key), num_particles, first_row))
+    by_dtype!(loc, "loc", rsample_and_log_prob(loc, log_var, Key(key), num_particles, first_row, first_particle))
 }
 
 fn rsample_and_log_prob<'py, F: Element>(
@@ -233,6 +234,7 @@ fn rsample_and_log_prob<'py, F: Element>(
     key: Key,
     particles: Option<usize>,
     first_row: u64,
+    first_particle: u32,
 ) -> PyResult<(Any<'py>, Any<'py>)> {
     let py = loc.py();
     let a = Arguments::<F>::new(loc, log_var, None)?;
@@ -240,6 +242,6 @@ fn rsample_and_log_prob<'py, F: Element>(
     let mut z = Output::<F>::new(py, None, &draws(particles, &[rows, width]))?;
     let mut log_prob = Output::<F>::new(py, None, &draws(particles, &[rows]))?;
     let (l, v, o, p) = (a.loc.slice(), a.log_var.slice(), z.slice(), log_prob.slice());
-    enter(py, o.len(), || gaussian::rsample_and_log_prob(l, v, key, first_row, width, o, p))?;
+    enter(py, o.len(), || gaussian::rsample_and_log_prob(l, v, key, first_particle, first_row, width, o, p))?;
     Ok((z.done(), log_prob.done()))
 }

@@ -4,11 +4,11 @@
 //! comes from its own kernel ([`vmath::exp_excess`]), so the divergence is never negative and keeps full relative accuracy
 //! where q is within 1e-7 of the prior.
 
-use super::{scale, standardized};
+use super::{scale, square_plus, standardized};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::rows::{Input, LaneOp, Mask, SumOnly, Term, check_finite, check_len, map_rows, no_outputs};
-use crate::simd::{Simd, SimdMask};
+use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask};
 use crate::threads::RowsMut;
 use crate::vmath::{Lanes, exp_excess};
 
@@ -38,13 +38,12 @@ impl<F: Float> LaneOp<F, 4, 4> for General {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [loc, log_var, prior_loc, prior_log_var]: [Lanes<F, S>; 4]) -> Term<F, S, 4> {
         let inverse = scale::<F, S>(simd, prior_log_var, -1.0);
-        let delta = standardized::<F, S>(loc, prior_loc, inverse);
-        let (excess, expm1) = exp_excess::<F, S>(simd, log_var - prior_log_var);
-        let square = delta * delta;
-        let d_loc = delta * inverse;
+        let delta = standardized::<F, S>(simd, loc, prior_loc, inverse);
+        let (excess, expm1) = difference_excess::<F, S>(simd, log_var, prior_log_var);
+        let d_loc = delta[0] * inverse;
         let half = F::from_f64(0.5);
-        let out = [d_loc, expm1 * half, -d_loc, -(expm1 + square) * half];
-        Term { sum: square + excess, out, bad: Mask::<F, S>::splat(simd, false) }
+        let out = [d_loc, expm1 * half, -d_loc, -square_plus::<F, S>(delta, expm1) * half];
+        Term { sum: square_plus::<F, S>(delta, excess), out, bad: Mask::<F, S>::splat(simd, false) }
     }
 
     fn finish(&self, sum: f64) -> f64 {
@@ -58,6 +57,18 @@ impl<F: Float, Op: LaneOp<F, I, O>, const I: usize, const O: usize> LaneOp<F, I,
         let term = self.0.lanes(simd, x);
         Term { sum: term.sum, out: [term.sum * F::from_f64(0.5)], bad: term.bad }
     }
+}
+
+/// [`exp_excess`] of a − b, with what the difference loses by rounding put back: at a difference of 50 it is 50 ulp of the result.
+#[inline(always)]
+fn difference_excess<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, b: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
+    let v = a - b;
+    let part = v - a;
+    let lost = (a - (v - part)) - (b + part);
+    let (excess, expm1) = exp_excess::<F, S>(simd, v);
+    // Past the range of exp it changes nothing, and may be ∞ − ∞.
+    let inside = v.abs().simd_le(F::EXP_MAX);
+    (inside.select(expm1.fma(lost, excess), excess), inside.select((expm1 + F::ONE).fma(lost, expm1), expm1))
 }
 
 /// A prior's loc and log-variance: one row for all, or a row for each.

@@ -1,6 +1,6 @@
 //! The log density of a diagonal Gaussian, and its entropy.
 
-use super::{LN_2PI, scale, standardized};
+use super::{LN_2PI, check_posterior, scale, square_plus, standardized};
 use crate::error::Result;
 use crate::float::Float;
 use crate::rows::{Input, LaneOp, Mask, Term, check_finite, check_len, map_rows, no_outputs};
@@ -15,8 +15,8 @@ struct Entropy(usize);
 impl<F: Float> LaneOp<F, 3, 0> for LogProb {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [z, loc, log_var]: [Lanes<F, S>; 3]) -> Term<F, S, 0> {
-        let delta = standardized::<F, S>(z, loc, scale::<F, S>(simd, log_var, -1.0));
-        Term { sum: delta * delta + log_var, out: [], bad: Mask::<F, S>::splat(simd, false) }
+        let delta = standardized::<F, S>(simd, z, loc, scale::<F, S>(simd, log_var, -1.0));
+        Term { sum: square_plus::<F, S>(delta, log_var), out: [], bad: Mask::<F, S>::splat(simd, false) }
     }
 
     fn finish(&self, sum: f64) -> f64 {
@@ -40,10 +40,10 @@ impl<F: Float> LaneOp<F, 1, 0> for Entropy {
 /// # Errors
 /// [`Error::Shape`](crate::Error) and [`Error::NonFinite`](crate::Error).
 pub fn log_prob<F: Float>(z: &[F], loc: &[F], log_var: &[F], width: usize, out: &mut [F]) -> Result<()> {
-    check_len("z", z, out.len(), width)?;
-    check_len("log_var", log_var, 1, loc.len())?;
-    let inputs = [z, loc, log_var].map(|x| Input::rows(x, width));
     let rows = out.len();
+    check_len("z", z, rows, width)?;
+    check_posterior("z", rows, loc, log_var, width)?;
+    let inputs = [z, loc, log_var].map(|x| Input::rows(x, width));
     if map_rows(&LogProb(width), inputs, rows, width, 1, Some(out), no_outputs()) {
         check_finite("z", z, width)?;
         check_finite("loc", loc, width)?;

@@ -11,12 +11,26 @@ pub use kl::{Prior, PriorGrad, kl, kl_grad, kl_per_dim};
 pub use log_prob::{entropy, log_prob};
 pub use sample::{rsample, rsample_and_log_prob};
 
+use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::simd::{Select, Simd, SimdBase};
+use crate::rows::check_len;
+use crate::simd::{Fused, Select, Simd, SimdBase};
 use crate::vmath::{self, Lanes};
 
 /// ln 2π.
 pub(crate) const LN_2PI: f64 = 1.837_877_066_409_345_3;
+
+/// The rows of loc and `log_var`, of which `rows` draws are a multiple: one for each particle and row.
+pub(crate) fn check_posterior<F: Float>(argument: &'static str, rows: usize, loc: &[F], log_var: &[F], width: usize) -> Result<usize> {
+    let batch = if width == 0 { rows } else { loc.len() / width };
+    check_len("loc", loc, batch, width)?;
+    check_len("log_var", log_var, batch, width)?;
+    if rows % batch.max(1) != 0 || (batch == 0 && rows > 0) {
+        let expected = format!("a multiple of the {batch} rows of loc");
+        return Err(Error::shape(argument, expected, format!("{rows} rows"), "give each draw its loc and log_var"));
+    }
+    Ok(batch)
+}
 
 /// The standard deviation exp(`log_var` / 2), or with `SIGN` −1 its inverse, capped at the largest finite number so that 0 times it is 0.
 #[inline(always)]
@@ -26,10 +40,25 @@ pub(crate) fn scale<F: Float, S: Simd>(simd: S, log_var: Lanes<F, S>, sign: f64)
     scale.simd_gt(F::MAX).select(F::Lanes::splat(simd, F::MAX), scale)
 }
 
-/// `(a − b) · scale` without overflow of the difference: half of each is subtracted and the product doubled.
+/// δ = (a − b) · scale and what its last rounding lost, so that `square_plus` does not double it: float32's bound has no room for that,
+/// float64's has. Half of each is subtracted and the product doubled, so that the difference does not overflow.
 #[inline(always)]
-pub(crate) fn standardized<F: Float, S: Simd>(a: Lanes<F, S>, b: Lanes<F, S>, scale: Lanes<F, S>) -> Lanes<F, S> {
+pub(crate) fn standardized<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, b: Lanes<F, S>, scale: Lanes<F, S>) -> [Lanes<F, S>; 2] {
     let half = F::from_f64(0.5);
-    let product = (a * half - b * half) * scale;
-    product + product
+    let difference = a * half - b * half;
+    let product = difference * scale;
+    let delta = product + product;
+    let zero = F::Lanes::splat(simd, F::ZERO);
+    if F::EPSILON.to_f64() < 1e-10 {
+        return [delta, zero];
+    }
+    let lost = difference.fma(scale, -product);
+    // Past the range of δ² it would be ∞ − ∞.
+    [delta, (delta * delta).simd_le(F::MAX).select(lost + lost, zero)]
+}
+
+/// δ² + c, rounded about once.
+#[inline(always)]
+pub(crate) fn square_plus<F: Float, S: Simd>([delta, lost]: [Lanes<F, S>; 2], c: Lanes<F, S>) -> Lanes<F, S> {
+    delta.fma(delta, (delta + delta).fma(lost, c))
 }

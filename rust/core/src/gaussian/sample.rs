@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{LN_2PI, scale};
+use super::{LN_2PI, check_posterior, scale};
 use crate::error::Result;
 use crate::float::Float;
 use crate::random::{Draw, Key, Sink, fill_normals, stream};
@@ -28,7 +28,7 @@ pub fn rsample<F: Float + Draw>(loc: &[F], log_var: &[F], key: Key, first_row: u
             let (piece, rest) = out.split_at(count);
             out = rest;
             let at = first * width..(first + count) * width;
-            let start = (first_row + first as u64).wrapping_mul(width as u64);
+            let start = first_row.wrapping_add(first as u64).wrapping_mul(width as u64);
             let draw = Rsample { loc: &loc[at.clone()], log_var: &log_var[at], key, particle: particle as u32, start, z: piece.data };
             if dispatch(draw) {
                 bad.store(true, Ordering::Relaxed);
@@ -39,13 +39,12 @@ pub fn rsample<F: Float + Draw>(loc: &[F], log_var: &[F], key: Key, first_row: u
     diagnose(bad.into_inner(), loc, log_var, width)
 }
 
+/// The rows of loc, or `None` where nothing is to be drawn.
 fn check<F: Float>(loc: &[F], log_var: &[F], width: usize, z: &[F]) -> Result<Option<usize>> {
-    check_len("log_var", log_var, 1, loc.len())?;
-    if loc.is_empty() || z.is_empty() || width == 0 {
-        return Ok(None);
-    }
-    check_len("z", z, z.len() / loc.len() * (loc.len() / width), width)?;
-    Ok(Some(loc.len() / width))
+    let draws = z.len() / width.max(1);
+    check_len("z", z, draws, width)?;
+    let rows = check_posterior("z", draws, loc, log_var, width)?;
+    Ok((draws > 0).then_some(rows))
 }
 
 fn diagnose<F: Float>(bad: bool, loc: &[F], log_var: &[F], width: usize) -> Result<()> {
@@ -121,7 +120,7 @@ impl<F: Float> LaneOp<F, 3, 1> for WithLogProb {
     }
 }
 
-/// [`rsample`] with log q(z | x) of each draw into `log_prob`, (particles, rows).
+/// [`rsample`] with log q(z | x) of each draw into `log_prob`, (particles, rows); the particles are `first_particle` and on.
 ///
 /// # Errors
 /// As [`rsample`].
@@ -129,6 +128,7 @@ pub fn rsample_and_log_prob<F: Float + Draw>(
     loc: &[F],
     log_var: &[F],
     key: Key,
+    first_particle: u32,
     first_row: u64,
     width: usize,
     z: &mut [F],
@@ -136,8 +136,13 @@ pub fn rsample_and_log_prob<F: Float + Draw>(
 ) -> Result<()> {
     /// Numbers of ε drawn at a time: small enough to stay in the first cache.
     const BLOCK: usize = 2048;
-    let Some(rows) = check(loc, log_var, width, z)? else { return Ok(()) };
+    let rows = check(loc, log_var, width, z)?;
+    if width == 0 {
+        log_prob.fill(F::ZERO);
+        return Ok(());
+    }
     check_len("log_prob", log_prob, 1, z.len() / width)?;
+    let Some(rows) = rows else { return Ok(()) };
     let bad = AtomicBool::new(false);
     let draws = log_prob.len();
     let out = (RowsMut::new(z, width), RowsMut::new(log_prob, 1));
@@ -151,7 +156,7 @@ pub fn rsample_and_log_prob<F: Float + Draw>(
             let ((z, log_prob), rest) = out.split_at(count);
             out = rest;
             let eps = &mut eps[..count * width];
-            fill_normals(key, particle as u32, first_row + first as u64, width, eps);
+            fill_normals(key, first_particle + particle as u32, first_row.wrapping_add(first as u64), width, eps);
             let at = first * width..(first + count) * width;
             let inputs = [&*eps, &loc[at.clone()], &log_var[at]].map(|x| Input::rows(x, width));
             if map_rows(&WithLogProb(width), inputs, count, width, 1, Some(log_prob.data), [z]) {

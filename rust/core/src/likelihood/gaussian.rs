@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::gaussian::{LN_2PI, scale, standardized};
+use crate::gaussian::{LN_2PI, scale, square_plus, standardized};
 use crate::rows::{LaneOp, Mask, Term};
 use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat};
 use crate::vmath::Lanes;
@@ -12,7 +12,7 @@ use crate::vmath::Lanes;
 pub(super) struct Fixed<F> {
     /// 1 / scale.
     pub(super) inverse: Vec<F>,
-    /// ln scale + ½ ln 2π.
+    /// 2 ln scale + ln 2π.
     pub(super) constant: Vec<F>,
 }
 
@@ -22,7 +22,7 @@ impl<F: Float> Fixed<F> {
             return Err(Error::value("scale", "positive finite standard deviations", bad, "give the noise's standard deviation"));
         }
         let inverse = scales.iter().map(|s| F::from_f64(1.0 / s)).collect();
-        let constant = scales.iter().map(|s| F::from_f64(libm::log(*s) + 0.5 * LN_2PI)).collect();
+        let constant = scales.iter().map(|s| F::from_f64(2.0 * libm::log(*s) + LN_2PI)).collect();
         Ok(Self { inverse, constant })
     }
 }
@@ -32,10 +32,10 @@ impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
     fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, constant]: [Lanes<F, S>; 4]) -> Term<F, S, 1> {
         let seen = !x.is_nan();
         let zero = F::Lanes::splat(simd, F::ZERO);
-        let delta = seen.select(standardized::<F, S>(x, loc, inverse), zero);
-        let term = (delta * delta).fma(F::from_f64(-0.5), -constant);
+        let delta = standardized::<F, S>(simd, x, loc, inverse).map(|d| seen.select(d, zero));
+        let term = square_plus::<F, S>(delta, constant) * F::from_f64(-0.5);
         let bad = seen & !(x.is_finite() & loc.is_finite());
-        Term { sum: seen.select(term, zero), out: [delta * inverse], bad }
+        Term { sum: seen.select(term, zero), out: [delta[0] * inverse], bad }
     }
 }
 
@@ -50,11 +50,11 @@ impl<F: Float> LaneOp<F, 3, 2> for Predicted {
         let zero = F::Lanes::splat(simd, F::ZERO);
         let half = F::from_f64(0.5);
         let inverse = scale::<F, S>(simd, log_var, -1.0);
-        let delta = standardized::<F, S>(x, loc, inverse);
-        let square = delta * delta;
-        let term = (square + log_var + F::from_f64(LN_2PI)) * F::from_f64(-0.5);
+        let delta = standardized::<F, S>(simd, x, loc, inverse);
+        let term = square_plus::<F, S>(delta, log_var + F::from_f64(LN_2PI)) * F::from_f64(-0.5);
+        let excess = square_plus::<F, S>(delta, F::Lanes::splat(simd, F::ZERO - F::ONE));
         let bad = seen & !(x.is_finite() & loc.is_finite() & log_var.is_finite());
-        let out = [delta * inverse, (square - F::ONE) * half].map(|d| seen.select(d, zero));
+        let out = [delta[0] * inverse, excess * half].map(|d| seen.select(d, zero));
         Term { sum: seen.select(term, zero), out, bad }
     }
 }

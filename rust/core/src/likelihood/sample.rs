@@ -20,7 +20,7 @@ impl<F: Float + Draw> Prepared<F> {
         check_len("params", params, rows, self.num_params())?;
         match &self.kernel {
             KernelOf::Fixed(op) => {
-                let log_var: Vec<F> = op.inverse.iter().map(|i| F::from_f64(-2.0 * i.to_f64().ln())).collect();
+                let log_var: Vec<F> = op.inverse.iter().map(|i| F::from_f64(-2.0 * libm::log(i.to_f64()))).collect();
                 rsample(params, &log_var.repeat(rows), key, first_row, width, out)
             }
             KernelOf::Predicted(_) => {

@@ -106,7 +106,7 @@ fn fill<F: Float + Draw, const NORMAL: bool>(key: Key, particle: u32, first_row:
     }
     let rows = out.len() / width;
     for_rows(rows, width * WORK, RowsMut::new(out, width), &|rows, out: RowsMut<F>| {
-        let start = (first_row + rows.start as u64).wrapping_mul(width as u64);
+        let start = first_row.wrapping_add(rows.start as u64).wrapping_mul(width as u64);
         dispatch(Fill::<F, NORMAL> { key, particle, start, out: out.data });
     });
 }

@@ -31,25 +31,25 @@ pub(crate) fn stream<F: Float + Draw, S: Simd, K: Sink<F, S>, const NORMAL: bool
     sink: &mut K,
 ) {
     let purpose = if NORMAL { Purpose::Normal } else { Purpose::Uniform } as u32;
-    let lanes = F::LANES as u64;
-    let tile_len = F::VECTORS as u64 * lanes;
-    let end = start + len as u64;
-    let mut tile = start / tile_len;
-    while tile * tile_len < end {
+    let tile_len = F::VECTORS * F::LANES;
+    // Places are counted from the start of the first tile, so that a stream may run past number 2⁶⁴ − 1 to number 0.
+    let start_at = (start % tile_len as u64) as usize;
+    let end_at = start_at + len;
+    let mut tile = start / tile_len as u64;
+    for tile_at in (0..end_at).step_by(tile_len) {
         let vectors = F::tile::<S, NORMAL>(simd, philox::tile(simd, key.0, tile, particle, purpose));
         for (v, &draws) in vectors.iter().take(F::VECTORS).enumerate() {
-            let first = tile * tile_len + v as u64 * lanes;
-            if first >= start && first + lanes <= end {
-                sink.full(simd, (first - start) as usize, draws);
+            let first = tile_at + v * F::LANES;
+            if first >= start_at && first + F::LANES <= end_at {
+                sink.full(simd, first - start_at, draws);
             } else {
-                let from = start.clamp(first, first + lanes);
-                let to = end.clamp(first, first + lanes);
+                let from = start_at.clamp(first, first + F::LANES);
+                let to = end_at.clamp(first, first + F::LANES);
                 if from < to {
-                    let (a, b) = ((from - first) as usize, (to - first) as usize);
-                    sink.part(simd, (from - start) as usize, &draws.as_slice()[a..b]);
+                    sink.part(simd, from - start_at, &draws.as_slice()[from - first..to - first]);
                 }
             }
         }
-        tile += 1;
+        tile = (tile + 1) & (u64::MAX / tile_len as u64);
     }
 }

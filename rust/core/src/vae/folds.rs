@@ -36,7 +36,7 @@ struct Fold {
 impl Fold {
     const EMPTY: Self = Self { count: 0, largest: f64::NEG_INFINITY, sum: 0.0, squares: 0.0 };
 
-    /// ln of the sum of the weights, over exp(`shift`).
+    /// The sums over exp(`shift`) and its square.
     fn over(&self, shift: f64) -> [f64; 2] {
         let factor = if self.sum > 0.0 { libm::exp(self.largest - shift) } else { 0.0 };
         [self.sum * factor, self.squares * factor * factor]
@@ -68,12 +68,6 @@ impl Folds {
     /// For a row of `num_particles`.
     pub(super) fn new(num_particles: usize) -> Self {
         Self { folds: vec![Fold::EMPTY; FOLDS.min(num_particles)], dealt: 0, weights: Vec::new() }
-    }
-
-    /// Makes ready for another row.
-    pub(super) fn clear(&mut self) {
-        self.folds.fill(Fold::EMPTY);
-        self.dealt = 0;
     }
 
     /// Deals a block of log weights; NaN, which comes of ∞ − ∞, counts as no weight. How a stream is cut into blocks can change

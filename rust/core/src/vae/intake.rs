@@ -21,7 +21,7 @@ pub(crate) struct Intake<F> {
 
 impl<F: Float> Intake<F> {
     pub(crate) fn new(config: &Config, scaling: &Scaling) -> Self {
-        let log_scale: Vec<f64> = scaling.scale.iter().map(|s| s.ln()).collect();
+        let log_scale: Vec<f64> = scaling.scale.iter().map(|s| libm::log(*s)).collect();
         let divisor = match config.likelihood {
             Likelihood::Binomial(total) => F::from_f64(f64::from(total)),
             _ => F::ONE,

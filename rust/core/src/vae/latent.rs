@@ -3,7 +3,8 @@
 use crate::float::Float;
 use crate::gaussian::scale;
 use crate::network::lanewise;
-use crate::simd::{Fused, Kernel, Simd, dispatch};
+use crate::reduce::LaneSum;
+use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch};
 
 /// Splits rows of heads, loc block before log-variance block, into two arrays.
 pub(super) fn split_heads<F: Float>(heads: &[F], latent_dim: usize, loc: &mut [F], log_var: &mut [F]) {

@@ -5,9 +5,12 @@
 
 mod config;
 mod data_path;
+mod folds;
 mod intake;
 mod latent;
 mod model;
+mod score;
+mod scorer;
 mod source;
 mod tiles;
 mod trainer;
@@ -15,5 +18,6 @@ mod trainer;
 pub use config::{Config, Scaling};
 pub use data_path::Batch;
 pub use model::{Model, Named};
+pub use score::{ElboTerms, Evidence, check, decode, elbo, encode, log_evidence, mean};
 pub use source::{Element, Matrix, Source, Subset};
 pub use trainer::{BatchTerms, EpochTerms, Options, Trainer};

@@ -14,7 +14,7 @@ use crate::network::matmul::{multiply_parts, pack_transposed};
 use crate::optimizer::Adam;
 use crate::random::{Draw, Key, permutation};
 use crate::reduce::ordered_sum;
-use crate::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows, in_pool};
+use crate::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows_awake, in_pool};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -165,7 +165,7 @@ impl<F: Float + Draw> Trainer<F> {
         let out = ((all(flat), Tiles::new(&self.tiles, packed, |t| t.packed.clone())), (all(m), all(v)));
         // A parameter costs about a nanosecond, memory and packing included.
         let work = self.gradient.len() / self.tiles.len();
-        for_rows(self.tiles.len(), work, out, &|range: Range<usize>, ((flat, packed), (m, v))| {
+        for_rows_awake(self.tiles.len(), out, &|range: Range<usize>, ((flat, packed), (m, v))| {
             let (g, tiles) = (&self.gradient, &self.tiles[range]);
             let moved = flat.zip(m).zip(v).zip(packed).zip(tiles);
             for ((((x, m), v), packed), tile) in moved {
@@ -189,7 +189,7 @@ impl<F: Float + Draw> Trainer<F> {
     pub fn gradient(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<Option<BatchTerms>> {
         assert!(batch.rows.len() <= self.batch_size, "the batch is larger than the trainer's");
         let [block_work, tile_work] = self.work;
-        for_rows(self.blocks.len(), block_work, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
+        for_rows_awake(self.blocks.len(), RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
             for block in blocks.data {
                 block.run(model, batch);
             }
@@ -204,7 +204,7 @@ impl<F: Float + Draw> Trainer<F> {
         }
         let refused = AtomicBool::new(false);
         let out = Tiles::new(&self.tiles, &mut self.gradient, |t| t.start..t.start + t.len);
-        for_rows(self.tiles.len(), tile_work, out, &|range: Range<usize>, gradient: Tiles<F>| {
+        for_rows_awake(self.tiles.len(), out, &|range: Range<usize>, gradient: Tiles<F>| {
             for (gradient, tile) in gradient.zip(&self.tiles[range]) {
                 tile_gradient(model, &self.blocks, tile, gradient);
                 if !Adam::accepts(gradient) {

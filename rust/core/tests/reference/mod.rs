@@ -82,3 +82,41 @@ impl Numbers {
         (0..len).map(|_| F::from_f64(self.uniform(low, high))).collect()
     }
 }
+
+/// A sum and the sum of its terms' magnitudes, which is what a row's error is measured in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) value: Double,
+    pub(crate) magnitude: f64,
+}
+
+impl Terms {
+    pub(crate) fn of(terms: impl IntoIterator<Item = Double>) -> Self {
+        let zero = Self { value: 0.0.into(), magnitude: 0.0 };
+        terms.into_iter().fold(zero, |sum, term| Self { value: sum.value + term, magnitude: sum.magnitude + term.hi.abs() })
+    }
+
+    /// |got − value| over the magnitude; what is below the smallest normal number counts as nothing.
+    pub(crate) fn error<F: Float>(&self, got: F) -> f64 {
+        let smallest = if F::LANES == 16 { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE };
+        let error = (self.value - got.to_f64()).hi.abs() - smallest;
+        if error <= 0.0 { 0.0 } else { error / self.magnitude }
+    }
+}
+
+/// What a row may be off by, relative to the magnitudes of its terms.
+pub(crate) fn row_bound<F: Float>() -> f64 {
+    if F::LANES == 16 { 4e-7 } else { 4e-15 }
+}
+
+/// Every result of `got` within `bound` of its terms; returns the largest error.
+pub(crate) fn assert_rows<F: Float>(what: &str, got: &[F], expected: &[Terms], bound: f64) -> f64 {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let mut worst = 0.0_f64;
+    for (row, (&got, expected)) in got.iter().zip(expected).enumerate() {
+        let error = expected.error(got);
+        assert!(error <= bound, "{what} ({}), row {row}: {got} for {expected:?}, off by {error:e}", F::NAME);
+        worst = worst.max(error);
+    }
+    worst
+}

@@ -1,0 +1,55 @@
+"""elbokit: everything about the evidence lower bound on a CPU, on NumPy alone.
+
+    >>> import numpy as np
+    >>> import elbokit as ek
+    >>> ek.gaussian.kl(np.array([[1.0, 2.0]]), np.zeros((1, 2)))
+    array([2.5])
+
+Kernels: `gaussian`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `log_weights`; a model that trains: `VAE`. The unit is nats a row, an elbo
+is larger when better, and every random number is a function of a `Key`.
+"""
+
+from __future__ import annotations
+
+from elbokit import bounds, errors, gaussian, likelihood, random
+from elbokit.errors import (
+    DtypeError,
+    ElbokitError,
+    ModelFileError,
+    NonFiniteError,
+    NotFittedError,
+    ShapeError,
+    SupportError,
+)
+from elbokit.evidence import ElboTerms, GaussianParams, elbo, log_weights
+from elbokit.random import Key
+from elbokit.threads import build_info, get_num_threads, num_threads, set_num_threads
+from elbokit.training import History
+from elbokit.vae import VAE, Evidence
+
+__all__ = [
+    "VAE",
+    "DtypeError",
+    "ElboTerms",
+    "ElbokitError",
+    "Evidence",
+    "GaussianParams",
+    "History",
+    "Key",
+    "ModelFileError",
+    "NonFiniteError",
+    "NotFittedError",
+    "ShapeError",
+    "SupportError",
+    "bounds",
+    "build_info",
+    "elbo",
+    "errors",
+    "gaussian",
+    "get_num_threads",
+    "likelihood",
+    "log_weights",
+    "num_threads",
+    "random",
+    "set_num_threads",
+]

@@ -1,0 +1,92 @@
+"""Coercion, in one place: what a user hands over becomes C-contiguous, native float32 or float64 arrays.
+
+An array that already is one passes through untouched. Lists become float64; integers and booleans become float64 where they
+stand for parameters and the parameters' type where they are observations; float16, complex and object arrays are refused.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elbokit.errors import DtypeError, ShapeError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_F32 = np.dtype(np.float32)
+_F64 = np.dtype(np.float64)
+
+
+def floats(argument: str, array: ArrayLike) -> NDArray[Any]:
+    """A contiguous native float32 or float64 array; the input itself where it is one."""
+    if type(array) is np.ndarray and (array.dtype is _F32 or array.dtype is _F64) and array.flags.c_contiguous:
+        return array
+    given = _asarray(argument, array)
+    if given.dtype.kind in "biu" and not isinstance(array, np.ndarray):
+        given = given.astype(np.float64)
+    if given.dtype.kind != "f" or given.dtype.itemsize not in (4, 8):
+        _refuse(argument, given.dtype, "float32 or float64")
+    return np.ascontiguousarray(given, dtype=given.dtype.newbyteorder("="))
+
+
+def agree(first: str, a: NDArray[Any], second: str, b: NDArray[Any]) -> None:
+    """Refuse two parameter arrays of different element types."""
+    if a.dtype is not b.dtype and a.dtype != b.dtype:
+        raise DtypeError(
+            f"{second}: expected {a.dtype} like {first}, got {b.dtype}; convert one with .astype", argument=second
+        )
+
+
+def pair(first: str, a: ArrayLike, second: str, b: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Two arrays of parameters, of one element type."""
+    x, y = floats(first, a), floats(second, b)
+    agree(first, x, second, y)
+    return x, y
+
+
+def observed(x: ArrayLike, dtype: np.dtype[Any], mask: ArrayLike | None, argument: str = "x") -> NDArray[Any]:
+    """Observations of any real type as `dtype`, with NaN where `mask` is False."""
+    given = _asarray(argument, x)
+    if given.dtype.kind not in "biuf" or given.dtype.itemsize > 8 or given.dtype == np.float16:
+        _refuse(argument, given.dtype, "booleans, integers, float32 or float64")
+    # Whole numbers past the float's own range round to its nearest; a float64 past float32's range becomes infinite and is named.
+    with np.errstate(over="ignore"):
+        cells = np.ascontiguousarray(given, dtype=dtype)
+    if mask is None:
+        return cells
+    seen = np.asarray(mask)
+    if seen.dtype != np.bool_:
+        _refuse("mask", seen.dtype, "booleans (True = observed)")
+    if seen.shape != cells.shape:
+        raise ShapeError(
+            f"mask: expected shape {cells.shape} like {argument}, got shape {seen.shape}; give one flag a cell",
+            argument="mask",
+        )
+    return np.where(seen, cells, dtype.type(np.nan))
+
+
+def count(argument: str, value: Any, least: int = 0) -> int:
+    """A whole number not below `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{argument}: expected a whole number, got {value!r}; give an int") from None
+    if number < least:
+        raise ValueError(f"{argument}: expected at least {least}, got {number}; give a larger number")
+    return number
+
+
+def _asarray(argument: str, array: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise ShapeError(
+            f"{argument}: expected rows of one length, got {type(array).__name__}; {error}", argument=argument
+        ) from None
+
+
+def _refuse(argument: str, dtype: np.dtype[Any], expected: str) -> None:
+    raise DtypeError(f"{argument}: expected {expected}, got {dtype}; convert it with .astype", argument=argument)

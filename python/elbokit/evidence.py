@@ -1,0 +1,248 @@
+"""The evidence lower bound of any model: a posterior's arrays, a decoder that is any Python function, and a likelihood.
+
+    >>> import numpy as np
+    >>> import elbokit as ek
+    >>> x = np.array([[0.3], [1.0]])
+    >>> post = ek.GaussianParams(loc=x / 2, log_var=np.full((2, 1), np.log(0.5)))  # p(z) = N(0, 1), p(x|z) = N(z, 1): exact
+    >>> terms = ek.elbo(x, post, lambda z: z, ek.likelihood.Gaussian(1.0), key=0, kl="monte_carlo")
+    >>> np.allclose(terms.elbo, -0.5 * (x[:, 0] ** 2 / 2 + np.log(4 * np.pi)))  # log p(x), for every draw
+    True
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from elbokit import _core, gaussian
+from elbokit._arrays import agree, count, floats, observed, pair
+from elbokit.errors import ShapeError
+from elbokit.random import Key, seed_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from elbokit.likelihood import Likelihood
+
+__all__ = ["ElboTerms", "GaussianParams", "elbo", "log_weights"]
+
+# Numbers of z that one call of the decoder gets: enough to amortise the call, little enough to stay in memory.
+_BLOCK = 1 << 20
+
+
+class GaussianParams(NamedTuple):
+    """A diagonal Gaussian for each row.
+
+    Attributes
+    ----------
+    loc : ndarray, shape (batch, latent)
+    log_var : ndarray, shape (batch, latent)
+        ln of the variance.
+    """
+
+    loc: Any
+    log_var: Any
+
+
+class ElboTerms(NamedTuple):
+    """The evidence lower bound of each row and its parts, in nats.
+
+    Attributes
+    ----------
+    elbo : ndarray, shape (batch,)
+        reconstruction − kl.
+    reconstruction : ndarray, shape (batch,)
+        The mean over particles of log p(x | z).
+    kl : ndarray, shape (batch,)
+        KL(q ‖ p(z)), exact or the particles' mean of log q(z | x) − log p(z).
+    standard_error : ndarray, shape (batch,)
+        That of elbo: sd (ddof 1) / √particles, +inf for one particle.
+    """
+
+    elbo: NDArray[Any]
+    reconstruction: NDArray[Any]
+    kl: NDArray[Any]
+    standard_error: NDArray[Any]
+
+
+def elbo(
+    x: ArrayLike,
+    post: GaussianParams,
+    decoder: Callable[[NDArray[Any]], ArrayLike],
+    likelihood: Likelihood,
+    *,
+    key: Key | int,
+    num_particles: int = 1,
+    kl: str = "analytic",
+    prior: GaussianParams | None = None,
+    mask: ArrayLike | None = None,
+    first_row: int = 0,
+) -> ElboTerms:
+    """The evidence lower bound of each row and its parts, each of shape (batch,), in nats.
+
+    E_q[log p(x | z)] − KL(q ‖ p(z)) with the divergence in closed form (``kl="analytic"``), or the definition
+    E_q[log p(x | z) + log p(z) − log q(z | x)] by the same draws (``kl="monte_carlo"``).
+
+    Parameters
+    ----------
+    x : array_like, shape (batch, features)
+        Any real dtype; NaN is a missing cell, and the bound is then of the observed cells.
+    post : GaussianParams
+        loc and log_var, (batch, latent), float32 or float64.
+    decoder : callable
+        z (rows, latent) -> params (rows, num_params), of z's dtype. Rows are particle-major: row r is particle r // batch of batch row r % batch. It may be called
+        several times and must treat rows independently.
+    likelihood : Likelihood
+    key : Key or int
+        The draws are those of `gaussian.rsample` with this key, num_particles and first_row.
+    num_particles : int
+    kl : {"analytic", "monte_carlo"}
+    prior : GaussianParams, optional
+        (latent,) or (batch, latent); N(0, I) by default.
+    mask : array_like of bool, shape (batch, features), optional
+        True = observed.
+    first_row : int
+        The number of the first row, so that partitions of a data set score as the whole does.
+
+    Returns
+    -------
+    ElboTerms
+        Of loc's dtype.
+
+    Raises
+    ------
+    ShapeError, DtypeError, NonFiniteError, SupportError, ValueError
+
+    Notes
+    -----
+    The expectation of elbo is at most log p(x). With the exact posterior and ``kl="monte_carlo"`` every draw equals it.
+
+    References
+    ----------
+    Kingma and Welling (2014), "Auto-encoding variational Bayes", equations 2 and 3.
+    """
+    if kl not in {"analytic", "monte_carlo"}:
+        raise ValueError(f'kl: expected "analytic" or "monte_carlo", got {kl!r}; use one of them')
+    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, first_row)
+    reconstruction = _core.RunningTerms(terms.batch, True)
+    if kl == "analytic":
+        for _, _, log_likelihood in terms.particles():
+            reconstruction.push(log_likelihood)
+        value, error = reconstruction.result()
+        divergence = gaussian.kl(terms.loc, terms.log_var, *terms.prior_arguments).astype(np.float64)
+        bound = value - divergence
+    else:
+        divergences, weights = _core.RunningTerms(terms.batch, True), _core.RunningTerms(terms.batch, True)
+        for z, log_posterior, log_likelihood in terms.particles():
+            log_ratio = log_posterior - terms.log_prior(z)
+            reconstruction.push(log_likelihood)
+            divergences.push(log_ratio)
+            weights.push(log_likelihood - log_ratio)
+        (value, _), (divergence, _), (bound, error) = reconstruction.result(), divergences.result(), weights.result()
+    with np.errstate(over="ignore"):
+        return ElboTerms(*(part.astype(terms.dtype) for part in (bound, value, divergence, error)))
+
+
+def log_weights(
+    x: ArrayLike,
+    post: GaussianParams,
+    decoder: Callable[[NDArray[Any]], ArrayLike],
+    likelihood: Likelihood,
+    *,
+    key: Key | int,
+    num_particles: int,
+    prior: GaussianParams | None = None,
+    mask: ArrayLike | None = None,
+) -> NDArray[Any]:
+    """log p(x, z) − log q(z | x) of each draw, shape (particles, batch), in nats: what `bounds` takes.
+
+    Parameters and errors are those of `elbo`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import elbokit as ek
+    >>> post = GaussianParams(np.zeros((2, 1)), np.zeros((2, 1)))
+    >>> log_weights([[0.0], [1.0]], post, lambda z: z, ek.likelihood.Gaussian(), key=0, num_particles=3).shape
+    (3, 2)
+    """
+    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, 0)
+    weights = np.empty((terms.num_particles, terms.batch), terms.dtype)
+    first = 0
+    for z, log_posterior, log_likelihood in terms.particles():
+        last = first + len(z)
+        weights[first:last] = log_likelihood + (terms.log_prior(z) - log_posterior)
+        first = last
+    return weights
+
+
+class _Terms:
+    """What every estimator of the bound needs: checked arrays, and its particles in blocks of bounded memory."""
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        post: GaussianParams,
+        decoder: Callable[[NDArray[Any]], ArrayLike],
+        likelihood: Likelihood,
+        key: Key | int,
+        num_particles: int,
+        prior: GaussianParams | None,
+        mask: ArrayLike | None,
+        first_row: int,
+    ) -> None:
+        loc, log_var = post
+        self.loc, self.log_var = pair("loc", loc, "log_var", log_var)
+        self.dtype = self.loc.dtype
+        self.x = observed(x, self.dtype, mask)
+        if self.loc.ndim != 2 or self.x.ndim != 2 or len(self.x) != len(self.loc):
+            raise ShapeError(
+                f"x: expected (batch, features) with loc (batch, latent), got {self.x.shape} with {self.loc.shape}; "
+                "give x and post the same rows",
+                argument="x",
+            )
+        self.batch, self.latent = self.loc.shape
+        self.decoder, self.likelihood = decoder, likelihood
+        self.seed, self.first_row = seed_of(key), count("first_row", first_row)
+        self.num_particles = count("num_particles", num_particles, 1)
+        self.prior_arguments: tuple[Any, ...] = ()
+        shape = self.loc.shape
+        prior_loc, prior_log_var = np.zeros(shape, self.dtype), np.zeros(shape, self.dtype)
+        if prior is not None:
+            self.prior_arguments = pair("prior.loc", prior[0], "prior.log_var", prior[1])
+            agree("loc", self.loc, "prior.loc", self.prior_arguments[0])
+            try:
+                prior_loc, prior_log_var = (np.broadcast_to(part, shape) for part in self.prior_arguments)
+            except ValueError:
+                got = self.prior_arguments[0].shape, self.prior_arguments[1].shape
+                raise ShapeError(
+                    f"prior: expected (latent,) or (batch, latent) like loc {shape}, got {got}; reshape it",
+                    argument="prior",
+                ) from None
+        self.prior = (np.ascontiguousarray(prior_loc), np.ascontiguousarray(prior_log_var))
+
+    def particles(self) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
+        """Blocks of particles: z (particles, batch, latent), log q(z | x) and log p(x | z) (particles, batch)."""
+        block = max(1, _BLOCK // max(1, self.batch * self.latent))
+        for first in range(0, self.num_particles, block):
+            number = min(block, self.num_particles - first)
+            z, log_posterior = _core.gaussian_rsample_and_log_prob(
+                self.loc, self.log_var, self.seed, number, self.first_row, first
+            )
+            params = floats("params", self.decoder(z.reshape(number * self.batch, self.latent)))
+            agree("z", z, "params", params)
+            if params.ndim != 2 or len(params) != number * self.batch:
+                raise ShapeError(
+                    f"params: expected {number * self.batch} rows from the decoder, got shape {params.shape}; "
+                    "return one row of params for each row of z",
+                    argument="params",
+                )
+            log_likelihood = self.likelihood.log_prob(self.x, params)
+            yield z, log_posterior, log_likelihood.reshape(number, self.batch)
+
+    def log_prior(self, z: NDArray[Any]) -> NDArray[Any]:
+        """log p(z), (particles, batch)."""
+        return gaussian.log_prob(z, *self.prior)

@@ -1,0 +1,183 @@
+"""What a fit is told, what it records, and the loop that runs it, an epoch at a time.
+
+    >>> import numpy as np
+    >>> import elbokit as ek
+    >>> X = ek.random.normal((200, 4), key=0)
+    >>> history = ek.VAE(2, hidden=(8,)).fit(X, epochs=3, progress=False)
+    >>> len(history.elbo), history.best_epoch
+    (3, None)
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elbokit import random
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from elbokit import _core
+    from elbokit.random import Key
+    from elbokit.vae import VAE
+
+__all__ = ["History"]
+
+
+@dataclass
+class History:
+    """What happened in a fit, one entry an epoch; bounds are means over rows in nats a row, of the rows as given.
+
+    Attributes
+    ----------
+    elbo, reconstruction, kl : list of float
+        Over the training rows by weight, at β = 1, each batch scored just before its step.
+    objective : list of float
+        reconstruction − kl_weight · kl: what was maximised.
+    kl_weight : list of float
+        The β of the epoch.
+    held_out_elbo, held_out_reconstruction, held_out_kl, held_out_standard_error : list of float
+        Over the held-out rows after the epoch, at β = 1 and under one key throughout; empty where no row is held out. The last is the standard error of the mean over rows.
+    seconds, rows_per_second : list of float
+        Of the epoch's training, without the held-out rows.
+    skipped_steps : list of int
+        Steps that were not taken because a gradient was not finite.
+    best_epoch : int or None
+        The epoch (from 0) whose weights were kept, where `patience` was given.
+    stopped_early : bool
+        Whether patience ran out, or a callback asked to stop.
+    data : str
+        What the fit made of its rows.
+    """
+
+    elbo: list[float] = field(default_factory=list)
+    reconstruction: list[float] = field(default_factory=list)
+    kl: list[float] = field(default_factory=list)
+    objective: list[float] = field(default_factory=list)
+    kl_weight: list[float] = field(default_factory=list)
+    held_out_elbo: list[float] = field(default_factory=list)
+    held_out_reconstruction: list[float] = field(default_factory=list)
+    held_out_kl: list[float] = field(default_factory=list)
+    held_out_standard_error: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    rows_per_second: list[float] = field(default_factory=list)
+    skipped_steps: list[int] = field(default_factory=list)
+    best_epoch: int | None = None
+    stopped_early: bool = False
+    data: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked fit: its rows, which of them train and which are held out, and its options."""
+
+    rows: NDArray[Any]
+    train: NDArray[np.uint32] | None
+    held_out: tuple[NDArray[Any], NDArray[np.uint32] | None] | None
+    weights: NDArray[np.float64] | None
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    num_particles: int
+    kl_weight: float
+    patience: int | None
+    callbacks: tuple[Callable[[VAE, History], object], ...]
+    progress: bool
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that train."""
+        return len(self.rows) if self.train is None else len(self.train)
+
+
+def shuffled(n: int, key: Key) -> NDArray[np.uint32]:
+    """0 … n − 1 in an order drawn by `key`: the ranks of n 64-bit draws."""
+    draws = random.raw(2 * n, key=key).view(np.uint64)
+    return np.argsort(draws, kind="stable").astype(np.uint32)
+
+
+def run(vae: VAE, core: _core.Vae, plan: Plan, history: History, noise: Key, scoring: Key) -> None:
+    """Train `core` in place. Whatever ends the loop, the model stands at its last finished step."""
+    core.start(plan.num_rows, plan.batch_size, plan.num_particles)
+    best: tuple[float, NDArray[Any]] | None = None
+    steps = 0
+    try:
+        for epoch in _bar(plan, history):
+            started = time.perf_counter()
+            elbo, reconstruction, kl, objective, taken, skipped = core.epoch(
+                plan.rows, plan.train, plan.weights, epoch, noise.seed, plan.learning_rate, plan.kl_weight
+            )
+            seconds = time.perf_counter() - started
+            steps += taken + skipped
+            history.elbo.append(elbo)
+            history.reconstruction.append(reconstruction)
+            history.kl.append(kl)
+            history.objective.append(objective)
+            history.kl_weight.append(plan.kl_weight)
+            history.seconds.append(seconds)
+            history.rows_per_second.append(plan.num_rows / max(seconds, 1e-9))
+            history.skipped_steps.append(skipped)
+            _score(core, plan, history, scoring)
+            if plan.patience is not None:
+                if best is None or history.held_out_elbo[-1] > best[0]:
+                    best = history.held_out_elbo[-1], core.snapshot()
+                    history.best_epoch = epoch
+                if epoch - (history.best_epoch or 0) >= plan.patience:
+                    history.stopped_early = True
+            # Every callback is called, whatever another one asks for.
+            asked = [callback(vae, history) is True for callback in plan.callbacks]
+            history.stopped_early |= any(asked)
+            if history.stopped_early:
+                break
+    finally:
+        if best is not None:
+            core.restore(best[1])
+        core.finish()
+    if skipped := sum(history.skipped_steps):
+        warnings.warn(
+            f"{skipped} of {steps} steps had a gradient that was not finite and were not taken; "
+            "lower learning_rate, or look for extreme values in X",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _score(core: _core.Vae, plan: Plan, history: History, key: Key) -> None:
+    if plan.held_out is None:
+        return
+    rows, subset = plan.held_out
+    elbo, reconstruction, kl, _ = (part.astype(np.float64) for part in core.elbo(rows, subset, key.seed, 1))
+    history.held_out_elbo.append(float(elbo.mean()))
+    history.held_out_reconstruction.append(float(reconstruction.mean()))
+    history.held_out_kl.append(float(kl.mean()))
+    spread = float(elbo.std(ddof=1)) if len(elbo) > 1 else np.inf
+    history.held_out_standard_error.append(spread / len(elbo) ** 0.5)
+
+
+def _bar(plan: Plan, history: History) -> Iterable[int]:
+    """The epochs, behind a progress bar where one is wanted and tqdm is installed."""
+    if not plan.progress:
+        return range(plan.epochs)
+    try:
+        from tqdm import tqdm  # noqa: PLC0415 -- optional
+    except ImportError:
+        return range(plan.epochs)
+
+    def epochs() -> Iterable[int]:
+        with tqdm(total=plan.epochs, unit="epoch", leave=True) as bar:
+            for epoch in range(plan.epochs):
+                yield epoch
+                shown = {"elbo": f"{history.elbo[-1]:.2f}"}
+                if history.held_out_elbo:
+                    shown["held out"] = f"{history.held_out_elbo[-1]:.2f}"
+                bar.set_postfix(shown, refresh=False)
+                bar.update()
+
+    return epochs()

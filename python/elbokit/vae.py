@@ -1,0 +1,535 @@
+"""A variational autoencoder whose whole training step runs in Rust.
+
+    >>> import numpy as np
+    >>> import elbokit as ek
+    >>> X = ek.random.uniform((300, 6), key=0) < 0.3
+    >>> vae = ek.VAE(2, hidden=(16,), likelihood=ek.likelihood.Bernoulli())
+    >>> history = vae.fit(X, epochs=5, progress=False, key=0)
+    >>> vae.elbo(X[:2]).elbo.shape, vae.sample(3, key=1).shape
+    ((2,), (3, 6))
+
+The encoder maps a row to the Gaussian q(z | x), the decoder a latent z to the params of the likelihood p(x | z), and the prior is N(0, I). Every
+value that is reported is in nats a row and of the row as it was given, whatever scaling the model trains on, so differently scaled models
+compare. A score is a function of the row and the key: alone, shuffled, repeated, chunked or on another thread it is the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from elbokit import _core, random, training
+from elbokit._arrays import count
+from elbokit.errors import DtypeError, ModelFileError, NotFittedError, ShapeError
+from elbokit.evidence import ElboTerms, GaussianParams
+from elbokit.likelihood import Bernoulli, Binomial, Gaussian, Likelihood
+from elbokit.random import Key, seed_of
+from elbokit.training import History, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+__all__ = ["VAE", "Evidence"]
+
+_ACTIVATIONS = ("relu", "tanh", "silu", "softplus")
+# Rows at a time when columns' means and deviations are taken: no copy of the data set is made.
+_STATISTICS_ROWS = 1 << 14
+
+
+class Evidence(NamedTuple):
+    """Bounds on log p(x) of each row's observed cells, in nats.
+
+    Attributes
+    ----------
+    lower : ndarray, shape (batch,)
+        The importance-weighted bound; in expectation at most log p(x).
+    estimate : ndarray, shape (batch,)
+        Its jackknife over folds of particles.
+    upper : ndarray, shape (batch,)
+        The cross-fitted tangent bound; in expectation at least log p(x), +inf for one particle.
+    standard_error : ndarray, shape (batch,)
+        Of the estimate, over the folds.
+    ess : ndarray, shape (batch,)
+        The effective sample size (Σw)² / Σw², at most the number of particles.
+    num_observed : ndarray of int64, shape (batch,)
+        Cells that are not missing.
+    """
+
+    lower: NDArray[Any]
+    estimate: NDArray[Any]
+    upper: NDArray[Any]
+    standard_error: NDArray[Any]
+    ess: NDArray[Any]
+    num_observed: NDArray[np.int64]
+
+
+class VAE:
+    """A variational autoencoder with multilayer perceptrons for encoder and decoder.
+
+    Parameters
+    ----------
+    latent_dim : int
+        Latents a row.
+    hidden : sequence of int
+        Widths of the encoder's hidden layers; the decoder has them in reverse. () gives a linear model.
+    likelihood : Likelihood, optional
+        p(x | z); ``Gaussian(scale="predicted")`` by default.
+    activation : {"relu", "tanh", "silu", "softplus"}
+    prior : {"standard"}
+        p(z) = N(0, I).
+    standardize : "auto" or False
+        "auto" scales the columns of a Gaussian likelihood by the mean and standard deviation of the training rows; a fixed scale is then in those
+        units. The scaling is part of the model and of its file. Bits and counts stay as they are.
+    dtype : {"float32", "float64"}
+        What the model computes in.
+
+    References
+    ----------
+    Kingma and Welling (2014), "Auto-encoding variational Bayes"; Rezende, Mohamed and Wierstra (2014), "Stochastic backpropagation and approximate
+    inference in deep generative models".
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 8,
+        hidden: Sequence[int] = (128, 64),
+        likelihood: Likelihood | None = None,
+        activation: str = "relu",
+        prior: str = "standard",
+        standardize: str | bool = "auto",
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        self.latent_dim = count("latent_dim", latent_dim, 1)
+        self.hidden = tuple(count("hidden", width, 1) for width in hidden)
+        self.likelihood: Likelihood = Gaussian("predicted") if likelihood is None else likelihood
+        if not isinstance(self.likelihood, Likelihood):
+            raise ValueError(
+                f"likelihood: expected one of elbokit.likelihood, got {likelihood!r}; make one, such as Bernoulli()"
+            )
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"activation: expected one of {_ACTIVATIONS}, got {activation!r}; use one of them")
+        self.activation = activation
+        if prior != "standard":
+            raise ValueError(f'prior: expected "standard", got {prior!r}; use that one')
+        self.prior = prior
+        if standardize != "auto" and standardize is not False:
+            raise ValueError(f'standardize: expected "auto" or False, got {standardize!r}; use one of them')
+        self.standardize = standardize
+        kind = np.dtype(dtype)
+        if kind not in (np.float32, np.float64):
+            raise DtypeError(f"dtype: expected float32 or float64, got {kind}; use one of them", argument="dtype")
+        self.dtype: np.dtype[Any] = kind
+        self._core: _core.Vae | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"VAE({self.latent_dim}, hidden={self.hidden}, likelihood={self.likelihood!r}, "
+            f"activation={self.activation!r}, standardize={self.standardize!r}, dtype={self.dtype.name!r})"
+        )
+
+    # Training
+
+    def fit(
+        self,
+        X: ArrayLike,
+        *,
+        epochs: int = 200,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        validation: float | ArrayLike = 0.1,
+        sample_weight: ArrayLike | None = None,
+        num_particles: int = 1,
+        kl_weight: float = 1.0,
+        patience: int | None = None,
+        callbacks: Sequence[Callable[[VAE, History], object]] = (),
+        progress: bool = True,
+        key: Key | int = 0,
+    ) -> History:
+        """Train from scratch, maximising Σ w_i [reconstruction_i − kl_weight · kl_i] / batch with Adam; what happened, epoch by epoch.
+
+        Parameters
+        ----------
+        X : array_like, shape (rows, features)
+            Booleans, integers, float32 or float64. Rows are converted to the model's dtype as a batch is gathered, so no copy of a C-contiguous array
+            (or memory map) is made. NaN is a missing cell: it adds nothing, and the encoder sees 0 there. The encoder sees counts over their total and, where
+            the model standardises, scaled columns.
+        epochs, batch_size : int
+            A short last batch is used.
+        learning_rate : float
+        validation : float or array_like
+            The share of rows held out (drawn by key), or the rows to hold out themselves; 0 for none.
+        sample_weight : array_like, shape (rows,), optional
+            Not negative; scaled to mean 1 over the training rows.
+        num_particles : int
+            Draws of z a row in each step.
+        kl_weight : float
+            β. The history's elbo is at β = 1 whatever it is.
+        patience : int, optional
+            Stop when the held-out ELBO (at β = 1, under one key) has not risen for so many epochs, and keep the weights of its best epoch; by default the last ones are kept.
+        callbacks : sequence of callable
+            Each is called as callback(vae, history) after every epoch and stops the fit by returning True.
+        progress : bool
+            Show a bar on stderr, where tqdm is installed.
+        key : Key or int
+            The same key, rows and options give the same bits for any number of threads.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        SupportError
+            For a cell that the likelihood gives no probability, before any step is taken.
+        ShapeError, DtypeError, NonFiniteError, ValueError
+
+        Notes
+        -----
+        A step whose gradient is not finite is not taken, counted in the history, and warned of at the end. Ctrl-C raises KeyboardInterrupt within a second
+        and leaves the model at its last finished step.
+        """
+        initial, noise, splitting, scoring = Key(seed_of(key)).split(4)
+        rows = _rows("X", X)
+        plan = self._plan(
+            rows, epochs, batch_size, learning_rate, validation, sample_weight, num_particles, kl_weight, patience,
+            callbacks, progress, splitting,
+        )  # fmt: skip
+        shift, scale = self._statistics(rows, plan.train)
+        core = _core.Vae(
+            rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
+            shift, scale, self.dtype == np.float64, initial.seed,
+        )  # fmt: skip
+        core.check(rows, "X")
+        if plan.held_out is not None and plan.held_out[1] is None:
+            core.check(plan.held_out[0], "validation")
+        history = History(data=self._described(rows, plan))
+        self._core = core
+        training.run(self, core, plan, history, noise, scoring)
+        return history
+
+    def _plan(
+        self,
+        rows: NDArray[Any],
+        epochs: int,
+        batch_size: int,
+        learning_rate: float,
+        validation: float | ArrayLike,
+        sample_weight: ArrayLike | None,
+        num_particles: int,
+        kl_weight: float,
+        patience: int | None,
+        callbacks: Sequence[Callable[[VAE, History], object]],
+        progress: bool,
+        splitting: Key,
+    ) -> Plan:
+        if len(rows) == 0 or rows.shape[1] == 0:
+            raise ShapeError(
+                f"X: expected at least one row and one column to train on, got shape {rows.shape}; give data",
+                argument="X",
+            )
+        train, held_out = None, None
+        if np.ndim(validation) == 0:
+            share = _number("validation", validation)
+            if not 0 <= share < 1:
+                raise ValueError(f"validation: expected a share from 0 to below 1 or rows, got {share}; use 0.1")
+            if number := round(share * len(rows)):
+                order = training.shuffled(len(rows), splitting)
+                # Sorted, so that a row's place among its kind does not depend on the share.
+                held_out, train = (rows, np.sort(order[:number])), np.sort(order[number:])
+                if not len(train):
+                    raise ValueError(f"validation: expected to leave rows to train on, got {share} of {len(rows)}; use less")
+        else:
+            others = _rows("validation", validation)
+            if others.shape[1] != rows.shape[1]:
+                raise ShapeError(
+                    f"validation: expected {rows.shape[1]} columns like X, got {others.shape[1]}; give rows of one kind",
+                    argument="validation",
+                )
+            held_out = (others, None) if len(others) else None
+        least = {"learning_rate": learning_rate, "kl_weight": kl_weight}
+        rate, beta = (_number(name, value) for name, value in least.items())
+        if not (rate > 0 and np.isfinite(rate)):
+            raise ValueError(f"learning_rate: expected a positive number, got {rate}; use 1e-3")
+        if not (beta >= 0 and np.isfinite(beta)):
+            raise ValueError(f"kl_weight: expected a number not below 0, got {beta}; use 1.0 for the ELBO")
+        if patience is not None:
+            patience = count("patience", patience, 1)
+            if held_out is None:
+                raise ValueError("patience: expected held-out rows to wait on, got none; give validation=0.1")
+        return Plan(
+            rows=rows,
+            train=train,
+            held_out=held_out,
+            weights=_weights(sample_weight, len(rows), train),
+            epochs=count("epochs", epochs, 1),
+            batch_size=count("batch_size", batch_size, 1),
+            learning_rate=rate,
+            num_particles=count("num_particles", num_particles, 1),
+            kl_weight=beta,
+            patience=patience,
+            callbacks=tuple(callbacks),
+            progress=bool(progress),
+        )
+
+    def _statistics(self, rows: NDArray[Any], train: NDArray[np.uint32] | None) -> tuple[list[float], list[float]]:
+        """What the columns are scaled by: mean and standard deviation of the observed training cells, or 0 and 1."""
+        width = rows.shape[1]
+        if self.standardize is False or not isinstance(self.likelihood, Gaussian):
+            return [0.0] * width, [1.0] * width
+        index = np.arange(len(rows), dtype=np.uint32) if train is None else train
+        blocks = [index[i : i + _STATISTICS_ROWS] for i in range(0, len(index), _STATISTICS_ROWS)]
+
+        def total(of: Callable[[NDArray[np.float64]], NDArray[Any]]) -> NDArray[np.float64]:
+            """The sum of a function of the cells over the observed ones, column by column."""
+            return np.sum([np.nansum(of(rows[block].astype(np.float64)), axis=0) for block in blocks], axis=0)
+
+        # An infinity is named by the check that follows; here it must only not warn.
+        with np.errstate(invalid="ignore", over="ignore"):
+            seen = np.maximum(total(lambda x: ~np.isnan(x)), 1)
+            mean = total(lambda x: x) / seen
+            deviation = np.sqrt(total(lambda x: (x - mean) ** 2) / seen)
+        usable = np.isfinite(mean) & np.isfinite(deviation) & (deviation > np.abs(mean) * 1e-12)
+        # A constant column carries no scale of its own.
+        shift = np.where(np.isfinite(mean), mean, 0.0)
+        return shift.tolist(), np.where(usable, deviation, 1.0).tolist()
+
+    def _described(self, rows: NDArray[Any], plan: Plan) -> str:
+        held_out = 0 if plan.held_out is None else len(plan.held_out[0] if plan.held_out[1] is None else plan.held_out[1])
+        view = "as they are"
+        if isinstance(self.likelihood, Binomial):
+            view = f"over {self.likelihood.total_count}"
+        elif isinstance(self.likelihood, Gaussian) and self.standardize == "auto":
+            view = "standardised by the training rows"
+        return (
+            f"{len(rows)} rows of {rows.shape[1]} columns ({rows.dtype}, read as {self.dtype}); "
+            f"{plan.num_rows} train, {held_out} held out; {self.likelihood!r}; the encoder sees columns {view}"
+        )
+
+    # The parts of the model
+
+    @property
+    def core(self) -> _core.Vae:
+        """The fitted model in the extension."""
+        if self._core is None:
+            raise NotFittedError("the model is not fitted; call fit, or VAE.load")
+        return self._core
+
+    @property
+    def num_features(self) -> int:
+        """Columns of a row."""
+        return self.core.num_features
+
+    @property
+    def likelihood_(self) -> Likelihood:
+        """The likelihood of rows as given, for `decode`'s params: a fixed scale is in the columns' own units."""
+        if isinstance(self.likelihood, Gaussian) and self.likelihood.scale != "predicted":
+            _, scale = self.core.scaling
+            fixed = np.asarray(self.likelihood.scale, dtype=np.float64)
+            return Gaussian(fixed * np.asarray(scale))
+        return self.likelihood
+
+    def encode(self, X: ArrayLike) -> GaussianParams:
+        """The posterior q(z | x) of each row: loc and log_var, each (rows, latent_dim)."""
+        return GaussianParams(*self.core.encode(self._checked(X)))
+
+    def decode(self, z: ArrayLike) -> NDArray[Any]:
+        """The likelihood's params at each row of z, (rows, num_params), for rows as given and `likelihood_`."""
+        return self.core.decode(self._latents(z))
+
+    def reconstruct(self, X: ArrayLike) -> NDArray[Any]:
+        """The likelihood's mean at z = loc, (rows, features): deterministic, a picture of the row that enters no bound."""
+        return self.core.mean(self.encode(X).loc)
+
+    def sample(self, n: int, *, key: Key | int) -> NDArray[Any]:
+        """Rows drawn from the model, (n, features): z from the prior, then x from p(x | z)."""
+        latents, cells = Key(seed_of(key)).split(2)
+        z = random.normal((count("n", n), self.latent_dim), key=latents, dtype=self.dtype)
+        return self.likelihood_.sample(self.decode(z), key=cells)
+
+    # Scores
+
+    def elbo(self, X: ArrayLike, *, key: Key | int = 0, num_particles: int = 16) -> ElboTerms:
+        """The evidence lower bound of each row and its parts, each (rows,), in nats, whatever kl_weight trained the model.
+
+        Parameters
+        ----------
+        X : array_like, shape (rows, features)
+            Rows as given to fit; NaN is a missing cell, and the bound is then of the observed cells.
+        key : Key or int
+            A row's noise is a function of the key and the row, not of where it stands.
+        num_particles : int
+            Draws of z a row.
+
+        Returns
+        -------
+        ElboTerms
+            With the divergence in closed form; standard_error is the Monte Carlo error over particles.
+        """
+        particles = count("num_particles", num_particles, 1)
+        return ElboTerms(*self.core.elbo(self._checked(X), None, seed_of(key), particles))
+
+    def log_evidence(
+        self, X: ArrayLike, *, key: Key | int = 0, num_particles: int = 1000, proposal: str = "posterior"
+    ) -> Evidence:
+        """Bounds on log p(x) of each row, each (rows,), in nats, by importance sampling from the encoder's q.
+
+        Parameters
+        ----------
+        X : array_like, shape (rows, features)
+        key : Key or int
+            As in `elbo`.
+        num_particles : int
+            Draws a row; memory does not grow with them.
+        proposal : {"posterior"}
+            What z is drawn from.
+
+        Returns
+        -------
+        Evidence
+
+        Notes
+        -----
+        lower ≤ estimate ≤ upper always, and E[lower] ≤ log p(x) ≤ E[upper] for more than one particle. Where q is far narrower than the true posterior
+        the weights have a heavy tail: lower stays a bound, but one run's upper may then lie below log p(x). A small ess is the sign.
+
+        References
+        ----------
+        Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders"; Nowozin (2018), "Debiasing evidence approximations".
+        """
+        if proposal != "posterior":
+            raise ValueError(f'proposal: expected "posterior", got {proposal!r}; use that one')
+        particles = count("num_particles", num_particles, 1)
+        return Evidence(*self.core.log_evidence(self._checked(X), seed_of(key), particles))
+
+    # Parameters and files
+
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """Copies of all parameters by the names of the file, "encoder.0.weight" (outputs, inputs) and so on."""
+        return dict(self.core.named())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a safetensors file, whole or not at all; the same model gives the same bytes."""
+        data = self.core.to_bytes()
+        target = Path(path)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> VAE:
+        """The model of a file that `save` wrote; its scores are the same bits.
+
+        Raises
+        ------
+        ModelFileError
+            Where the file holds no model that this version can read.
+        OSError
+            Where it cannot be read at all.
+        """
+        try:
+            return cls._from_core(_core.Vae.from_bytes(Path(path).read_bytes()))
+        except ModelFileError as error:
+            raise ModelFileError(f"{os.fspath(path)}: {error}") from None
+
+    @classmethod
+    def _from_core(cls, core: _core.Vae) -> VAE:
+        name, scale, per_feature, total = core.likelihood
+        likelihood: Likelihood
+        if name == "Gaussian":
+            likelihood = Gaussian("predicted" if not scale else scale if per_feature else scale[0])
+        else:
+            likelihood = Bernoulli() if name == "Bernoulli" else Binomial(total)
+        shift, by = core.scaling
+        scaled = any(s != 0.0 for s in shift) or any(s != 1.0 for s in by)
+        made = cls(
+            core.latent_dim,
+            core.hidden,
+            likelihood,
+            core.activation,
+            standardize="auto" if scaled or not isinstance(likelihood, Gaussian) else False,
+            dtype="float64" if core.double else "float32",
+        )
+        made._core = core
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state["_core"] = None if self._core is None else self._core.to_bytes()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._core is not None:
+            self._core = _core.Vae.from_bytes(state["_core"])
+
+    def _checked(self, X: ArrayLike) -> NDArray[Any]:
+        core = self.core
+        rows = _rows("X", X)
+        if rows.shape[1] != core.num_features:
+            raise ShapeError(
+                f"X: expected {core.num_features} columns, got {rows.shape[1]}; give the columns of the fit",
+                argument="X",
+            )
+        return rows
+
+    def _latents(self, z: ArrayLike) -> NDArray[Any]:
+        return np.ascontiguousarray(z, dtype=self.dtype)
+
+
+def _rows(argument: str, X: ArrayLike) -> NDArray[Any]:
+    """Rows of any real dtype, C-contiguous and native; the array itself where it is."""
+    try:
+        rows = np.asarray(X)
+    except ValueError as error:
+        raise ShapeError(f"{argument}: expected rows of one length; {error}", argument=argument) from None
+    if rows.dtype.kind not in "biuf" or rows.dtype.itemsize > 8 or rows.dtype == np.float16:
+        raise DtypeError(
+            f"{argument}: expected booleans, integers, float32 or float64, got {rows.dtype}; convert it with .astype",
+            argument=argument,
+        )
+    if rows.ndim != 2:
+        raise ShapeError(
+            f"{argument}: expected an array (rows, features), got shape {rows.shape}; "
+            "reshape one row with X[None, :], images with X.reshape(len(X), -1)",
+            argument=argument,
+        )
+    return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected a number, got {value!r}; give one") from None
+
+
+def _weights(sample_weight: ArrayLike | None, rows: int, train: NDArray[np.uint32] | None) -> NDArray[np.float64] | None:
+    """The training rows' weights, of mean 1."""
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (rows,):
+        raise ShapeError(
+            f"sample_weight: expected shape ({rows},), got shape {weights.shape}; give one weight a row",
+            argument="sample_weight",
+        )
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError("sample_weight: expected finite weights not below 0, got others; remove or replace them")
+    chosen = weights if train is None else weights[train]
+    mean = chosen.mean()
+    if not mean > 0:
+        raise ValueError("sample_weight: expected a positive weight among the training rows, got none; give one")
+    return np.ascontiguousarray(chosen / mean)

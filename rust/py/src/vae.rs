@@ -1,0 +1,408 @@
+//! Binds `elbokit_core::vae`: one class for a model of either element type, and data sets of any.
+
+use elbokit_core::likelihood;
+use elbokit_core::network::Activation;
+use elbokit_core::random::Key;
+use elbokit_core::threads::Interrupt;
+use elbokit_core::vae::{self, Config, ElboTerms, Evidence, Matrix, Model, Options, Scaling, Source, Subset, Trainer};
+use elbokit_core::{Error, Result};
+use numpy::{PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+use crate::arrays::{Element, Output, View, filled};
+use crate::enter::enter_long;
+use crate::errors::{dtype_error, exception};
+use crate::likelihood::Likelihood;
+
+type Any<'py> = Bound<'py, PyAny>;
+
+/// A data set of any element type, borrowed for a call.
+enum Rows<'py> {
+    F32(PyReadonlyArray2<'py, f32>),
+    F64(PyReadonlyArray2<'py, f64>),
+    I8(PyReadonlyArray2<'py, i8>),
+    I16(PyReadonlyArray2<'py, i16>),
+    I32(PyReadonlyArray2<'py, i32>),
+    I64(PyReadonlyArray2<'py, i64>),
+    U8(PyReadonlyArray2<'py, u8>),
+    U16(PyReadonlyArray2<'py, u16>),
+    U32(PyReadonlyArray2<'py, u32>),
+    U64(PyReadonlyArray2<'py, u64>),
+    Bool(PyReadonlyArray2<'py, bool>),
+}
+
+impl<'py> Rows<'py> {
+    fn new(x: &Any<'py>) -> PyResult<Self> {
+        macro_rules! try_each {
+            ($($variant:ident),*) => {
+                $(if let Ok(array) = x.extract() {
+                    return Ok(Self::$variant(array));
+                })*
+            };
+        }
+        try_each!(F32, F64, I64, I32, U8, Bool, I8, I16, U16, U32, U64);
+        Err(dtype_error(x.py(), "X", "a matrix of booleans, integers or floats", &x.repr()?.to_string()))
+    }
+
+    /// Calls `f` with the rows, or with those that `subset` numbers.
+    fn with<F: Element, R>(&self, subset: Option<&[u32]>, f: impl FnOnce(&dyn Source<F>) -> R) -> R {
+        macro_rules! each {
+            ($($variant:ident),*) => {
+                match self {
+                    $(Self::$variant(array) => {
+                        // Coerced to be contiguous in Python; anything else is no rows.
+                        let matrix = Matrix::new(array.as_slice().unwrap_or_default(), array.shape()[1]);
+                        match subset {
+                            Some(rows) => f(&Subset::new(&matrix, rows)),
+                            None => f(&matrix),
+                        }
+                    })*
+                }
+            };
+        }
+        each!(F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, Bool)
+    }
+}
+
+/// A model of one element type, and what its training needs while it lasts.
+struct State<F: Element> {
+    model: Model<F>,
+    trainer: Option<Trainer<F>>,
+}
+
+impl<F: Element> State<F> {
+    fn new(model: Model<F>) -> Self {
+        Self { model, trainer: None }
+    }
+
+    fn likelihood(&self) -> &likelihood::Likelihood {
+        &self.model.config().likelihood
+    }
+}
+
+enum Typed {
+    Single(State<f32>),
+    Double(State<f64>),
+}
+
+/// Runs the same code on the model of either element type.
+macro_rules! typed {
+    ($typed:expr, $state:ident => $body:expr) => {
+        match $typed {
+            Typed::Single($state) => $body,
+            Typed::Double($state) => $body,
+        }
+    };
+}
+
+/// A variational autoencoder.
+#[pyclass(module = "elbokit._core")]
+pub(crate) struct Vae {
+    typed: Typed,
+}
+
+fn parsed(activation: &str) -> Result<Activation> {
+    Activation::parse(activation)
+}
+
+#[pymethods]
+impl Vae {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        num_features: usize,
+        latent_dim: usize,
+        hidden: Vec<usize>,
+        likelihood: &Likelihood,
+        activation: &str,
+        shift: Vec<f64>,
+        scale: Vec<f64>,
+        double: bool,
+        key: u64,
+    ) -> PyResult<Self> {
+        let make = || -> Result<Typed> {
+            let activation = parsed(activation)?;
+            let config = Config { num_features, latent_dim, hidden, likelihood: likelihood.core().clone(), activation };
+            let scaling = Scaling { shift, scale };
+            Ok(if double {
+                Typed::Double(State::new(Model::new(config, scaling, Key(key))?))
+            } else {
+                Typed::Single(State::new(Model::new(config, scaling, Key(key))?))
+            })
+        };
+        make().map(|typed| Self { typed }).map_err(|error| exception(py, error))
+    }
+
+    /// Makes the buffers for training on `rows` rows.
+    fn start(&mut self, py: Python<'_>, rows: usize, batch_size: usize, num_particles: usize) -> PyResult<()> {
+        let started = typed!(&mut self.typed, state => {
+            Trainer::new(&state.model, rows, batch_size, num_particles).map(|trainer| state.trainer = Some(trainer))
+        });
+        started.map_err(|error| exception(py, error))
+    }
+
+    /// Frees the buffers.
+    fn finish(&mut self) {
+        typed!(&mut self.typed, state => state.trainer = None);
+    }
+
+    /// One epoch: the means (elbo, reconstruction, kl, objective) and the numbers of steps taken and skipped.
+    fn epoch<'py>(
+        &mut self,
+        py: Python<'py>,
+        x: &Any<'py>,
+        subset: Option<PyReadonlyArray1<'py, u32>>,
+        weights: Option<PyReadonlyArray1<'py, f64>>,
+        epoch: u64,
+        key: u64,
+        learning_rate: f64,
+        kl_weight: f64,
+    ) -> PyResult<(f64, f64, f64, f64, u64, u64)> {
+        let rows = Rows::new(x)?;
+        let (subset, weights) = (subset.as_ref().map(slice), weights.as_ref().map(slice));
+        let options = Options { learning_rate, kl_weight };
+        let terms = typed!(&mut self.typed, state => {
+            let State { model, trainer } = state;
+            let Some(trainer) = trainer.as_mut() else {
+                return Err(PyRuntimeError::new_err("epoch before start"));
+            };
+            rows.with(subset, |source| {
+                enter_long(py, |interrupt| trainer.epoch(model, source, weights, epoch, Key(key), options, interrupt))
+            })
+        })?;
+        Ok((terms.elbo, terms.reconstruction, terms.kl, terms.objective, terms.steps, terms.skipped_steps))
+    }
+
+    /// Checks that the likelihood gives every observed cell a probability.
+    fn check<'py>(&self, py: Python<'py>, x: &Any<'py>) -> PyResult<()> {
+        let rows = Rows::new(x)?;
+        typed!(&self.typed, state => {
+            rows.with(None, |source| enter_long(py, |interrupt| vae::check(&state.model, source, interrupt)))
+        })
+    }
+
+    /// loc and `log_var` of each row.
+    fn encode<'py>(&self, py: Python<'py>, x: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+        let rows = Rows::new(x)?;
+        typed!(&self.typed, state => encode(py, state, &rows))
+    }
+
+    /// params of each row of z, for rows as given.
+    fn decode<'py>(&self, z: &Any<'py>) -> PyResult<Any<'py>> {
+        typed!(&self.typed, state => decode(state, z))
+    }
+
+    /// The likelihood's mean at each row of z, for rows as given.
+    fn mean<'py>(&self, z: &Any<'py>) -> PyResult<Any<'py>> {
+        typed!(&self.typed, state => mean(state, z))
+    }
+
+    /// elbo, reconstruction, kl and standard error of each row.
+    fn elbo<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Any<'py>,
+        subset: Option<PyReadonlyArray1<'py, u32>>,
+        key: u64,
+        num_particles: usize,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let rows = Rows::new(x)?;
+        let subset = subset.as_ref().map(slice);
+        typed!(&self.typed, state => elbo(py, state, &rows, subset, Key(key), num_particles))
+    }
+
+    /// lower, estimate, upper, standard error, effective sample size and observed cells of each row.
+    fn log_evidence<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Any<'py>,
+        key: u64,
+        num_particles: usize,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let rows = Rows::new(x)?;
+        typed!(&self.typed, state => log_evidence(py, state, &rows, Key(key), num_particles))
+    }
+
+    /// Copies of all parameters with their names.
+    fn named<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Any<'py>)>> {
+        typed!(&self.typed, state => {
+            let named = state.model.named().into_iter();
+            named.map(|p| Ok((p.name, filled(py, &p.shape, p.values.iter().copied())?))).collect()
+        })
+    }
+
+    /// A copy of all parameters in one array.
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Any<'py>> {
+        typed!(&self.typed, state => {
+            let flat = state.model.parameters();
+            filled(py, &[flat.len()], flat.iter().copied())
+        })
+    }
+
+    /// Puts a copy made by `snapshot` back.
+    fn restore(&mut self, py: Python<'_>, parameters: &Any<'_>) -> PyResult<()> {
+        let restored = typed!(&mut self.typed, state => {
+            let view = View::new(parameters, "parameters")?;
+            state.model.set_parameters(view.slice())
+        });
+        restored.map_err(|error| exception(py, error))
+    }
+
+    /// The likelihood of rows as given: a fixed scale is in their units.
+    #[getter]
+    fn likelihood_as_given(&self) -> Likelihood {
+        typed!(&self.typed, state => state.model.likelihood_as_given().into())
+    }
+
+    /// Whether the model is of float64.
+    #[getter]
+    fn double(&self) -> bool {
+        matches!(self.typed, Typed::Double(_))
+    }
+
+    /// Columns of a row.
+    #[getter]
+    fn num_features(&self) -> usize {
+        typed!(&self.typed, state => state.model.config().num_features)
+    }
+
+    /// Latents a row.
+    #[getter]
+    fn latent_dim(&self) -> usize {
+        typed!(&self.typed, state => state.model.config().latent_dim)
+    }
+
+    /// Widths of the hidden layers.
+    #[getter]
+    fn hidden(&self) -> Vec<usize> {
+        typed!(&self.typed, state => state.model.config().hidden.clone())
+    }
+
+    /// The activation's name.
+    #[getter]
+    fn activation(&self) -> &'static str {
+        typed!(&self.typed, state => state.model.config().activation.name())
+    }
+
+    /// The likelihood's kind, its scale by feature (one number for all, none where predicted) and its total.
+    #[getter]
+    fn likelihood(&self) -> (&'static str, Vec<f64>, bool, u32) {
+        use likelihood::{Likelihood as Core, Scale};
+        let likelihood = typed!(&self.typed, state => state.likelihood());
+        let (scale, per_feature, total) = match likelihood {
+            Core::Gaussian(Scale::Fixed(scale)) => (vec![*scale], false, 0),
+            Core::Gaussian(Scale::PerFeature(scale)) => (scale.clone(), true, 0),
+            Core::Gaussian(Scale::Predicted) => (Vec::new(), false, 0),
+            Core::Binomial(total) => (Vec::new(), false, *total),
+            _ => (Vec::new(), false, 0),
+        };
+        (likelihood.name(), scale, per_feature, total)
+    }
+
+    /// What rows are scaled by: x' = (x − shift) / scale.
+    #[getter]
+    fn scaling(&self) -> (Vec<f64>, Vec<f64>) {
+        let scaling = typed!(&self.typed, state => state.model.scaling());
+        (scaling.shift.clone(), scaling.scale.clone())
+    }
+
+    /// The model as a file's bytes.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = typed!(&self.typed, state => vae::to_bytes(&state.model));
+        bytes.map(|bytes| PyBytes::new(py, &bytes)).map_err(|error| exception(py, error))
+    }
+
+    /// The model that a file's bytes hold.
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, bytes: &[u8]) -> PyResult<Self> {
+        let typed = match vae::dtype_of_bytes(bytes) {
+            Ok("float64") => vae::from_bytes(bytes).map(|model| Typed::Double(State::new(model))),
+            Ok(_) => vae::from_bytes(bytes).map(|model| Typed::Single(State::new(model))),
+            Err(error) => Err(error),
+        };
+        typed.map(|typed| Self { typed }).map_err(|error| exception(py, error))
+    }
+}
+
+/// The elements of a vector; a strided one was copied in Python.
+fn slice<'a, T: numpy::Element>(array: &'a PyReadonlyArray1<'_, T>) -> &'a [T] {
+    array.as_slice().unwrap_or_default()
+}
+
+fn encode<'py, F: Element>(py: Python<'py>, state: &State<F>, rows: &Rows<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+    rows.with(None, |source: &dyn Source<F>| {
+        let shape = [source.rows(), state.model.config().latent_dim];
+        let (mut loc, mut log_var) = (Output::<F>::new(py, None, &shape)?, Output::<F>::new(py, None, &shape)?);
+        let (l, v) = (loc.slice(), log_var.slice());
+        enter_long(py, |interrupt| vae::encode(&state.model, source, interrupt, l, v))?;
+        Ok((loc.done(), log_var.done()))
+    })
+}
+
+fn decode<'py, F: Element>(state: &State<F>, z: &Any<'py>) -> PyResult<Any<'py>> {
+    let num_params = state.model.likelihood().num_params();
+    from_latents(state, z, num_params, |model, z, out| vae::decode_as_given(model, z, out))
+}
+
+fn mean<'py, F: Element>(state: &State<F>, z: &Any<'py>) -> PyResult<Any<'py>> {
+    from_latents(state, z, state.model.config().num_features, vae::mean)
+}
+
+fn from_latents<'py, F: Element>(
+    state: &State<F>,
+    z: &Any<'py>,
+    width: usize,
+    f: impl FnOnce(&Model<F>, &[F], &mut [F]) -> Result<()> + Send,
+) -> PyResult<Any<'py>> {
+    let py = z.py();
+    let z = View::<F>::new(z, "z")?;
+    let (rows, latents) = z.matrix(py, "z", "an array (rows, latent)")?;
+    let expected = state.model.config().latent_dim;
+    if latents != expected {
+        let error = Error::shape("z", format!("{expected} columns"), latents, "give the model's latents");
+        return Err(exception(py, error));
+    }
+    let mut out = Output::<F>::new(py, None, &[rows, width])?;
+    let (z, o) = (z.slice(), out.slice());
+    enter_long(py, |_: &Interrupt| f(&state.model, z, o))?;
+    Ok(out.done())
+}
+
+fn elbo<'py, F: Element>(
+    py: Python<'py>,
+    state: &State<F>,
+    rows: &Rows<'py>,
+    subset: Option<&[u32]>,
+    key: Key,
+    num_particles: usize,
+) -> PyResult<Bound<'py, PyTuple>> {
+    rows.with(subset, |source: &dyn Source<F>| {
+        let make = || Output::<F>::new(py, None, &[source.rows()]);
+        let mut out = [make()?, make()?, make()?, make()?];
+        let [elbo, reconstruction, kl, standard_error] = out.each_mut().map(Output::slice);
+        let terms = ElboTerms { elbo, reconstruction, kl, standard_error };
+        enter_long(py, |interrupt| vae::elbo(&state.model, source, key, num_particles, interrupt, terms))?;
+        PyTuple::new(py, out.map(Output::done))
+    })
+}
+
+fn log_evidence<'py, F: Element>(
+    py: Python<'py>,
+    state: &State<F>,
+    rows: &Rows<'py>,
+    key: Key,
+    num_particles: usize,
+) -> PyResult<Bound<'py, PyTuple>> {
+    rows.with(None, |source: &dyn Source<F>| {
+        let make = || Output::<F>::new(py, None, &[source.rows()]);
+        let mut out = [make()?, make()?, make()?, make()?, make()?];
+        let mut observed = vec![0; source.rows()];
+        let [lower, estimate, upper, standard_error, ess] = out.each_mut().map(Output::slice);
+        let terms = Evidence { lower, estimate, upper, standard_error, ess, num_observed: &mut observed };
+        enter_long(py, |interrupt| vae::log_evidence(&state.model, source, key, num_particles, interrupt, terms))?;
+        let observed = numpy::PyArray1::from_iter(py, observed.into_iter().map(|n| n as i64)).into_any();
+        PyTuple::new(py, out.map(Output::done).into_iter().chain([observed]))
+    })
+}
