@@ -28,7 +28,7 @@ demo: $(DEMO)/.installed  ## train a VAE on real digits, print its bounds, draw 
 	@echo 'The picture is build/demo/digits.png; the bounds of every row are in build/demo/scores.csv.'
 
 test: $(VENV)/.built  ## run the tests of both languages
-	cargo test --locked --release --workspace --exclude elbokit-py
+	cargo test --locked --profile tested --workspace --exclude elbokit-py
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.built  ## hold the code to rustfmt, clippy, ruff, mypy and stubtest

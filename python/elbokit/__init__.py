@@ -5,8 +5,8 @@
     >>> ek.gaussian.kl(np.array([[1.0, 2.0]]), np.zeros((1, 2)))
     array([2.5])
 
-Kernels: `gaussian`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `log_weights`; a model that trains: `VAE`. The unit is nats a row, an elbo
-is larger when better, and every random number is a function of a `Key`.
+Kernels: `gaussian`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `log_weights`; a model that trains:
+`VAE`. The unit is nats a row, an elbo is larger when better, and every random number is a function of a `Key`.
 """
 
 from __future__ import annotations

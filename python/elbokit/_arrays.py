@@ -1,7 +1,8 @@
 """Coercion, in one place: what a user hands over becomes C-contiguous, native float32 or float64 arrays.
 
-An array that already is one passes through untouched. Lists become float64; integers and booleans become float64 where they
-stand for parameters and the parameters' type where they are observations; float16, complex and object arrays are refused.
+An array that already is one passes through untouched. Lists become float64; integers and booleans become float64
+where they stand for parameters and the parameters' type where they are observations; float16, complex and object
+arrays are refused.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ _F64 = np.dtype(np.float64)
 
 def floats(argument: str, array: ArrayLike) -> NDArray[Any]:
     """A contiguous native float32 or float64 array; the input itself where it is one."""
-    if type(array) is np.ndarray and (array.dtype is _F32 or array.dtype is _F64) and array.flags.c_contiguous:
-        return array
+    if type(array) is np.ndarray and (array.dtype is _F32 or array.dtype is _F64):
+        flags = array.flags
+        if flags.c_contiguous and flags.aligned:
+            return array
     given = _asarray(argument, array)
     if given.dtype.kind in "biu" and not isinstance(array, np.ndarray):
         given = given.astype(np.float64)
     if given.dtype.kind != "f" or given.dtype.itemsize not in (4, 8):
         _refuse(argument, given.dtype, "float32 or float64")
-    return np.ascontiguousarray(given, dtype=given.dtype.newbyteorder("="))
+    return _laid_out(given, given.dtype.newbyteorder("="))
 
 
 def agree(first: str, a: NDArray[Any], second: str, b: NDArray[Any]) -> None:
@@ -52,9 +55,9 @@ def observed(x: ArrayLike, dtype: np.dtype[Any], mask: ArrayLike | None, argumen
     given = _asarray(argument, x)
     if given.dtype.kind not in "biuf" or given.dtype.itemsize > 8 or given.dtype == np.float16:
         _refuse(argument, given.dtype, "booleans, integers, float32 or float64")
-    # Whole numbers past the float's own range round to its nearest; a float64 past float32's range becomes infinite and is named.
+    # A whole number rounds to the nearest float; a float64 past float32's range becomes infinite and is then named.
     with np.errstate(over="ignore"):
-        cells = np.ascontiguousarray(given, dtype=dtype)
+        cells = _laid_out(given, dtype)
     if mask is None:
         return cells
     seen = np.asarray(mask)
@@ -69,14 +72,22 @@ def observed(x: ArrayLike, dtype: np.dtype[Any], mask: ArrayLike | None, argumen
 
 
 def count(argument: str, value: Any, least: int = 0) -> int:
-    """A whole number not below `least`."""
+    """A whole number not below `least` and below 2⁶⁴."""
     try:
         number = operator.index(value)
     except TypeError:
         raise ValueError(f"{argument}: expected a whole number, got {value!r}; give an int") from None
     if number < least:
         raise ValueError(f"{argument}: expected at least {least}, got {number}; give a larger number")
+    if number >= 1 << 64:
+        raise ValueError(f"{argument}: expected less than 2**64, got {number}; give a smaller number")
     return number
+
+
+def _laid_out(given: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    cells = np.ascontiguousarray(given, dtype=dtype)
+    # A field of a packed record or a slice of a byte buffer may be contiguous and yet stand at an odd address.
+    return cells if cells.flags.aligned else cells.copy()
 
 
 def _asarray(argument: str, array: ArrayLike) -> NDArray[Any]:

@@ -6,8 +6,8 @@
     >>> ek.bounds.elbo(log_weights), ek.bounds.iwae(log_weights)  # mean log, log mean
     (array([0.54930614]), array([0.69314718]))
 
-Log weights are (particles, batch), as `elbokit.log_weights` gives them; a bound is one number a batch row, in nats, of the same dtype,
-computed in float64. A weight may be −inf; NaN is an error that names its place.
+Log weights are (particles, batch), as `elbokit.log_weights` gives them; a bound is one number a batch row, in nats,
+of the same dtype, computed in float64. A weight may be −inf; NaN is an error that names its place.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ __all__ = ["elbo", "iwae"]
 def elbo(log_weights: ArrayLike, return_error: Literal[False] = False) -> NDArray[Any]: ...
 @overload
 def elbo(log_weights: ArrayLike, return_error: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
-def elbo(
-    log_weights: ArrayLike, return_error: bool = False
-) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+def elbo(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     """The evidence lower bound of each row, the mean log weight: shape (batch,), in nats.
 
     Parameters
@@ -58,16 +56,15 @@ def elbo(
 def iwae(log_weights: ArrayLike, return_error: Literal[False] = False) -> NDArray[Any]: ...
 @overload
 def iwae(log_weights: ArrayLike, return_error: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
-def iwae(
-    log_weights: ArrayLike, return_error: bool = False
-) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+def iwae(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     """The importance-weighted bound of each row, the log of the mean weight: shape (batch,), in nats.
 
     Parameters
     ----------
     log_weights : array_like, shape (particles, batch)
     return_error : bool
-        Also return the standard error by the delta method, sd(weight) / (mean(weight) √particles), +inf for one particle.
+        Also return the standard error by the delta method, sd(weight) / (mean(weight) √particles), +inf for one
+        particle.
 
     Returns
     -------
@@ -79,8 +76,8 @@ def iwae(
 
     Notes
     -----
-    Its expectation is at most log p(x), rises with the number of particles, and is the ELBO for one. The standard error says nothing where the
-    weights' variance is infinite, which no sample shows.
+    Its expectation is at most log p(x), rises with the number of particles, and is the ELBO for one. The standard
+    error says nothing where the weights' variance is infinite, which no sample shows.
 
     References
     ----------

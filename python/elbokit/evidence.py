@@ -1,12 +1,12 @@
 """The evidence lower bound of any model: a posterior's arrays, a decoder that is any Python function, and a likelihood.
 
-    >>> import numpy as np
-    >>> import elbokit as ek
-    >>> x = np.array([[0.3], [1.0]])
-    >>> post = ek.GaussianParams(loc=x / 2, log_var=np.full((2, 1), np.log(0.5)))  # p(z) = N(0, 1), p(x|z) = N(z, 1): exact
-    >>> terms = ek.elbo(x, post, lambda z: z, ek.likelihood.Gaussian(1.0), key=0, kl="monte_carlo")
-    >>> np.allclose(terms.elbo, -0.5 * (x[:, 0] ** 2 / 2 + np.log(4 * np.pi)))  # log p(x), for every draw
-    True
+>>> import numpy as np
+>>> import elbokit as ek
+>>> x = np.array([[0.3], [1.0]])
+>>> post = ek.GaussianParams(loc=x / 2, log_var=np.full((2, 1), np.log(0.5)))  # p(z) = N(0, 1), p(x|z) = N(z, 1): exact
+>>> terms = ek.elbo(x, post, lambda z: z, ek.likelihood.Gaussian(1.0), key=0, kl="monte_carlo")
+>>> np.allclose(terms.elbo, -0.5 * (x[:, 0] ** 2 / 2 + np.log(4 * np.pi)))  # log p(x), for every draw
+True
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def elbo(
     post : GaussianParams
         loc and log_var, (batch, latent), float32 or float64.
     decoder : callable
-        z (rows, latent) -> params (rows, num_params), of z's dtype. Rows are particle-major: row r is particle r // batch of batch row r % batch. It may be called
-        several times and must treat rows independently.
+        z (rows, latent) -> params (rows, num_params), of z's dtype. Rows are particle-major: row r is particle r //
+        batch of batch row r % batch. It may be called several times and must treat rows independently.
     likelihood : Likelihood
     key : Key or int
         The draws are those of `gaussian.rsample` with this key, num_particles and first_row.
@@ -129,15 +129,14 @@ def elbo(
     terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, first_row)
     reconstruction = _core.RunningTerms(terms.batch, True)
     if kl == "analytic":
-        for _, _, log_likelihood in terms.particles():
+        for _, log_likelihood in terms.particles(weigh=False):
             reconstruction.push(log_likelihood)
         value, error = reconstruction.result()
-        divergence = gaussian.kl(terms.loc, terms.log_var, *terms.prior_arguments).astype(np.float64)
+        divergence = terms.divergence.astype(np.float64)
         bound = value - divergence
     else:
         divergences, weights = _core.RunningTerms(terms.batch, True), _core.RunningTerms(terms.batch, True)
-        for z, log_posterior, log_likelihood in terms.particles():
-            log_ratio = log_posterior - terms.log_prior(z)
+        for log_ratio, log_likelihood in terms.particles(weigh=True):
             reconstruction.push(log_likelihood)
             divergences.push(log_ratio)
             weights.push(log_likelihood - log_ratio)
@@ -172,9 +171,9 @@ def log_weights(
     terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, 0)
     weights = np.empty((terms.num_particles, terms.batch), terms.dtype)
     first = 0
-    for z, log_posterior, log_likelihood in terms.particles():
-        last = first + len(z)
-        weights[first:last] = log_likelihood + (terms.log_prior(z) - log_posterior)
+    for log_ratio, log_likelihood in terms.particles(weigh=True):
+        last = first + len(log_ratio)
+        weights[first:last] = log_likelihood - log_ratio
         first = last
     return weights
 
@@ -208,30 +207,23 @@ class _Terms:
         self.decoder, self.likelihood = decoder, likelihood
         self.seed, self.first_row = seed_of(key), count("first_row", first_row)
         self.num_particles = count("num_particles", num_particles, 1)
-        self.prior_arguments: tuple[Any, ...] = ()
+        arguments = () if prior is None else pair("prior_loc", prior[0], "prior_log_var", prior[1])
+        # Needed by one form of the bound only, but it checks posterior and prior before any decoder runs.
+        self.divergence = gaussian.kl(self.loc, self.log_var, *arguments)
         shape = self.loc.shape
-        prior_loc, prior_log_var = np.zeros(shape, self.dtype), np.zeros(shape, self.dtype)
-        if prior is not None:
-            self.prior_arguments = pair("prior.loc", prior[0], "prior.log_var", prior[1])
-            agree("loc", self.loc, "prior.loc", self.prior_arguments[0])
-            try:
-                prior_loc, prior_log_var = (np.broadcast_to(part, shape) for part in self.prior_arguments)
-            except ValueError:
-                got = self.prior_arguments[0].shape, self.prior_arguments[1].shape
-                raise ShapeError(
-                    f"prior: expected (latent,) or (batch, latent) like loc {shape}, got {got}; reshape it",
-                    argument="prior",
-                ) from None
-        self.prior = (np.ascontiguousarray(prior_loc), np.ascontiguousarray(prior_log_var))
+        zeros = np.zeros(shape, self.dtype)
+        self.prior = [np.ascontiguousarray(np.broadcast_to(part, shape)) for part in arguments] or [zeros, zeros]
 
-    def particles(self) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-        """Blocks of particles: z (particles, batch, latent), log q(z | x) and log p(x | z) (particles, batch)."""
+    def particles(self, *, weigh: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Blocks of particles (particles, batch): log q(z | x), to `weigh` less log p(z), and log p(x | z)."""
         block = max(1, _BLOCK // max(1, self.batch * self.latent))
         for first in range(0, self.num_particles, block):
             number = min(block, self.num_particles - first)
             z, log_posterior = _core.gaussian_rsample_and_log_prob(
                 self.loc, self.log_var, self.seed, number, self.first_row, first
             )
+            # Before the decoder has z, which is the decoder's to write over.
+            log_ratio = log_posterior - gaussian.log_prob(z, *self.prior) if weigh else log_posterior
             params = floats("params", self.decoder(z.reshape(number * self.batch, self.latent)))
             agree("z", z, "params", params)
             if params.ndim != 2 or len(params) != number * self.batch:
@@ -241,8 +233,4 @@ class _Terms:
                     argument="params",
                 )
             log_likelihood = self.likelihood.log_prob(self.x, params)
-            yield z, log_posterior, log_likelihood.reshape(number, self.batch)
-
-    def log_prior(self, z: NDArray[Any]) -> NDArray[Any]:
-        """log p(z), (particles, batch)."""
-        return gaussian.log_prob(z, *self.prior)
+            yield log_ratio, log_likelihood.reshape(number, self.batch)

@@ -6,10 +6,11 @@
     >>> ek.gaussian.kl(loc, log_var)  # (0.5² + 1²) / 2 nats
     array([0.625])
 
-Arrays are (batch, latent); every function returns one number a row, in nats, unless its name says otherwise. Results have the dtype of
-loc and log_var, which must agree. A row's sum is accumulated in float64 (float32) or without loss (float64) in one documented order, so its
-bits depend on the row alone: not on threads, batch or processor. A NaN or infinity in the input is a NonFiniteError that names it; finite
-input never gives NaN, and what leaves the float range is ±inf.
+Arrays are (batch, latent); every function returns one number a row, in nats, unless its name says otherwise. Results
+have the dtype of loc and log_var, which must agree. A row's sum is accumulated in float64 (float32) or without loss
+(float64) in one documented order, so its bits depend on the row alone: not on threads, batch or processor. A NaN or
+infinity in the input is a NonFiniteError that names it; finite input never gives NaN, and what leaves the float range
+is ±inf.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def rsample(
 ) -> NDArray[Any]:
     """The reparameterised draw z = loc + exp(log_var / 2) · ε, shape (batch, latent) or (particles, batch, latent).
 
-    ε of particle 0 is ``random.normal`` of the same shape, key and first_row. The scale is capped at the largest finite number.
+    ε of particle 0 is ``random.normal`` of the same shape, key and first_row. The scale is capped at the largest
+    finite number.
 
     Parameters
     ----------
@@ -86,7 +88,8 @@ def rsample_and_log_prob(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """`rsample` and log q(z | x) of each draw: z, and log_prob of shape (batch,) or (particles, batch).
 
-    log q = −½ Σ [ε² + log_var + ln 2π], from the ε that z was made of, so it holds where (z − loc) / scale would have lost it.
+    log q = −½ Σ [ε² + log_var + ln 2π], from the ε that z was made of, so it holds where (z − loc) / scale would have
+    lost it.
 
     Parameters and errors are those of `rsample`.
 
@@ -174,8 +177,8 @@ def kl(
 ) -> NDArray[Any]:
     """KL(q ‖ p) of each row, shape (batch,), in nats; never negative.
 
-    With v = log_var − prior_log_var and δ = (loc − prior_loc) / prior scale: ½ Σ [(eᵛ − 1 − v) + δ²]. The first part has a kernel of its
-    own, so the result keeps full relative accuracy where q is within 1e-7 of the prior.
+    With v = log_var − prior_log_var and δ = (loc − prior_loc) / prior scale: ½ Σ [(eᵛ − 1 − v) + δ²]. The first part
+    has a kernel of its own, so the result keeps full relative accuracy where q is within 1e-7 of the prior.
 
     Parameters
     ----------
@@ -229,9 +232,10 @@ def kl_per_dim(
 def kl_grad(
     loc: ArrayLike, log_var: ArrayLike, prior_loc: ArrayLike | None = None, prior_log_var: ArrayLike | None = None
 ) -> tuple[NDArray[Any], ...]:
-    """`kl` and its gradient by row, in one pass: (kl, d_loc, d_log_var), and d_prior_loc, d_prior_log_var where a prior is given.
+    """`kl` and its gradient by row, in one pass: (kl, d_loc, d_log_var[, d_prior_loc, d_prior_log_var]).
 
-    ∂/∂loc = δ / prior scale, ∂/∂log_var = ½ (eᵛ − 1), ∂/∂prior_loc = −∂/∂loc, ∂/∂prior_log_var = −½ (eᵛ − 1 + δ²), each of shape (batch, latent).
+    ∂/∂loc = δ / prior scale, ∂/∂log_var = ½ (eᵛ − 1), ∂/∂prior_loc = −∂/∂loc, ∂/∂prior_log_var = −½ (eᵛ − 1 + δ²),
+    each of shape (batch, latent).
 
     Parameters and errors are those of `kl`.
 
@@ -250,10 +254,11 @@ def _kl_arguments(
     a, b = pair("loc", loc, "log_var", log_var)
     if prior_loc is None and prior_log_var is None:
         return a, b, None, None
+    c = None if prior_loc is None else floats("prior_loc", prior_loc)
+    d = None if prior_log_var is None else floats("prior_log_var", prior_log_var)
     # The one that is left out is the standard normal's, of the other's shape.
-    c = floats("prior_loc", np.zeros_like(prior_log_var) if prior_loc is None else prior_loc)
-    d = floats("prior_log_var", np.zeros_like(prior_loc) if prior_log_var is None else prior_log_var)
+    c = np.zeros_like(d) if c is None else c
+    d = np.zeros_like(c) if d is None else d
     agree("loc", a, "prior_loc", c)
     agree("loc", a, "prior_log_var", d)
     return a, b, c, d
-

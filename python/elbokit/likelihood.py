@@ -1,4 +1,4 @@
-"""Reconstruction likelihoods p(x | z): the log probability of a row given the decoder's params, its gradient, mean and draws.
+"""Reconstruction likelihoods p(x | z): a row's log probability given the decoder's params, its gradient, mean, draws.
 
     >>> import numpy as np
     >>> import elbokit as ek
@@ -6,9 +6,10 @@
     >>> coin.log_prob([[1, 0, np.nan]], np.zeros((1, 3)))  # 2 ln ½: the missing cell adds nothing
     array([-1.38629436])
 
-`params` holds a likelihood's blocks in order, each as wide as the features. x is (batch, features) of any real dtype; results have the dtype of params. Every
-density and mass carries all its constants. A missing cell (NaN in x, or False in `mask`) adds exactly 0 to value and gradient,
-whatever it or its params hold; rows with different patterns of missing cells are not comparable.
+`params` holds a likelihood's blocks in order, each as wide as the features. x is (batch, features) of any real dtype;
+results have the dtype of params. Every density and mass carries all its constants. A missing cell (NaN in x, or False
+in `mask`) adds exactly 0 to value and gradient, whatever it or its params hold; rows with different patterns of
+missing cells are not comparable.
 
 | likelihood | params | x |
 |---|---|---|
@@ -154,7 +155,9 @@ class Gaussian(Likelihood):
     def __init__(self, scale: float | ArrayLike | str = 1.0) -> None:
         if isinstance(scale, str):
             if scale != "predicted":
-                raise ValueError(f'scale: expected a number, an array by feature or "predicted", got {scale!r}; use one')
+                raise ValueError(
+                    f'scale: expected a number, an array by feature or "predicted", got {scale!r}; use one'
+                )
             self.scale = scale
             self._core = _core.Likelihood.gaussian_predicted()
             return
@@ -198,7 +201,9 @@ class Bernoulli(Likelihood):
 
 
 class Binomial(Likelihood):
-    """Counts from 0 to n: log p = Σ [ln C(n, x) − x softplus(−logit) − (n − x) softplus(logit)]; the mean is the expected count.
+    """Counts from 0 to n: log p = Σ [ln C(n, x) − x softplus(−logit) − (n − x) softplus(logit)].
+
+    The mean is the expected count.
 
     Parameters
     ----------

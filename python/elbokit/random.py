@@ -2,13 +2,14 @@
 
     >>> import elbokit as ek
     >>> whole = ek.random.normal((5, 3), key=ek.Key(7))
-    >>> (ek.random.normal((2, 3), key=ek.Key(7), first_row=3) == whole[3:]).all()
+    >>> bool((ek.random.normal((2, 3), key=ek.Key(7), first_row=3) == whole[3:]).all())
     True
 
-The generator is Philox4x32-10 (Salmon et al. 2011). Row i of a draw depends on the key, i and the row's width; never on the
-batch, the threads or what was drawn before, and is the same bits on every processor. How counters, words and numbers
-correspond is written down in the core's ``random`` module and pinned by the tests; a change of any drawn value is announced in the
-changelog under its own heading. Using one key for two draws gives the same numbers twice: split it instead.
+The generator is Philox4x32-10 (Salmon et al. 2011). Row i of a draw depends on the key, i and the row's width; never
+on the batch, the threads or what was drawn before, and is the same bits on every processor. How counters, words and
+numbers correspond is written down in the core's ``random`` module and pinned by the tests; a change of any drawn
+value is announced in the changelog under its own heading. Using one key for two draws gives the same numbers twice:
+split it instead.
 """
 
 from __future__ import annotations
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 __all__ = ["Key", "normal", "raw", "uniform"]
-
-_LIMIT = 1 << 64
 
 
 class Key:
@@ -53,17 +52,20 @@ class Key:
     seed: int
 
     def __init__(self, seed: int) -> None:
-        object.__setattr__(self, "seed", _word64("seed", seed))
+        object.__setattr__(self, "seed", _word("seed", seed))
 
     def fold_in(self, data: int) -> Key:
         """A key that is a function of this one and `data` (0 ≤ data < 2⁶⁴), for an independent stream."""
-        return Key(_core.key_fold_in(self.seed, _word64("data", data)))
+        return Key(_core.key_fold_in(self.seed, _word("data", data)))
 
     def split(self, n: int) -> list[Key]:
         """`n` keys for independent streams; the first of them do not depend on `n`."""
         return [Key(_core.key_split(self.seed, i)) for i in range(count("n", n))]
 
     def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("a Key does not change; fold_in and split make new ones")
+
+    def __delattr__(self, name: str) -> None:
         raise AttributeError("a Key does not change; fold_in and split make new ones")
 
     def __eq__(self, other: object) -> bool:
@@ -79,19 +81,19 @@ class Key:
         return Key, (self.seed,)
 
 
-def _word64(argument: str, value: Any) -> int:
+def _word(argument: str, value: Any, bits: int = 64) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise ValueError(f"{argument}: expected a whole number below 2**64, got {value!r}; give an int") from None
-    if not 0 <= number < _LIMIT:
-        raise ValueError(f"{argument}: expected 0 <= {argument} < 2**64, got {number}; give a number in that range")
+        raise ValueError(f"{argument}: expected a whole number below 2**{bits}, got {value!r}; give an int") from None
+    if not 0 <= number < 1 << bits:
+        raise ValueError(f"{argument}: expected 0 <= {argument} < 2**{bits}, got {number}; give a number in that range")
     return number
 
 
 def seed_of(key: Key | int) -> int:
     """The key words of a `key=` argument, which takes a Key or an int seed."""
-    return key.seed if type(key) is Key else _word64("key", key)
+    return key.seed if type(key) is Key else _word("key", key)
 
 
 def _double(dtype: DTypeLike) -> bool:
@@ -102,7 +104,7 @@ def _double(dtype: DTypeLike) -> bool:
 
 
 def _shape(shape: int | Sequence[int]) -> list[int]:
-    sizes = [shape] if isinstance(shape, (int, np.integer)) else list(shape)
+    sizes = list(shape) if hasattr(shape, "__iter__") else [shape]
     return [count("shape", size) for size in sizes]
 
 
@@ -116,7 +118,8 @@ def normal(
 ) -> NDArray[Any]:
     """Standard normals of a shape (rows, …).
 
-    Box and Muller's transform of two words (float32) or four (float64) a pair; float32 uses all 32 bits of a word, so that its tails reach 6.76.
+    Box and Muller's transform of two words (float32) or four (float64) a pair; float32 uses all 32 bits of a word, so
+    that its tails reach 6.76.
 
     Parameters
     ----------
@@ -148,7 +151,7 @@ def normal(
     >>> normal((2, 3), key=0).shape
     (2, 3)
     """
-    return _core.random_normal(_shape(shape), seed_of(key), _double(dtype), _word64("first_row", first_row), out)
+    return _core.random_normal(_shape(shape), seed_of(key), _double(dtype), _word("first_row", first_row), out)
 
 
 def uniform(
@@ -168,7 +171,7 @@ def uniform(
     >>> bool((uniform(1000, key=0) < 1).all())
     True
     """
-    return _core.random_uniform(_shape(shape), seed_of(key), _double(dtype), _word64("first_row", first_row), out)
+    return _core.random_uniform(_shape(shape), seed_of(key), _double(dtype), _word("first_row", first_row), out)
 
 
 def raw(n: int, *, key: Key | int, counter: int = 0) -> NDArray[np.uint32]:
@@ -181,7 +184,4 @@ def raw(n: int, *, key: Key | int, counter: int = 0) -> NDArray[np.uint32]:
     >>> [f"{word:08x}" for word in raw(4, key=0)]
     ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
     """
-    block = operator.index(counter)
-    if not 0 <= block < 1 << 128:
-        raise ValueError(f"counter: expected 0 <= counter < 2**128, got {block}; give a number in that range")
-    return _core.random_raw(count("n", n), seed_of(key), block)
+    return _core.random_raw(count("n", n), seed_of(key), _word("counter", counter, 128))

@@ -5,8 +5,9 @@
     ...     ek.get_num_threads()
     1
 
-The number is the only global state. It is set by `set_num_threads`, else by the environment variables ELBOKIT_NUM_THREADS and
-OMP_NUM_THREADS, else it is what affinity and cgroup quota leave to the process. Results do not depend on it.
+The number is the only global state. It is set by `set_num_threads`, else by the environment variables
+ELBOKIT_NUM_THREADS and OMP_NUM_THREADS, else it is what affinity and cgroup quota leave to the process. Results do
+not depend on it.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def num_threads(n: int) -> Iterator[None]:
 def build_info() -> dict[str, object]:
     """What was built and what it runs on, for reports of bugs: version, target, SIMD level, threads.
 
-    The environment variable ELBOKIT_SIMD (``baseline``, ``avx2``, ``avx512``, ``neon``) caps the level; the bits of results do not change.
+    The environment variable ELBOKIT_SIMD (``baseline``, ``avx2``, ``avx512``, ``neon``) caps the level; the bits of
+    results do not change.
     """
     return _core.build_info()

@@ -1,11 +1,11 @@
 """What a fit is told, what it records, and the loop that runs it, an epoch at a time.
 
-    >>> import numpy as np
-    >>> import elbokit as ek
-    >>> X = ek.random.normal((200, 4), key=0)
-    >>> history = ek.VAE(2, hidden=(8,)).fit(X, epochs=3, progress=False)
-    >>> len(history.elbo), history.best_epoch
-    (3, None)
+>>> import numpy as np
+>>> import elbokit as ek
+>>> X = ek.random.normal((200, 4), key=0)
+>>> history = ek.VAE(2, hidden=(8,)).fit(X, epochs=3, progress=False)
+>>> len(history.elbo), history.best_epoch
+(3, None)
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class History:
     kl_weight : list of float
         The β of the epoch.
     held_out_elbo, held_out_reconstruction, held_out_kl, held_out_standard_error : list of float
-        Over the held-out rows after the epoch, at β = 1 and under one key throughout; empty where no row is held out. The last is the standard error of the mean over rows.
+        Over the held-out rows after the epoch, at β = 1 and under one key throughout; empty where no row is held out.
+        The last is the standard error of the mean over rows.
     seconds, rows_per_second : list of float
         Of the epoch's training, without the held-out rows.
     skipped_steps : list of int
@@ -157,7 +158,8 @@ def _score(core: _core.Vae, plan: Plan, history: History, key: Key) -> None:
     history.held_out_elbo.append(float(elbo.mean()))
     history.held_out_reconstruction.append(float(reconstruction.mean()))
     history.held_out_kl.append(float(kl.mean()))
-    spread = float(elbo.std(ddof=1)) if len(elbo) > 1 else np.inf
+    # A row that the network has left the range for has elbo −inf, and the rows then have no finite spread.
+    spread = float(elbo.std(ddof=1)) if len(elbo) > 1 and np.isfinite(elbo).all() else np.inf
     history.held_out_standard_error.append(spread / len(elbo) ** 0.5)
 
 

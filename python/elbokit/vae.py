@@ -8,9 +8,10 @@
     >>> vae.elbo(X[:2]).elbo.shape, vae.sample(3, key=1).shape
     ((2,), (3, 6))
 
-The encoder maps a row to the Gaussian q(z | x), the decoder a latent z to the params of the likelihood p(x | z), and the prior is N(0, I). Every
-value that is reported is in nats a row and of the row as it was given, whatever scaling the model trains on, so differently scaled models
-compare. A score is a function of the row and the key: alone, shuffled, repeated, chunked or on another thread it is the same bits.
+The encoder maps a row to the Gaussian q(z | x), the decoder a latent z to the params of the likelihood p(x | z), and
+the prior is N(0, I). Every value that is reported is in nats a row and of the row as it was given, whatever scaling
+the model trains on, so differently scaled models compare. A score is a function of the row and the key: alone,
+shuffled, repeated, chunked or on another thread it is the same bits.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 
 from elbokit import _core, random, training
 from elbokit._arrays import count
-from elbokit.errors import DtypeError, ModelFileError, NotFittedError, ShapeError
+from elbokit.errors import DtypeError, ElbokitError, ModelFileError, NotFittedError, ShapeError
 from elbokit.evidence import ElboTerms, GaussianParams
 from elbokit.likelihood import Bernoulli, Binomial, Gaussian, Likelihood
 from elbokit.random import Key, seed_of
@@ -84,15 +85,16 @@ class VAE:
     prior : {"standard"}
         p(z) = N(0, I).
     standardize : "auto" or False
-        "auto" scales the columns of a Gaussian likelihood by the mean and standard deviation of the training rows; a fixed scale is then in those
-        units. The scaling is part of the model and of its file. Bits and counts stay as they are.
+        "auto" scales the columns of a Gaussian likelihood by the mean and standard deviation of the training rows; a
+        fixed scale is then in those units. The scaling is part of the model and of its file. Bits and counts stay as
+        they are.
     dtype : {"float32", "float64"}
         What the model computes in.
 
     References
     ----------
-    Kingma and Welling (2014), "Auto-encoding variational Bayes"; Rezende, Mohamed and Wierstra (2014), "Stochastic backpropagation and approximate
-    inference in deep generative models".
+    Kingma and Welling (2014), "Auto-encoding variational Bayes"; Rezende, Mohamed and Wierstra (2014), "Stochastic
+    backpropagation and approximate inference in deep generative models".
     """
 
     def __init__(
@@ -151,14 +153,15 @@ class VAE:
         progress: bool = True,
         key: Key | int = 0,
     ) -> History:
-        """Train from scratch, maximising Σ w_i [reconstruction_i − kl_weight · kl_i] / batch with Adam; what happened, epoch by epoch.
+        """Train from scratch, maximising Σ w_i [reconstruction_i − kl_weight · kl_i] / batch with Adam; what happened.
 
         Parameters
         ----------
         X : array_like, shape (rows, features)
-            Booleans, integers, float32 or float64. Rows are converted to the model's dtype as a batch is gathered, so no copy of a C-contiguous array
-            (or memory map) is made. NaN is a missing cell: it adds nothing, and the encoder sees 0 there. The encoder sees counts over their total and, where
-            the model standardises, scaled columns.
+            Booleans, integers, float32 or float64. Rows are converted to the model's dtype as a batch is gathered, so
+            no copy of a C-contiguous array (or memory map) is made. NaN is a missing cell: it adds nothing, and the
+            encoder sees 0 there. The encoder sees counts over their total and, where the model standardises, scaled
+            columns.
         epochs, batch_size : int
             A short last batch is used.
         learning_rate : float
@@ -171,7 +174,8 @@ class VAE:
         kl_weight : float
             β. The history's elbo is at β = 1 whatever it is.
         patience : int, optional
-            Stop when the held-out ELBO (at β = 1, under one key) has not risen for so many epochs, and keep the weights of its best epoch; by default the last ones are kept.
+            Stop when the held-out ELBO (at β = 1, under one key) has not risen for so many epochs, and keep the
+            weights of its best epoch; by default the last ones are kept.
         callbacks : sequence of callable
             Each is called as callback(vae, history) after every epoch and stops the fit by returning True.
         progress : bool
@@ -191,8 +195,8 @@ class VAE:
 
         Notes
         -----
-        A step whose gradient is not finite is not taken, counted in the history, and warned of at the end. Ctrl-C raises KeyboardInterrupt within a second
-        and leaves the model at its last finished step.
+        A step whose gradient is not finite is not taken, counted in the history, and warned of at the end. Ctrl-C
+        raises KeyboardInterrupt within a second and leaves the model at its last finished step.
         """
         initial, noise, splitting, scoring = Key(seed_of(key)).split(4)
         rows = _rows("X", X)
@@ -205,9 +209,9 @@ class VAE:
             rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
             shift, scale, self.dtype == np.float64, initial.seed,
         )  # fmt: skip
-        core.check(rows, "X")
+        core.check(rows)
         if plan.held_out is not None and plan.held_out[1] is None:
-            core.check(plan.held_out[0], "validation")
+            _check_held_out(core, plan.held_out[0])
         history = History(data=self._described(rows, plan))
         self._core = core
         training.run(self, core, plan, history, noise, scoring)
@@ -243,12 +247,14 @@ class VAE:
                 # Sorted, so that a row's place among its kind does not depend on the share.
                 held_out, train = (rows, np.sort(order[:number])), np.sort(order[number:])
                 if not len(train):
-                    raise ValueError(f"validation: expected to leave rows to train on, got {share} of {len(rows)}; use less")
+                    raise ValueError(
+                        f"validation: expected to leave rows to train on, got {share} of {len(rows)}; use less"
+                    )
         else:
             others = _rows("validation", validation)
             if others.shape[1] != rows.shape[1]:
                 raise ShapeError(
-                    f"validation: expected {rows.shape[1]} columns like X, got {others.shape[1]}; give rows of one kind",
+                    f"validation: expected {rows.shape[1]} columns like X, got {others.shape[1]}; give such rows",
                     argument="validation",
                 )
             held_out = (others, None) if len(others) else None
@@ -300,7 +306,9 @@ class VAE:
         return shift.tolist(), np.where(usable, deviation, 1.0).tolist()
 
     def _described(self, rows: NDArray[Any], plan: Plan) -> str:
-        held_out = 0 if plan.held_out is None else len(plan.held_out[0] if plan.held_out[1] is None else plan.held_out[1])
+        held_out = (
+            0 if plan.held_out is None else len(plan.held_out[0] if plan.held_out[1] is None else plan.held_out[1])
+        )
         view = "as they are"
         if isinstance(self.likelihood, Binomial):
             view = f"over {self.likelihood.total_count}"
@@ -343,7 +351,7 @@ class VAE:
         return self.core.decode(self._latents(z))
 
     def reconstruct(self, X: ArrayLike) -> NDArray[Any]:
-        """The likelihood's mean at z = loc, (rows, features): deterministic, a picture of the row that enters no bound."""
+        """The likelihood's mean at z = loc, (rows, features): deterministic, a picture that enters no bound."""
         return self.core.mean(self.encode(X).loc)
 
     def sample(self, n: int, *, key: Key | int) -> NDArray[Any]:
@@ -355,7 +363,7 @@ class VAE:
     # Scores
 
     def elbo(self, X: ArrayLike, *, key: Key | int = 0, num_particles: int = 16) -> ElboTerms:
-        """The evidence lower bound of each row and its parts, each (rows,), in nats, whatever kl_weight trained the model.
+        """The evidence lower bound of each row and its parts, each (rows,), in nats, whatever kl_weight trained it.
 
         Parameters
         ----------
@@ -395,12 +403,14 @@ class VAE:
 
         Notes
         -----
-        lower ≤ estimate ≤ upper always, and E[lower] ≤ log p(x) ≤ E[upper] for more than one particle. Where q is far narrower than the true posterior
-        the weights have a heavy tail: lower stays a bound, but one run's upper may then lie below log p(x). A small ess is the sign.
+        lower ≤ estimate ≤ upper always, and E[lower] ≤ log p(x) ≤ E[upper] for more than one particle. Where q is far
+        narrower than the true posterior the weights have a heavy tail: lower stays a bound, but one run's upper may
+        then lie below log p(x). A small ess is the sign.
 
         References
         ----------
-        Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders"; Nowozin (2018), "Debiasing evidence approximations".
+        Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders"; Nowozin (2018), "Debiasing
+        evidence approximations".
         """
         if proposal != "posterior":
             raise ValueError(f'proposal: expected "posterior", got {proposal!r}; use that one')
@@ -509,6 +519,14 @@ def _rows(argument: str, X: ArrayLike) -> NDArray[Any]:
     return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
 
 
+def _check_held_out(core: _core.Vae, rows: NDArray[Any]) -> None:
+    try:
+        core.check(rows)
+    except ElbokitError as error:
+        error.args = (f"validation: {error}",)
+        raise
+
+
 def _number(name: str, value: Any) -> float:
     try:
         return float(value)
@@ -516,7 +534,9 @@ def _number(name: str, value: Any) -> float:
         raise ValueError(f"{name}: expected a number, got {value!r}; give one") from None
 
 
-def _weights(sample_weight: ArrayLike | None, rows: int, train: NDArray[np.uint32] | None) -> NDArray[np.float64] | None:
+def _weights(
+    sample_weight: ArrayLike | None, rows: int, train: NDArray[np.uint32] | None
+) -> NDArray[np.float64] | None:
     """The training rows' weights, of mean 1."""
     if sample_weight is None:
         return None

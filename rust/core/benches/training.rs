@@ -10,12 +10,9 @@ use elbokit_core::vae::{Config, Matrix, Model, Options, Scaling, Trainer};
 
 fn main() {
     let most = num_threads();
-    for (features, hidden, latent_dim, batch_size) in [
-        (64, vec![256], 16, 128),
-        (784, vec![400], 20, 128),
-        (784, vec![512, 256], 32, 512),
-        (30, vec![64], 8, 64),
-    ] {
+    for (features, hidden, latent_dim, batch_size) in
+        [(64, vec![256], 16, 128), (784, vec![400], 20, 128), (784, vec![512, 256], 32, 512), (30, vec![64], 8, 64)]
+    {
         for threads in [1, most] {
             set_num_threads(threads).expect("a small number");
             let n = batch_size * 10;
@@ -31,8 +28,7 @@ fn main() {
             let mut trainer = Trainer::new(&model, n, batch_size, 1).expect("a sound batch");
             let options = Options { learning_rate: 1e-3, kl_weight: 1.0 };
             let source = Matrix::new(&x, features);
-            let weights: usize =
-                model.named().iter().filter(|p| p.shape.len() == 2).map(|p| p.values.len()).sum();
+            let weights: usize = model.named().iter().filter(|p| p.shape.len() == 2).map(|p| p.values.len()).sum();
             // The first layer hands no gradient on.
             let flops = 2 * batch_size * (3 * weights - features * hidden[0]);
             let mut seconds = watched(

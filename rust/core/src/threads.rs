@@ -26,6 +26,8 @@ use crate::error::{Error, Result};
 
 /// Work below this (in units of about a nanosecond) stays on the calling thread: waking a thread takes about a tenth of it.
 pub const PARALLEL_WORK: usize = 100_000;
+/// The same where the other threads are awake and wait for work.
+const AWAKE_WORK: usize = 5_000;
 /// The least work worth handing to a thread.
 const TASK_WORK: usize = 25_000;
 
@@ -233,9 +235,12 @@ pub fn for_rows<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, work: us
     in_pool(|| halve(0..rows, grain, out, body));
 }
 
-/// Calls `body` on every row of `0..rows` as [`for_rows`] does, shared out to the single row wherever the caller is inside the pool: for regions that
-/// follow each other so closely that no thread falls asleep between them.
-pub fn for_rows_awake<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, out: O, body: &B) {
+/// As [`for_rows`], for calls that follow each other so closely that no thread of the pool falls asleep between them: inside the
+/// pool, work is shared out row by row where it is worth a join, not a waking.
+pub fn for_rows_awake<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, work: usize, out: O, body: &B) {
+    if rows.saturating_mul(work) < AWAKE_WORK {
+        return body(0..rows, out);
+    }
     halve(0..rows, 1, out, body);
 }
 

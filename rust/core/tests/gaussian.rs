@@ -178,14 +178,23 @@ fn single_cells(len: usize) -> Vec<Cell> {
         let size = [limit, 2.0, 0.1][(numbers.bits() % 3) as usize];
         numbers.uniform(-size, size)
     };
-    let mut cell = |_| Cell { z: number(50.0), loc: number(50.0), log_var: number(40.0), prior_loc: number(50.0), prior_log_var: number(40.0) };
+    let mut cell = |_| Cell {
+        z: number(50.0),
+        loc: number(50.0),
+        log_var: number(40.0),
+        prior_loc: number(50.0),
+        prior_log_var: number(40.0),
+    };
     (0..len).map(&mut cell).collect()
 }
 
 #[test]
 fn single_cells_are_within_the_bound() {
     let names = ["log_prob", "entropy", "kl to N(0, I)", "kl", "kl_grad"];
-    let errors = (values_and_gradients_are_right::<f32>(&single_cells(20_000), 1), values_and_gradients_are_right::<f64>(&single_cells(20_000), 1));
+    let errors = (
+        values_and_gradients_are_right::<f32>(&single_cells(20_000), 1),
+        values_and_gradients_are_right::<f64>(&single_cells(20_000), 1),
+    );
     for (i, name) in names.iter().enumerate() {
         println!("{name}: float32 {:.2e}, float64 {:.2e} of the terms' magnitudes", errors.0[i], errors.1[i]);
     }
@@ -412,9 +421,8 @@ fn finite_input_gives_no_nan<F: Float + Draw>() {
     }
     let mut numbers = Numbers(6);
     let mut pick = || e[(numbers.bits() % e.len() as u64) as usize];
-    let cells: Vec<Cell> = (0..30_000)
-        .map(|_| Cell { z: pick(), loc: pick(), log_var: pick(), prior_loc: pick(), prior_log_var: pick() })
-        .collect();
+    let cells: Vec<Cell> =
+        (0..30_000).map(|_| Cell { z: pick(), loc: pick(), log_var: pick(), prior_loc: pick(), prior_log_var: pick() }).collect();
     for width in [2, 30, 100] {
         let all = everything::<F>(&cells, width).expect("finite input is never an error");
         assert!(all.iter().all(|x| !x.to_f64().is_nan()), "{} of width {width}", F::NAME);
@@ -481,7 +489,13 @@ fn bad_numbers_are_named<F: Float + Draw>(width: usize) {
             named(argument, kl_per_dim(&good, &good, Some(prior), width, &mut each));
             named(argument, kl_grad(&good, &good, Some(prior), width, &mut sums, &mut each, &mut other, None));
         }
-        assert_non_finite(kl(&good, &good, Some((&bad[row * width..][..width], &good)), width, &mut sums), "prior_loc", 0, column, value);
+        assert_non_finite(
+            kl(&good, &good, Some((&bad[row * width..][..width], &good)), width, &mut sums),
+            "prior_loc",
+            0,
+            column,
+            value,
+        );
     }
 }
 

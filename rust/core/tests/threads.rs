@@ -122,7 +122,7 @@ fn a_forked_child_makes_a_pool_of_its_own() {
     if child == 0 {
         let works = std::panic::catch_unwind(|| visits(64, PARALLEL_WORK).1.len() == 2 && draw() == expected);
         // SAFETY: ends the child at once, without the parent's destructors.
-        unsafe { libc::_exit(if works.unwrap_or(false) { 0 } else { 1 }) };
+        unsafe { libc::_exit(i32::from(!works.unwrap_or(false))) };
     }
     assert!(child > 0, "fork failed");
     let start = Instant::now();

@@ -39,14 +39,7 @@ fn check_gradient(likelihood: &Likelihood, activation: Activation, num_particles
     let source = Matrix::new(&x, width);
     let order: Vec<u32> = (0..n as u32).rev().collect();
     let weights: Vec<f64> = (0..n).map(|i| 0.5 + i as f64 / (n - 1) as f64).collect();
-    let batch = Batch {
-        source: &source,
-        rows: &order,
-        weights: Some(&weights),
-        key: Key(5),
-        position: 11,
-        kl_weight: 0.7,
-    };
+    let batch = Batch { source: &source, rows: &order, weights: Some(&weights), key: Key(5), position: 11, kl_weight: 0.7 };
     let mut trainer = Trainer::new(&model, n, n, num_particles).unwrap();
     let mut loss = |model: &Model<f64>, gradient: Option<&mut Vec<f64>>| {
         let terms = trainer.gradient(model, &batch).unwrap().unwrap();
@@ -106,8 +99,7 @@ fn trained(threads: usize, n: usize, batch_size: usize, num_particles: usize) ->
     let mut trainer = Trainer::new(&model, n, batch_size, num_particles).unwrap();
     for epoch in 0..2 {
         let source = Matrix::new(&x, 40);
-        let terms =
-            trainer.epoch(&mut model, &source, None, epoch, Key(7), OPTIONS, &Interrupt::default()).unwrap();
+        let terms = trainer.epoch(&mut model, &source, None, epoch, Key(7), OPTIONS, &Interrupt::default()).unwrap();
         assert_eq!(terms.steps, n.div_ceil(batch_size) as u64);
         assert!(n == 0 || (terms.elbo.is_finite() && terms.elbo == terms.reconstruction - terms.kl));
     }
@@ -146,9 +138,7 @@ fn training_improves_the_bound_and_is_the_same_through_a_subset() {
         let subset = Subset::new(source, &back);
         let options = Options { learning_rate: 5e-3, ..OPTIONS };
         (0..20)
-            .map(|epoch| {
-                trainer.epoch(&mut model, &subset, None, epoch, Key(2), options, &Interrupt::default()).unwrap().elbo
-            })
+            .map(|epoch| trainer.epoch(&mut model, &subset, None, epoch, Key(2), options, &Interrupt::default()).unwrap().elbo)
             .collect::<Vec<_>>()
     };
     let history = run(false);
@@ -163,17 +153,14 @@ fn a_step_without_a_finite_gradient_is_not_taken() {
     let before = model.parameters().to_vec();
     let x = [1.0_f32, 3e38, 0.0, 1.0];
     let mut trainer = Trainer::new(&model, 2, 2, 1).unwrap();
-    let terms = trainer
-        .epoch(&mut model, &Matrix::new(&x, 2), None, 0, Key(0), OPTIONS, &Interrupt::default())
-        .unwrap();
+    let terms = trainer.epoch(&mut model, &Matrix::new(&x, 2), None, 0, Key(0), OPTIONS, &Interrupt::default()).unwrap();
     assert_eq!((terms.steps, terms.skipped_steps), (0, 1));
     assert_eq!(model.parameters(), before);
 }
 
 #[test]
 fn an_interrupted_epoch_and_a_bad_cell_leave_the_model_as_it_was() {
-    let mut model =
-        Model::<f32>::new(config(2, Likelihood::Bernoulli, Activation::Relu), Scaling::identity(2), Key(0)).unwrap();
+    let mut model = Model::<f32>::new(config(2, Likelihood::Bernoulli, Activation::Relu), Scaling::identity(2), Key(0)).unwrap();
     let before = model.parameters().to_vec();
     let mut trainer = Trainer::new(&model, 2, 2, 1).unwrap();
     let interrupt = Interrupt::default();

@@ -152,7 +152,9 @@ fn arguments<F: Float>(len: usize) -> Vec<F> {
             x.push(F::from_f64(numbers.uniform(low, high)));
         }
     }
-    for near in [0.75, 2.0, 1.0, std::f64::consts::FRAC_1_SQRT_2, 88.722_84, -103.972_08, 709.782_712_893_384, -745.133_219_101_941_2] {
+    for near in
+        [0.75, 2.0, 1.0, std::f64::consts::FRAC_1_SQRT_2, 88.722_84, -103.972_08, 709.782_712_893_384, -745.133_219_101_941_2]
+    {
         for step in -20..=20 {
             let point = near * (1.0 + f64::from(step) * F::EPSILON.to_f64());
             x.extend([F::from_f64(point), F::from_f64(-point)]);

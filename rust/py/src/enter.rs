@@ -15,11 +15,16 @@ pub(crate) fn enter<R: Send>(py: Python<'_>, elements: usize, f: impl FnOnce() -
     result.map_err(|error| exception(py, error))
 }
 
-/// Runs a call of unknown length without the GIL, on another thread, while this one listens for signals. A signal raises the call's
+/// Below this many multiply-adds a call is over in milliseconds, and a thread to listen beside it would cost more than it saves.
+const BRIEF: usize = 100_000_000;
+
+/// Runs a call of about `work` multiply-adds without the GIL, and if it may take long, on another thread, while this one listens for signals. A signal raises the call's
 /// [`Interrupt`]; what the signal's handler raised is what the caller sees.
-#[allow(dead_code)]
-pub(crate) fn enter_long<R: Send>(py: Python<'_>, f: impl FnOnce(&Interrupt) -> Result<R> + Send) -> PyResult<R> {
+pub(crate) fn enter_long<R: Send>(py: Python<'_>, work: usize, f: impl FnOnce(&Interrupt) -> Result<R> + Send) -> PyResult<R> {
     let interrupt = Interrupt::default();
+    if work < BRIEF {
+        return py.detach(|| f(&interrupt)).map_err(|error| exception(py, error));
+    }
     let mut heard: Option<PyErr> = None;
     let result = py.detach(|| {
         watched(

@@ -9,6 +9,7 @@ mod gaussian;
 mod likelihood;
 mod random;
 mod threads;
+mod vae;
 
 use pyo3::prelude::*;
 
@@ -27,4 +28,6 @@ mod _core {
     use super::random::{key_fold_in, key_split, random_normal, random_raw, random_uniform};
     #[pymodule_export]
     use super::threads::{build_info, get_num_threads, set_num_threads};
+    #[pymodule_export]
+    use super::vae::Vae;
 }

@@ -4,7 +4,7 @@ use elbokit_core::likelihood;
 use elbokit_core::network::Activation;
 use elbokit_core::random::Key;
 use elbokit_core::threads::Interrupt;
-use elbokit_core::vae::{self, Config, ElboTerms, Evidence, Matrix, Model, Options, Scaling, Source, Subset, Trainer};
+use elbokit_core::vae::{self, AnyModel, Config, ElboTerms, Evidence, Matrix, Model, Options, Scaling, Source, Subset, Trainer};
 use elbokit_core::{Error, Result};
 use numpy::{PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyRuntimeError;
@@ -104,7 +104,10 @@ pub(crate) struct Vae {
 }
 
 fn parsed(activation: &str) -> Result<Activation> {
-    Activation::parse(activation)
+    Activation::from_name(activation).ok_or_else(|| {
+        let names = Activation::ALL.map(Activation::name).join(", ");
+        Error::value("activation", format!("one of {names}"), activation, "use one of them")
+    })
 }
 
 #[pymethods]
@@ -169,7 +172,7 @@ impl Vae {
                 return Err(PyRuntimeError::new_err("epoch before start"));
             };
             rows.with(subset, |source| {
-                enter_long(py, |interrupt| trainer.epoch(model, source, weights, epoch, Key(key), options, interrupt))
+                enter_long(py, work(model, source.rows(), 3), |interrupt| trainer.epoch(model, source, weights, epoch, Key(key), options, interrupt))
             })
         })?;
         Ok((terms.elbo, terms.reconstruction, terms.kl, terms.objective, terms.steps, terms.skipped_steps))
@@ -179,7 +182,7 @@ impl Vae {
     fn check<'py>(&self, py: Python<'py>, x: &Any<'py>) -> PyResult<()> {
         let rows = Rows::new(x)?;
         typed!(&self.typed, state => {
-            rows.with(None, |source| enter_long(py, |interrupt| vae::check(&state.model, source, interrupt)))
+            rows.with(None, |source| enter_long(py, work(&state.model, source.rows(), 1), |interrupt| vae::check(&state.model, source, interrupt)))
         })
     }
 
@@ -250,12 +253,6 @@ impl Vae {
         restored.map_err(|error| exception(py, error))
     }
 
-    /// The likelihood of rows as given: a fixed scale is in their units.
-    #[getter]
-    fn likelihood_as_given(&self) -> Likelihood {
-        typed!(&self.typed, state => state.model.likelihood_as_given().into())
-    }
-
     /// Whether the model is of float64.
     #[getter]
     fn double(&self) -> bool {
@@ -316,14 +313,18 @@ impl Vae {
 
     /// The model that a file's bytes hold.
     #[staticmethod]
-    fn from_bytes(py: Python<'_>, bytes: &[u8]) -> PyResult<Self> {
-        let typed = match vae::dtype_of_bytes(bytes) {
-            Ok("float64") => vae::from_bytes(bytes).map(|model| Typed::Double(State::new(model))),
-            Ok(_) => vae::from_bytes(bytes).map(|model| Typed::Single(State::new(model))),
-            Err(error) => Err(error),
-        };
+    fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+        let typed = vae::from_bytes(data).map(|model| match model {
+            AnyModel::F32(model) => Typed::Single(State::new(model)),
+            AnyModel::F64(model) => Typed::Double(State::new(model)),
+        });
         typed.map(|typed| Self { typed }).map_err(|error| exception(py, error))
     }
+}
+
+/// About how many multiply-adds a call costs that runs the whole network `times` for each row.
+fn work<F: Element>(model: &Model<F>, rows: usize, times: usize) -> usize {
+    rows.saturating_mul(times).saturating_mul(model.parameters().len())
 }
 
 /// The elements of a vector; a strided one was copied in Python.
@@ -336,14 +337,14 @@ fn encode<'py, F: Element>(py: Python<'py>, state: &State<F>, rows: &Rows<'py>) 
         let shape = [source.rows(), state.model.config().latent_dim];
         let (mut loc, mut log_var) = (Output::<F>::new(py, None, &shape)?, Output::<F>::new(py, None, &shape)?);
         let (l, v) = (loc.slice(), log_var.slice());
-        enter_long(py, |interrupt| vae::encode(&state.model, source, interrupt, l, v))?;
+        enter_long(py, work(&state.model, source.rows(), 1), |interrupt| vae::encode(&state.model, source, interrupt, l, v))?;
         Ok((loc.done(), log_var.done()))
     })
 }
 
 fn decode<'py, F: Element>(state: &State<F>, z: &Any<'py>) -> PyResult<Any<'py>> {
     let num_params = state.model.likelihood().num_params();
-    from_latents(state, z, num_params, |model, z, out| vae::decode_as_given(model, z, out))
+    from_latents(state, z, num_params, vae::decode)
 }
 
 fn mean<'py, F: Element>(state: &State<F>, z: &Any<'py>) -> PyResult<Any<'py>> {
@@ -366,7 +367,7 @@ fn from_latents<'py, F: Element>(
     }
     let mut out = Output::<F>::new(py, None, &[rows, width])?;
     let (z, o) = (z.slice(), out.slice());
-    enter_long(py, |_: &Interrupt| f(&state.model, z, o))?;
+    enter_long(py, work(&state.model, rows, 1), |_: &Interrupt| f(&state.model, z, o))?;
     Ok(out.done())
 }
 
@@ -383,7 +384,7 @@ fn elbo<'py, F: Element>(
         let mut out = [make()?, make()?, make()?, make()?];
         let [elbo, reconstruction, kl, standard_error] = out.each_mut().map(Output::slice);
         let terms = ElboTerms { elbo, reconstruction, kl, standard_error };
-        enter_long(py, |interrupt| vae::elbo(&state.model, source, key, num_particles, interrupt, terms))?;
+        enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| vae::elbo(&state.model, source, key, num_particles, interrupt, terms))?;
         PyTuple::new(py, out.map(Output::done))
     })
 }
@@ -401,8 +402,9 @@ fn log_evidence<'py, F: Element>(
         let mut observed = vec![0; source.rows()];
         let [lower, estimate, upper, standard_error, ess] = out.each_mut().map(Output::slice);
         let terms = Evidence { lower, estimate, upper, standard_error, ess, num_observed: &mut observed };
-        enter_long(py, |interrupt| vae::log_evidence(&state.model, source, key, num_particles, interrupt, terms))?;
+        enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| vae::log_evidence(&state.model, source, key, num_particles, interrupt, terms))?;
         let observed = numpy::PyArray1::from_iter(py, observed.into_iter().map(|n| n as i64)).into_any();
-        PyTuple::new(py, out.map(Output::done).into_iter().chain([observed]))
+        let [a, b, c, d, e] = out.map(Output::done);
+        PyTuple::new(py, [a, b, c, d, e, observed])
     })
 }

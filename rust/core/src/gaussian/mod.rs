@@ -21,11 +21,17 @@ use crate::vmath::{self, Lanes};
 pub(crate) const LN_2PI: f64 = 1.837_877_066_409_345_3;
 
 /// The rows of loc and `log_var`, of which `rows` draws are a multiple: one for each particle and row.
-pub(crate) fn check_posterior<F: Float>(argument: &'static str, rows: usize, loc: &[F], log_var: &[F], width: usize) -> Result<usize> {
-    let batch = if width == 0 { rows } else { loc.len() / width };
+pub(crate) fn check_posterior<F: Float>(
+    argument: &'static str,
+    rows: usize,
+    loc: &[F],
+    log_var: &[F],
+    width: usize,
+) -> Result<usize> {
+    let batch = loc.len().checked_div(width).unwrap_or(rows);
     check_len("loc", loc, batch, width)?;
     check_len("log_var", log_var, batch, width)?;
-    if rows % batch.max(1) != 0 || (batch == 0 && rows > 0) {
+    if !rows.is_multiple_of(batch) {
         let expected = format!("a multiple of the {batch} rows of loc");
         return Err(Error::shape(argument, expected, format!("{rows} rows"), "give each draw its loc and log_var"));
     }
@@ -40,8 +46,8 @@ pub(crate) fn scale<F: Float, S: Simd>(simd: S, log_var: Lanes<F, S>, sign: f64)
     scale.simd_gt(F::MAX).select(F::Lanes::splat(simd, F::MAX), scale)
 }
 
-/// δ = (a − b) · scale and what its last rounding lost, so that `square_plus` does not double it: float32's bound has no room for that,
-/// float64's has. Half of each is subtracted and the product doubled, so that the difference does not overflow.
+/// δ = (a − b) · scale, and how much its square lacks for the last rounding of δ: float32's bound has no room for twice that rounding, float64's
+/// has. Half of each is subtracted and the product doubled, so that the difference does not overflow.
 #[inline(always)]
 pub(crate) fn standardized<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, b: Lanes<F, S>, scale: Lanes<F, S>) -> [Lanes<F, S>; 2] {
     let half = F::from_f64(0.5);
@@ -53,12 +59,13 @@ pub(crate) fn standardized<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, b: Lanes<
         return [delta, zero];
     }
     let lost = difference.fma(scale, -product);
+    let cross = delta * (lost * F::from_f64(4.0));
     // Past the range of δ² it would be ∞ − ∞.
-    [delta, (delta * delta).simd_le(F::MAX).select(lost + lost, zero)]
+    [delta, (delta * delta).simd_le(F::MAX).select(cross, zero)]
 }
 
 /// δ² + c, rounded about once.
 #[inline(always)]
-pub(crate) fn square_plus<F: Float, S: Simd>([delta, lost]: [Lanes<F, S>; 2], c: Lanes<F, S>) -> Lanes<F, S> {
-    delta.fma(delta, (delta + delta).fma(lost, c))
+pub(crate) fn square_plus<F: Float, S: Simd>([delta, cross]: [Lanes<F, S>; 2], c: Lanes<F, S>) -> Lanes<F, S> {
+    delta.fma(delta, cross + c)
 }

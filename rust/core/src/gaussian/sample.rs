@@ -29,7 +29,8 @@ pub fn rsample<F: Float + Draw>(loc: &[F], log_var: &[F], key: Key, first_row: u
             out = rest;
             let at = first * width..(first + count) * width;
             let start = first_row.wrapping_add(first as u64).wrapping_mul(width as u64);
-            let draw = Rsample { loc: &loc[at.clone()], log_var: &log_var[at], key, particle: particle as u32, start, z: piece.data };
+            let draw =
+                Rsample { loc: &loc[at.clone()], log_var: &log_var[at], key, particle: particle as u32, start, z: piece.data };
             if dispatch(draw) {
                 bad.store(true, Ordering::Relaxed);
             }

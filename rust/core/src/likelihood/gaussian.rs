@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::gaussian::{LN_2PI, scale, square_plus, standardized};
 use crate::rows::{LaneOp, Mask, Term};
-use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat};
 use crate::vmath::Lanes;
 
 /// A scale known beforehand, by feature.

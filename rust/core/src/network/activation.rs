@@ -97,23 +97,54 @@ impl<F: Float> Kernel for Apply<'_, F> {
         // One loop for each activation, so that none is chosen within it.
         let Self { activation, x, slope } = self;
         match activation {
-            Activation::Relu => each(simd, x, slope, |x| Activation::Relu.lanes::<F, S>(simd, x)),
-            Activation::Tanh => each(simd, x, slope, |x| Activation::Tanh.lanes::<F, S>(simd, x)),
-            Activation::Silu => each(simd, x, slope, |x| Activation::Silu.lanes::<F, S>(simd, x)),
-            Activation::Softplus => each(simd, x, slope, |x| Activation::Softplus.lanes::<F, S>(simd, x)),
+            Activation::Relu => each(
+                simd,
+                x,
+                slope,
+                #[inline(always)]
+                |x| Activation::Relu.lanes::<F, S>(simd, x),
+            ),
+            Activation::Tanh => each(
+                simd,
+                x,
+                slope,
+                #[inline(always)]
+                |x| Activation::Tanh.lanes::<F, S>(simd, x),
+            ),
+            Activation::Silu => each(
+                simd,
+                x,
+                slope,
+                #[inline(always)]
+                |x| Activation::Silu.lanes::<F, S>(simd, x),
+            ),
+            Activation::Softplus => each(
+                simd,
+                x,
+                slope,
+                #[inline(always)]
+                |x| Activation::Softplus.lanes::<F, S>(simd, x),
+            ),
         }
     }
 }
 
 #[inline(always)]
-fn each<F: Float, S: Simd>(
-    simd: S,
-    x: &mut [F],
-    slope: Option<&mut [F]>,
-    f: impl Fn(Lanes<F, S>) -> [Lanes<F, S>; 2],
-) {
+fn each<F: Float, S: Simd>(simd: S, x: &mut [F], slope: Option<&mut [F]>, f: impl Fn(Lanes<F, S>) -> [Lanes<F, S>; 2]) {
     match slope {
-        Some(slope) => lanewise::<F, S, 0, 2>(simd, [], [x, slope], |[], [x, _]| f(x)),
-        None => lanewise::<F, S, 0, 1>(simd, [], [x], |[], [x]| [f(x)[0]]),
+        Some(slope) => lanewise::<F, S, 0, 2>(
+            simd,
+            [],
+            [x, slope],
+            #[inline(always)]
+            |[], [x, _]| f(x),
+        ),
+        None => lanewise::<F, S, 0, 1>(
+            simd,
+            [],
+            [x],
+            #[inline(always)]
+            |[], [x]| [f(x)[0]],
+        ),
     }
 }

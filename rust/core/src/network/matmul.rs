@@ -240,7 +240,8 @@ impl<F: Float> Sums<'_, F> {
     /// Continues every chain by the segments, made for this C.
     #[inline(always)]
     fn add<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], bias: Option<&[F]>) {
-        // Registers: with 512-bit vectors a tile of 12 × 2 vectors and its two of B leave some for A; elsewhere one logical vector
+        // Registers: with 512-bit vectors a tile of 8 × 2 hides the latency of multiply-adds and leaves half of them free, which the compiler
+        // needs when it loads all of A at once (12 × 2 was spilled: 145 instead of 230 GFLOP/s). Elsewhere one logical vector
         // is two or four registers, and 6 × 1 fills them.
         let wide = S::f32s::LEN == 16;
         let mut column = 0;
@@ -249,8 +250,6 @@ impl<F: Float> Sums<'_, F> {
             let mut row = 0;
             while row < self.rows {
                 row += match (self.rows - row, wide, two) {
-                    (12.., true, true) => self.tile::<S, 12, 2>(simd, segments, row, column, bias),
-                    (12.., true, false) => self.tile::<S, 12, 1>(simd, segments, row, column, bias),
                     (8.., true, true) => self.tile::<S, 8, 2>(simd, segments, row, column, bias),
                     (8.., true, false) => self.tile::<S, 8, 1>(simd, segments, row, column, bias),
                     (6.., false, _) => self.tile::<S, 6, 1>(simd, segments, row, column, bias),

@@ -1,6 +1,6 @@
 //! Layers in a row: y = activation(x · Wᵀ + b), the activation being left out behind the last one.
 //!
-//! Parameters of several networks share one flat array: a layer's weights (outputs × inputs, as PyTorch and model files hold
+//! Parameters of several networks share one flat array: a layer's weights (outputs × inputs, as `PyTorch` and model files hold
 //! them), then its biases. Beside it stands a copy of the weights packed for the forward product, renewed after every change; the way back reads
 //! them in place.
 
@@ -104,7 +104,13 @@ impl<F: Float> Kernel for Times<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        lanewise::<F, S, 1, 1>(simd, [self.by], [self.x], |[by], [x]| [x * by]);
+        lanewise::<F, S, 1, 1>(
+            simd,
+            [self.by],
+            [self.x],
+            #[inline(always)]
+            |[by], [x]| [x * by],
+        );
     }
 }
 

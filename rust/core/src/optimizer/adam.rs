@@ -1,4 +1,4 @@
-//! Adam (Kingma and Ba 2015, algorithm 1), with PyTorch's place for ε: outside the root of the corrected second moment.
+//! Adam (Kingma and Ba 2015, algorithm 1), with `PyTorch`'s place for ε: outside the root of the corrected second moment.
 //!
 //! m ← m + (1 − β₁)(g − m), v ← β₂ v + (1 − β₂) g², θ ← θ − rate / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε).
 //!
@@ -78,15 +78,20 @@ impl<F: Float> Kernel for Run<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Update { adam, rate, root } = self.update;
-        let [rate, root, new1, beta2, new2, epsilon] =
-            [-rate, root, 1.0 - adam.beta1, adam.beta2, 1.0 - adam.beta2, adam.epsilon]
-                .map(|c| F::Lanes::splat(simd, F::from_f64(c)));
-        lanewise::<F, S, 1, 3>(simd, [self.g], [self.x, self.m, self.v], |[g], [x, m, v]| {
-            let m = new1.fma(g - m, m);
-            let v = (new2 * g).fma(g, beta2 * v);
-            let divisor = v.sqrt().fma(root, epsilon);
-            [rate.fma(m / divisor, x), m, v]
-        });
+        let [rate, root, new1, beta2, new2, epsilon] = [-rate, root, 1.0 - adam.beta1, adam.beta2, 1.0 - adam.beta2, adam.epsilon]
+            .map(|c| F::Lanes::splat(simd, F::from_f64(c)));
+        lanewise::<F, S, 1, 3>(
+            simd,
+            [self.g],
+            [self.x, self.m, self.v],
+            #[inline(always)]
+            |[g], [x, m, v]| {
+                let m = new1.fma(g - m, m);
+                let v = (new2 * g).fma(g, beta2 * v);
+                let divisor = v.sqrt().fma(root, epsilon);
+                [rate.fma(m / divisor, x), m, v]
+            },
+        );
     }
 }
 

@@ -143,7 +143,7 @@ impl<F: Float + Draw> Block<F> {
         model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(&mut self.dz));
         let (_, d_heads) = self.encoder.output_and_gradient();
         dispatch(Heads {
-            d_heads: &mut d_heads[..2 * latents],
+            out: &mut d_heads[..2 * latents],
             width: self.latent_dim,
             kl: [d_loc, d_log_var],
             kl_weight: |row| F::from_f64(batch.kl_weight * share(row)),
@@ -202,14 +202,20 @@ impl<F: Float, B: Fn(usize) -> F> Kernel for ScaleRows<'_, F, B> {
     fn run<S: Simd>(self, simd: S) {
         for (row, x) in self.x.chunks_exact_mut(self.width).enumerate() {
             let by = (self.by)(row);
-            lanewise::<F, S, 0, 1>(simd, [], [x], |[], [x]| [x * by]);
+            lanewise::<F, S, 0, 1>(
+                simd,
+                [],
+                [x],
+                #[inline(always)]
+                |[], [x]| [x * by],
+            );
         }
     }
 }
 
 /// Gradients with respect to the heads: the KL's part, then each particle's in turn.
 struct Heads<'a, F, B> {
-    d_heads: &'a mut [F],
+    out: &'a mut [F],
     width: usize,
     /// Of one row's KL, with respect to loc and log-variance.
     kl: [&'a [F]; 2],
@@ -225,7 +231,7 @@ impl<F: Float, B: Fn(usize) -> F> Kernel for Heads<'_, F, B> {
     #[inline(always)]
     fn run<S: Simd>(self, _simd: S) {
         let batch = self.kl[0].len();
-        for (row, head) in self.d_heads.chunks_exact_mut(2 * self.width).enumerate() {
+        for (row, head) in self.out.chunks_exact_mut(2 * self.width).enumerate() {
             let weight = (self.kl_weight)(row);
             let at = row * self.width;
             for (half, kl) in head.chunks_exact_mut(self.width).zip(self.kl) {

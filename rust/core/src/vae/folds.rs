@@ -59,7 +59,7 @@ fn join<'a>(folds: impl Iterator<Item = &'a Fold> + Clone) -> (f64, f64, f64) {
 /// The folds of one row.
 #[derive(Clone, Debug)]
 pub(super) struct Folds {
-    folds: Vec<Fold>,
+    each: Vec<Fold>,
     dealt: usize,
     weights: Vec<f64>,
 }
@@ -67,7 +67,7 @@ pub(super) struct Folds {
 impl Folds {
     /// For a row of `num_particles`.
     pub(super) fn new(num_particles: usize) -> Self {
-        Self { folds: vec![Fold::EMPTY; FOLDS.min(num_particles)], dealt: 0, weights: Vec::new() }
+        Self { each: vec![Fold::EMPTY; FOLDS.min(num_particles)], dealt: 0, weights: Vec::new() }
     }
 
     /// Deals a block of log weights; NaN, which comes of ∞ − ∞, counts as no weight. How a stream is cut into blocks can change
@@ -75,14 +75,14 @@ impl Folds {
     pub(super) fn push(&mut self, log_weights: impl Iterator<Item = f64>) {
         self.weights.clear();
         self.weights.extend(log_weights.map(|w| if w.is_nan() { f64::NEG_INFINITY } else { w }));
-        let (m, first) = (self.folds.len(), self.dealt);
+        let (m, first) = (self.each.len(), self.dealt);
         let of = |i: usize| (first + i) % m;
-        let before: [f64; FOLDS] = std::array::from_fn(|f| self.folds.get(f).map_or(0.0, |f| f.largest));
+        let before: [f64; FOLDS] = std::array::from_fn(|f| self.each.get(f).map_or(0.0, |f| f.largest));
         for (i, &w) in self.weights.iter().enumerate() {
-            let fold = &mut self.folds[of(i)];
+            let fold = &mut self.each[of(i)];
             fold.largest = fold.largest.max(w);
         }
-        for (fold, before) in self.folds.iter_mut().zip(before) {
+        for (fold, before) in self.each.iter_mut().zip(before) {
             if fold.sum > 0.0 && fold.largest > before {
                 let factor = libm::exp(before - fold.largest);
                 fold.sum *= factor;
@@ -90,13 +90,13 @@ impl Folds {
             }
         }
         for (i, w) in self.weights.iter_mut().enumerate() {
-            let largest = self.folds[of(i)].largest;
+            let largest = self.each[of(i)].largest;
             // −∞ beside −∞ is no weight, not a weight of 1.
             *w = if *w == f64::NEG_INFINITY { *w } else { *w - largest };
         }
         dispatch(Exp(&mut self.weights));
         for (i, &w) in self.weights.iter().enumerate() {
-            let fold = &mut self.folds[of(i)];
+            let fold = &mut self.each[of(i)];
             fold.count += 1;
             fold.sum += w;
             fold.squares += w * w;
@@ -106,17 +106,17 @@ impl Folds {
 
     /// The bounds by what was dealt, one particle at least.
     pub(super) fn bounds(&self) -> Bounds {
-        let (k, m) = (self.dealt as f64, self.folds.len() as f64);
-        let (log_sum, squares, sum) = join(self.folds.iter());
+        let (k, m) = (self.dealt as f64, self.each.len() as f64);
+        let (log_sum, squares, sum) = join(self.each.iter());
         let lower = log_sum - libm::log(k);
         let ess = if squares > 0.0 { sum * sum / squares } else { 0.0 };
-        if self.folds.len() == 1 {
+        if self.each.len() == 1 {
             return Bounds { lower, estimate: lower, upper: f64::INFINITY, standard_error: f64::INFINITY, ess };
         }
         let (mut shortfall, mut upper) = (0.0, 0.0);
         let mut without = [0.0; FOLDS];
-        for (i, fold) in self.folds.iter().enumerate() {
-            let others = self.folds.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, f)| f);
+        for (i, fold) in self.each.iter().enumerate() {
+            let others = self.each.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, f)| f);
             let n = fold.count as f64;
             let left = join(others).0 - libm::log(k - n);
             without[i] = left;
@@ -126,7 +126,7 @@ impl Folds {
             let excess = (left - lower) + libm::expm1(inside - left);
             upper += n / k * excess;
         }
-        let without = &without[..self.folds.len()];
+        let without = &without[..self.each.len()];
         let mean = without.iter().sum::<f64>() / m;
         let spread = without.iter().map(|l| (l - mean) * (l - mean)).sum::<f64>();
         // Without any weight outside a fold nothing is known above.
@@ -143,7 +143,13 @@ impl Kernel for Exp<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        lanewise::<f64, S, 0, 1>(simd, [], [self.0], |[], [x]| [exp::<f64, S>(simd, x)]);
+        lanewise::<f64, S, 0, 1>(
+            simd,
+            [],
+            [self.0],
+            #[inline(always)]
+            |[], [x]| [exp::<f64, S>(simd, x)],
+        );
     }
 }
 

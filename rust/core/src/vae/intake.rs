@@ -54,13 +54,16 @@ impl<F: Float> Intake<F> {
         ordered_sum_of(x.iter().zip(&self.log_scale).map(|(x, &s)| if missing(x) { 0.0 } else { s }))
     }
 
-    /// Turns means of the scaled row, in place, into means of the row as given.
-    pub(crate) fn give_back(&self, x: &mut [F]) {
-        if let Some(Scaling { shift, scale }) = &self.scaling {
-            for x in x.chunks_exact_mut(self.width) {
-                for (x, (shift, scale)) in x.iter_mut().zip(shift.iter().zip(scale)) {
-                    *x = F::from_f64(x.to_f64() * scale + shift);
-                }
+    /// Turns params for scaled rows, in place, into params for rows as given: loc and, where it is predicted, the log-variance.
+    pub(crate) fn give_back(&self, params: &mut [F], num_params: usize) {
+        let Some(Scaling { shift, scale }) = &self.scaling else { return };
+        for params in params.chunks_exact_mut(num_params) {
+            let (loc, log_var) = params.split_at_mut(self.width);
+            for (loc, (shift, scale)) in loc.iter_mut().zip(shift.iter().zip(scale)) {
+                *loc = F::from_f64(loc.to_f64() * scale + shift);
+            }
+            for (log_var, log_scale) in log_var.iter_mut().zip(&self.log_scale) {
+                *log_var = F::from_f64(log_var.to_f64() + 2.0 * log_scale);
             }
         }
     }
@@ -86,8 +89,7 @@ impl<F: Float> Kernel for Take<'_, F> {
             }
         }
         for (view, &x) in view.iter_mut().zip(&*x) {
-            // Only NaN differs from itself.
-            *view = if x == x { x / intake.divisor } else { F::ZERO };
+            *view = if x.to_f64().is_nan() { F::ZERO } else { x / intake.divisor };
         }
     }
 }

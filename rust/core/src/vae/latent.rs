@@ -33,10 +33,16 @@ impl<F: Float> Kernel for Draw<'_, F> {
     fn run<S: Simd>(self, simd: S) {
         let len = self.loc.len();
         for (noise, z) in self.noise.chunks_exact_mut(len).zip(self.z.chunks_exact_mut(len)) {
-            lanewise::<F, S, 2, 2>(simd, [self.loc, self.log_var], [noise, z], |[loc, log_var], [noise, _]| {
-                let scale = scale::<F, S>(simd, log_var, 1.0);
-                [noise * (scale * F::from_f64(0.5)), scale.fma(noise, loc)]
-            });
+            lanewise::<F, S, 2, 2>(
+                simd,
+                [self.loc, self.log_var],
+                [noise, z],
+                #[inline(always)]
+                |[loc, log_var], [noise, _]| {
+                    let scale = scale::<F, S>(simd, log_var, 1.0);
+                    [noise * (scale * F::from_f64(0.5)), scale.fma(noise, loc)]
+                },
+            );
         }
     }
 }
@@ -55,7 +61,13 @@ impl<F: Float> Kernel for Scales<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        lanewise::<F, S, 1, 1>(simd, [self.log_var], [self.out], |[log_var], _| [scale::<F, S>(simd, log_var, 1.0)]);
+        lanewise::<F, S, 1, 1>(
+            simd,
+            [self.log_var],
+            [self.out],
+            #[inline(always)]
+            |[log_var], _| [scale::<F, S>(simd, log_var, 1.0)],
+        );
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod config;
 mod data_path;
+mod file;
 mod folds;
 mod intake;
 mod latent;
@@ -17,6 +18,7 @@ mod trainer;
 
 pub use config::{Config, Scaling};
 pub use data_path::Batch;
+pub use file::{AnyModel, from_bytes, to_bytes};
 pub use model::{Model, Named};
 pub use score::{ElboTerms, Evidence, check, decode, elbo, encode, log_evidence, mean};
 pub use source::{Element, Matrix, Source, Subset};

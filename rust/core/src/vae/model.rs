@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::likelihood::Prepared;
 use crate::network::mlp::Extent;
-use crate::network::{Layer, Mlp, Parameters};
+use crate::network::{Mlp, Parameters};
 use crate::random::{Draw, Key, fill_uniforms};
 
 /// A variational autoencoder with prior N(0, I).
@@ -33,7 +33,7 @@ pub struct Named<'a, F> {
 }
 
 impl<F: Float + Draw> Model<F> {
-    /// A model as it stands before training: weights and biases uniform within ±1/√inputs, as PyTorch's `Linear` has them.
+    /// A model as it stands before training: weights and biases uniform within ±1/√inputs, as `PyTorch`'s `Linear` has them.
     ///
     /// Layer l (the encoder's first) is drawn by `key.fold_in(l)`, weights as particle 0 and biases as particle 1, by output.
     ///
@@ -45,7 +45,8 @@ impl<F: Float + Draw> Model<F> {
         for (l, layer) in model.encoder.layers.iter().chain(&model.decoder.layers).enumerate() {
             let bound = F::from_f64(1.0 / (layer.inputs as f64).sqrt());
             let key = key.fold_in(l as u64);
-            let (weights, biases) = flat[layer.weight..][..(layer.inputs + 1) * layer.outputs].split_at_mut(layer.bias - layer.weight);
+            let (weights, biases) =
+                flat[layer.weight..][..(layer.inputs + 1) * layer.outputs].split_at_mut(layer.bias - layer.weight);
             fill_uniforms(key, 0, 0, layer.inputs, weights);
             fill_uniforms(key, 1, 0, 1, biases);
             for x in weights.iter_mut().chain(biases) {
@@ -115,24 +116,26 @@ impl<F: Float> Model<F> {
     /// Every parameter with its name, in the order in which they lie in [`parameters`](Self::parameters).
     #[must_use]
     pub fn named(&self) -> Vec<Named<'_, F>> {
-        let flat = self.parameters.flat();
-        let network = |name: &'static str, network: &Mlp| {
-            let layer = move |(l, layer): (usize, &Layer)| {
-                let Layer { inputs, outputs, weight, bias, .. } = *layer;
-                let weights = Named {
-                    name: format!("{name}.{l}.weight"),
-                    shape: vec![outputs, inputs],
-                    values: &flat[weight..bias],
-                };
-                let biases =
-                    Named { name: format!("{name}.{l}.bias"), shape: vec![outputs], values: &flat[bias..bias + outputs] };
-                [weights, biases]
-            };
-            network.layers.iter().enumerate().flat_map(layer).collect::<Vec<_>>()
+        let mut rest = self.parameters.flat();
+        let named = Self::shapes(&self.config).into_iter().map(|(name, shape)| {
+            let (values, after) = rest.split_at(shape.iter().product());
+            rest = after;
+            Named { name, shape, values }
+        });
+        named.collect()
+    }
+
+    /// Names and shapes of [`named`](Self::named) for a configuration that has been checked, before any memory is taken.
+    pub(super) fn shapes(config: &Config) -> Vec<(String, Vec<usize>)> {
+        let network = |name: &'static str, widths: Vec<usize>| {
+            let layers = widths.windows(2).map(|w| [w[0], w[1]]).enumerate().collect::<Vec<_>>();
+            layers.into_iter().flat_map(move |(l, [inputs, outputs])| {
+                let weight = (format!("{name}.{l}.weight"), vec![outputs, inputs]);
+                [weight, (format!("{name}.{l}.bias"), vec![outputs])]
+            })
         };
-        let mut named = network("encoder", &self.encoder);
-        named.extend(network("decoder", &self.decoder));
-        named
+        let num_params = config.likelihood.num_params(config.num_features);
+        network("encoder", config.encoder_widths()).chain(network("decoder", config.decoder_widths(num_params))).collect()
     }
 
     fn pack(&mut self) {

@@ -81,7 +81,7 @@ pub fn encode<F: Float + Draw>(
     check_finite("log_var", log_var, width)
 }
 
-/// The likelihood's params of each row of `z`, for rows as the model sees them, that is scaled.
+/// The likelihood's params of each row of `z`, for rows as given: a predicted log-variance too is in their units.
 ///
 /// # Errors
 /// [`Error::Shape`] and [`Error::NonFinite`].
@@ -97,21 +97,20 @@ pub fn decode<F: Float + Draw>(model: &Model<F>, z: &[F], params: &mut [F]) -> R
         for (z, params) in z.zip(params.data.chunks_mut(DRAWS * num_params)) {
             model.decoder.forward(&model.parameters, z, z.len() / latent_dim, &mut trace);
             params.copy_from_slice(&trace.output()[..params.len()]);
+            model.intake.give_back(params, num_params);
         }
     });
     Ok(())
 }
 
-/// The likelihood's mean at each row of `z`, as rows are given, that is with the scaling undone.
+/// The likelihood's mean at each row of `z`, for rows as given.
 ///
 /// # Errors
 /// As [`decode`], and [`Error::NonFinite`] where the decoder leaves the range.
 pub fn mean<F: Float + Draw>(model: &Model<F>, z: &[F], out: &mut [F]) -> Result<()> {
     let mut params = vec![F::ZERO; z.len() / model.config().latent_dim * model.likelihood.num_params()];
     decode(model, z, &mut params)?;
-    model.likelihood.mean(&params, out)?;
-    model.intake.give_back(out);
-    Ok(())
+    model.likelihood.mean(&params, out)
 }
 
 /// Each row's ELBO, by `num_particles` draws of z from q. A row whose posterior leaves the range has ELBO −∞.
@@ -137,13 +136,20 @@ pub fn elbo<F: Float + Draw>(
         scorer.encode();
         scorer.kl(kl)?;
         let push = |running: &mut Running, log_prob: &[F], _: &[f64]| running.push(log_prob);
-        scorer.draw(key, num_particles, interrupt, || Running::new(1), push, |row, running| {
-            let mean = running.mean()[0] + row.offset;
-            let error = running.standard_error().next().unwrap_or(f64::INFINITY);
-            reconstruction[row.index] = F::from_f64(mean);
-            elbo[row.index] = F::from_f64(mean - kl[row.index].to_f64());
-            standard_error[row.index] = F::from_f64(error);
-        })
+        scorer.draw(
+            key,
+            num_particles,
+            interrupt,
+            || Running::new(1),
+            push,
+            |row, running| {
+                let mean = running.mean()[0] + row.offset;
+                let error = running.standard_error().next().unwrap_or(f64::INFINITY);
+                reconstruction[row.index] = F::from_f64(mean);
+                elbo[row.index] = F::from_f64(mean - kl[row.index].to_f64());
+                standard_error[row.index] = F::from_f64(error);
+            },
+        )
     })
 }
 
@@ -174,18 +180,24 @@ pub fn log_evidence<F: Float + Draw>(
         let push = |folds: &mut Folds, log_prob: &[F], log_ratio: &[f64]| {
             folds.push(log_prob.iter().zip(log_ratio).map(|(p, r)| p.to_f64() + r));
         };
-        scorer.draw(key, num_particles, interrupt, || Folds::new(num_particles), push, |row, folds| {
-            let b = folds.bounds();
-            let mut results =
-                [b.lower + row.offset, b.estimate + row.offset, b.upper + row.offset, b.standard_error, b.ess];
-            if row.observed == 0 {
-                results = [0.0, 0.0, 0.0, 0.0, num_particles as f64];
-            }
-            for (out, result) in numbers.iter_mut().zip(results) {
-                out[row.index] = F::from_f64(result);
-            }
-            num_observed.data[row.index] = row.observed;
-        })
+        scorer.draw(
+            key,
+            num_particles,
+            interrupt,
+            || Folds::new(num_particles),
+            push,
+            |row, folds| {
+                let b = folds.bounds();
+                let mut results = [b.lower + row.offset, b.estimate + row.offset, b.upper + row.offset, b.standard_error, b.ess];
+                if row.observed == 0 {
+                    results = [0.0, 0.0, 0.0, 0.0, num_particles as f64];
+                }
+                for (out, result) in numbers.iter_mut().zip(results) {
+                    out[row.index] = F::from_f64(result);
+                }
+                num_observed.data[row.index] = row.observed;
+            },
+        )
     })
 }
 

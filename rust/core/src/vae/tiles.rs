@@ -40,7 +40,7 @@ pub(super) fn tiles<F: Float>(model: &Model<F>) -> Vec<Tile> {
 /// Each tile's part of an array in which the tiles lie one after another: what threads share out, and then an iterator over
 /// the parts.
 pub(super) struct Tiles<'a, F> {
-    tiles: &'a [Tile],
+    rest: &'a [Tile],
     data: &'a mut [F],
     place: fn(&Tile) -> Range<usize>,
 }
@@ -48,16 +48,16 @@ pub(super) struct Tiles<'a, F> {
 impl<'a, F> Tiles<'a, F> {
     /// `place` says where a tile's part lies in `data`.
     pub(super) fn new(tiles: &'a [Tile], data: &'a mut [F], place: fn(&Tile) -> Range<usize>) -> Self {
-        Self { tiles, data, place }
+        Self { rest: tiles, data, place }
     }
 }
 
 impl<F: Send> Outputs for Tiles<'_, F> {
     fn split_at(self, tile: usize) -> (Self, Self) {
-        let (low, high) = self.tiles.split_at(tile);
+        let (low, high) = self.rest.split_at(tile);
         let len = low.iter().map(|t| (self.place)(t).len()).sum();
         let (low_data, high_data) = self.data.split_at_mut(len);
-        (Self { tiles: low, data: low_data, ..self }, Self { tiles: high, data: high_data, place: self.place })
+        (Self { rest: low, data: low_data, ..self }, Self { rest: high, data: high_data, place: self.place })
     }
 }
 
@@ -65,8 +65,8 @@ impl<'a, F> Iterator for Tiles<'a, F> {
     type Item = &'a mut [F];
 
     fn next(&mut self) -> Option<&'a mut [F]> {
-        let (first, rest) = self.tiles.split_first()?;
-        self.tiles = rest;
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
         self.data.split_off_mut(..(self.place)(first).len())
     }
 }

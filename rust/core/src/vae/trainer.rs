@@ -67,8 +67,8 @@ pub struct Trainer<F> {
     steps: u64,
     order: Vec<u32>,
     terms: [Vec<f64>; 3],
-    /// About what a block's data path and a tile's gradient cost, in nanoseconds.
-    work: [usize; 2],
+    /// About what a block's data path, a tile's gradient and a tile's update cost, in nanoseconds.
+    work: [usize; 3],
 }
 
 impl<F: Float + Draw> Trainer<F> {
@@ -91,10 +91,10 @@ impl<F: Float + Draw> Trainer<F> {
         let blocks = (0..batch_size).step_by(block).map(|first| Block::new(model, first, num_particles)).collect();
         let parameters = model.parameters().len();
         let tiles = tiles::<F>(model);
-        // About 100 multiply-adds and four elements' passes fit into a nanosecond.
+        // A nanosecond is good for about 100 multiply-adds, one element's other work, or the update of four parameters.
         let layers = |l: &[crate::network::Layer]| l.iter().map(|l| l.inputs * l.outputs / 50 + l.outputs).sum::<usize>();
         let row = layers(&model.encoder.layers) + num_particles * layers(&model.decoder.layers);
-        let tile = batch_size * row / (2 * tiles.len());
+        let tile = parameters / 100 * batch_size / tiles.len();
         Ok(Self {
             blocks,
             batch_size,
@@ -103,7 +103,7 @@ impl<F: Float + Draw> Trainer<F> {
             steps: 0,
             order: Vec::new(),
             terms: Default::default(),
-            work: [row * block.min(batch_size), tile],
+            work: [row * block.min(batch_size), tile, parameters / 4 / tiles.len()],
             tiles,
         })
     }
@@ -138,7 +138,7 @@ impl<F: Float + Draw> Trainer<F> {
         order.resize(rows, 0);
         permutation(key, &mut order);
         let kl_weight = options.kl_weight;
-        let parallel = self.work[0] * self.blocks.len() >= PARALLEL_WORK;
+        let parallel = self.work[0] * self.blocks.len() * rows.div_ceil(self.batch_size) >= PARALLEL_WORK;
         let mut run = || {
             let mut sums = Sums::default();
             for (b, rows) in order.chunks(self.batch_size).enumerate() {
@@ -163,9 +163,8 @@ impl<F: Float + Draw> Trainer<F> {
         let [m, v] = &mut self.moments;
         let all = |data| Tiles::new(&self.tiles, data, |t| t.start..t.start + t.len);
         let out = ((all(flat), Tiles::new(&self.tiles, packed, |t| t.packed.clone())), (all(m), all(v)));
-        // A parameter costs about a nanosecond, memory and packing included.
-        let work = self.gradient.len() / self.tiles.len();
-        for_rows_awake(self.tiles.len(), out, &|range: Range<usize>, ((flat, packed), (m, v))| {
+        let [.., update_work] = self.work;
+        for_rows_awake(self.tiles.len(), update_work, out, &|range: Range<usize>, ((flat, packed), (m, v))| {
             let (g, tiles) = (&self.gradient, &self.tiles[range]);
             let moved = flat.zip(m).zip(v).zip(packed).zip(tiles);
             for ((((x, m), v), packed), tile) in moved {
@@ -188,8 +187,8 @@ impl<F: Float + Draw> Trainer<F> {
     /// If the batch has more rows than the trainer was made for.
     pub fn gradient(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<Option<BatchTerms>> {
         assert!(batch.rows.len() <= self.batch_size, "the batch is larger than the trainer's");
-        let [block_work, tile_work] = self.work;
-        for_rows_awake(self.blocks.len(), RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
+        let [block_work, tile_work, _] = self.work;
+        for_rows_awake(self.blocks.len(), block_work, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
             for block in blocks.data {
                 block.run(model, batch);
             }
@@ -204,7 +203,7 @@ impl<F: Float + Draw> Trainer<F> {
         }
         let refused = AtomicBool::new(false);
         let out = Tiles::new(&self.tiles, &mut self.gradient, |t| t.start..t.start + t.len);
-        for_rows_awake(self.tiles.len(), out, &|range: Range<usize>, gradient: Tiles<F>| {
+        for_rows_awake(self.tiles.len(), tile_work, out, &|range: Range<usize>, gradient: Tiles<F>| {
             for (gradient, tile) in gradient.zip(&self.tiles[range]) {
                 tile_gradient(model, &self.blocks, tile, gradient);
                 if !Adam::accepts(gradient) {
@@ -242,20 +241,17 @@ impl<F: Float + Draw> Trainer<F> {
 /// One tile of the gradient: rows of a layer's weights, or a layer's biases.
 fn tile_gradient<F: Float + Draw>(model: &Model<F>, blocks: &[Block<F>], tile: &Tile, gradient: &mut [F]) {
     let blocks = blocks.iter().filter(|b| b.rows > 0);
-    match tile.output {
-        Some(output) => {
-            let parts = blocks.map(|b| b.weight_gradient(model, tile.layer, output));
-            multiply_parts(tile.len / tile.inputs, tile.inputs, parts, None, gradient, tile.inputs);
-        }
-        None => {
-            gradient.fill(F::ZERO);
-            for dy in blocks.flat_map(|b| b.output_gradient(model, tile.layer)) {
-                for (sum, &dy) in gradient.iter_mut().zip(dy) {
-                    *sum += dy;
-                }
+    let Some(output) = tile.output else {
+        gradient.fill(F::ZERO);
+        for dy in blocks.flat_map(|b| b.output_gradient(model, tile.layer)) {
+            for (sum, &dy) in gradient.iter_mut().zip(dy) {
+                *sum += dy;
             }
         }
-    }
+        return;
+    };
+    let parts = blocks.map(|b| b.weight_gradient(model, tile.layer, output));
+    multiply_parts(tile.len / tile.inputs, tile.inputs, parts, None, gradient, tile.inputs);
 }
 
 /// An epoch's sums over its batches, in the order of the steps.

@@ -134,9 +134,9 @@ impl Double {
     pub(crate) fn ln_1p(self) -> Self {
         let s = self / (self + 2.0);
         let square = s * s;
-        let series = (1..TERMS).rev().fold(Self::from(1.0 / f64::from(2 * TERMS + 1)), |value, k| {
-            value * square + Self::from(1.0) / f64::from(2 * k + 1)
-        });
+        let series = (1..TERMS)
+            .rev()
+            .fold(Self::from(1.0 / f64::from(2 * TERMS + 1)), |value, k| value * square + Self::from(1.0) / f64::from(2 * k + 1));
         s * 2.0 * (series * square + 1.0)
     }
 

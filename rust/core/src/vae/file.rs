@@ -1,0 +1,245 @@
+//! Models as bytes: safetensors, with the configuration in the header's metadata.
+//!
+//! The metadata holds one key, `elbokit`: JSON with `format` (1), `dtype`, `num_features`, `latent_dim`, `hidden`, `activation`, `prior` and `likelihood`.
+//! The tensors are the parameters by name, in the model's dtype, and `scaling.shift` and `scaling.scale` in float64. The same model gives the same bytes. On
+//! the way in, shapes are those of the tensors and must match the configuration, whose numbers alone make nothing larger; an unknown version, key, tensor or dtype
+//! is an [`Error::ModelFile`].
+//!
+//! ```
+//! use elbokit_core::likelihood::Likelihood;
+//! use elbokit_core::network::Activation;
+//! use elbokit_core::random::Key;
+//! use elbokit_core::vae::{AnyModel, Config, Model, Scaling, from_bytes, to_bytes};
+//!
+//! let likelihood = Likelihood::Bernoulli;
+//! let config = Config { num_features: 4, latent_dim: 1, hidden: vec![8], likelihood, activation: Activation::Relu };
+//! let model = Model::<f32>::new(config, Scaling::identity(4), Key(0))?;
+//! let AnyModel::F32(again) = from_bytes(&to_bytes(&model)?)? else { unreachable!() };
+//! assert_eq!(again.parameters(), model.parameters());
+//! # Ok::<(), elbokit_core::Error>(())
+//! ```
+
+use std::collections::HashMap;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::{Map, Value, json};
+
+use super::config::{Config, Scaling};
+use super::model::Model;
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::likelihood::{Likelihood, Scale};
+use crate::network::Activation;
+
+const FORMAT: u64 = 1;
+const KEY: &str = "elbokit";
+const SHIFT: &str = "scaling.shift";
+const SCALE: &str = "scaling.scale";
+const CURE: &str = "give a file that elbokit saved, and has not been changed since";
+
+/// A model of either element type.
+#[derive(Clone, Debug)]
+pub enum AnyModel {
+    /// Of float32.
+    F32(Model<f32>),
+    /// Of float64.
+    F64(Model<f64>),
+}
+
+/// The model as the bytes of a safetensors file.
+///
+/// # Errors
+/// [`Error::ModelFile`] where safetensors refuses; there is no known case.
+pub fn to_bytes<F: Float>(model: &Model<F>) -> Result<Vec<u8>> {
+    let (config, scaling) = (model.config(), model.scaling());
+    let header = json!({
+        "format": FORMAT,
+        "dtype": dtype_name::<F>(),
+        "num_features": config.num_features,
+        "latent_dim": config.latent_dim,
+        "hidden": config.hidden,
+        "activation": config.activation.name(),
+        "prior": "standard",
+        "likelihood": describe(&config.likelihood),
+    });
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for named in model.named() {
+        tensors.push((named.name, dtype::<F>(), named.shape, bytes_of(named.values)));
+    }
+    for (name, values) in [(SHIFT, &scaling.shift), (SCALE, &scaling.scale)] {
+        tensors.push((name.into(), Dtype::F64, vec![values.len()], bytes_of(values)));
+    }
+    let refused = |error: safetensors::SafeTensorError| Error::model_file("a model that can be written", error, "report this");
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(refused)?)));
+    let views: Vec<(&str, TensorView)> = views.collect::<Result<_>>()?;
+    let metadata = HashMap::from([(KEY.to_owned(), header.to_string())]);
+    safetensors::serialize(views, Some(metadata)).map_err(refused)
+}
+
+/// The model in the bytes of a file that [`to_bytes`] made.
+///
+/// # Errors
+/// [`Error::ModelFile`] for anything else.
+pub fn from_bytes(bytes: &[u8]) -> Result<AnyModel> {
+    let broken = |error| Error::model_file("a whole safetensors file", error, CURE);
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
+    let header = metadata.metadata().as_ref().and_then(|m| m.get(KEY));
+    let Some(header) = header else {
+        return Err(Error::model_file(format!("metadata under {KEY:?}"), "none", CURE));
+    };
+    let header = serde_json::from_str(header).map_err(|error| Error::model_file("metadata in JSON", error, CURE))?;
+    let header = Header::read(header)?;
+    if header.dtype == dtype_name::<f32>() {
+        return Ok(AnyModel::F32(fill(header.config, &tensors)?));
+    }
+    if header.dtype == dtype_name::<f64>() {
+        return Ok(AnyModel::F64(fill(header.config, &tensors)?));
+    }
+    Err(Error::model_file("dtype float32 or float64", header.dtype, CURE))
+}
+
+/// Makes a model from its tensors, once they are known to be those that the configuration asks for.
+fn fill<F: Float>(config: Config, tensors: &SafeTensors) -> Result<Model<F>> {
+    let unsound = |error: Error| Error::model_file("a configuration that holds together", error, CURE);
+    config.check().map_err(unsound)?;
+    let shapes = Model::<F>::shapes(&config);
+    for name in tensors.names() {
+        if name != SHIFT && name != SCALE && !shapes.iter().any(|(known, _)| known == name) {
+            return Err(Error::model_file("the tensors of the configuration alone", format!("{name:?} besides"), CURE));
+        }
+    }
+    let mut parameters = Vec::new();
+    for (name, shape) in &shapes {
+        parameters.extend(numbers::<F>(tensors, name, shape)?);
+    }
+    let width = [config.num_features];
+    let scaling = Scaling { shift: numbers(tensors, SHIFT, &width)?, scale: numbers(tensors, SCALE, &width)? };
+    let mut model = Model::zeros(config, scaling).map_err(unsound)?;
+    model.set_parameters(&parameters).map_err(|error| Error::model_file("finite parameters", error, CURE))?;
+    Ok(model)
+}
+
+fn numbers<F: Float>(tensors: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<F>> {
+    let wanted = || format!("tensor {name:?} of {} {shape:?}", dtype_name::<F>());
+    let tensor = tensors.tensor(name).map_err(|_| Error::model_file(wanted(), "none", CURE))?;
+    if tensor.dtype() != dtype::<F>() || tensor.shape() != shape {
+        return Err(Error::model_file(wanted(), format!("{:?} {:?}", tensor.dtype(), tensor.shape()), CURE));
+    }
+    Ok(from_le_bytes(tensor.data()))
+}
+
+/// The header's fields, all of them known.
+struct Header {
+    dtype: String,
+    config: Config,
+}
+
+impl Header {
+    fn read(header: Value) -> Result<Self> {
+        let mut fields = Fields::new("metadata", header)?;
+        // The version comes first: a later format may have other keys.
+        let format = fields.take("format", Value::as_u64)?;
+        if format != FORMAT {
+            return Err(Error::model_file(format!("format {FORMAT}"), format!("format {format}"), "update elbokit"));
+        }
+        let text = |v: &Value| v.as_str().map(str::to_owned);
+        let width = |v: &Value| usize::try_from(v.as_u64()?).ok();
+        let widths = |v: &Value| v.as_array()?.iter().map(width).collect::<Option<Vec<_>>>();
+        let dtype = fields.take("dtype", text)?;
+        let num_features = fields.take("num_features", width)?;
+        let latent_dim = fields.take("latent_dim", width)?;
+        let hidden = fields.take("hidden", widths)?;
+        let activation = fields.take("activation", |v| Activation::from_name(v.as_str()?))?;
+        fields.take("prior", |v| (v.as_str()? == "standard").then_some(()))?;
+        let likelihood = understand(fields.take("likelihood", |v| Some(v.clone()))?)?;
+        fields.end()?;
+        Ok(Self { dtype, config: Config { num_features, latent_dim, hidden, likelihood, activation } })
+    }
+}
+
+fn describe(likelihood: &Likelihood) -> Value {
+    let name = likelihood.name();
+    match likelihood {
+        Likelihood::Gaussian(Scale::Fixed(scale)) => json!({ "name": name, "scale": scale }),
+        Likelihood::Gaussian(Scale::PerFeature(scales)) => json!({ "name": name, "scale": scales }),
+        Likelihood::Gaussian(Scale::Predicted) => json!({ "name": name, "scale": "predicted" }),
+        Likelihood::Bernoulli => json!({ "name": name }),
+        Likelihood::Binomial(total) => json!({ "name": name, "total_count": total }),
+    }
+}
+
+fn understand(value: Value) -> Result<Likelihood> {
+    let mut fields = Fields::new("likelihood", value)?;
+    let name = fields.take("name", |v| v.as_str().map(str::to_owned))?;
+    let scale = |v: &Value| match v {
+        Value::Number(scale) => scale.as_f64().map(Scale::Fixed),
+        Value::Array(scales) => scales.iter().map(Value::as_f64).collect::<Option<_>>().map(Scale::PerFeature),
+        other => (other.as_str()? == "predicted").then_some(Scale::Predicted),
+    };
+    let likelihood = match name.as_str() {
+        "Gaussian" => Likelihood::Gaussian(fields.take("scale", scale)?),
+        "Bernoulli" => Likelihood::Bernoulli,
+        "Binomial" => Likelihood::Binomial(fields.take("total_count", |v| u32::try_from(v.as_u64()?).ok())?),
+        _ => return Err(Error::model_file("a known likelihood", format!("{name:?}"), "update elbokit")),
+    };
+    fields.end()?;
+    Ok(likelihood)
+}
+
+/// The fields of a JSON object, each to be taken once.
+struct Fields {
+    of: &'static str,
+    rest: Map<String, Value>,
+}
+
+impl Fields {
+    fn new(of: &'static str, value: Value) -> Result<Self> {
+        match value {
+            Value::Object(rest) => Ok(Self { of, rest }),
+            other => Err(Error::model_file(format!("{of} as a JSON object"), other, CURE)),
+        }
+    }
+
+    fn take<T>(&mut self, key: &str, read: impl Fn(&Value) -> Option<T>) -> Result<T> {
+        let wanted = format!("a known {key:?} in {}", self.of);
+        match self.rest.remove(key) {
+            Some(value) => read(&value).ok_or_else(|| Error::model_file(wanted, value, CURE)),
+            None => Err(Error::model_file(wanted, "none", CURE)),
+        }
+    }
+
+    fn end(self) -> Result<()> {
+        match self.rest.keys().next() {
+            Some(key) => Err(Error::model_file(format!("known keys alone in {}", self.of), format!("{key:?}"), "update elbokit")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn dtype<F: Float>() -> Dtype {
+    if size_of::<F>() == 4 { Dtype::F32 } else { Dtype::F64 }
+}
+
+fn dtype_name<F: Float>() -> &'static str {
+    if size_of::<F>() == 4 { "float32" } else { "float64" }
+}
+
+fn bytes_of<F: Float>(values: &[F]) -> Vec<u8> {
+    let values = values.iter().map(|x| x.to_f64());
+    if size_of::<F>() == 4 {
+        values.flat_map(|x| (x as f32).to_le_bytes()).collect()
+    } else {
+        values.flat_map(f64::to_le_bytes).collect()
+    }
+}
+
+fn from_le_bytes<F: Float>(bytes: &[u8]) -> Vec<F> {
+    if size_of::<F>() == 4 {
+        bytes.as_chunks().0.iter().map(|b| F::from_f64(f64::from(f32::from_le_bytes(*b)))).collect()
+    } else {
+        bytes.as_chunks().0.iter().map(|b| F::from_f64(f64::from_le_bytes(*b))).collect()
+    }
+}

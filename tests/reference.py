@@ -1,0 +1,207 @@
+"""What the kernels should give: the documented formulas with 60 digits, one line each and no regard for speed.
+
+A reference takes the arrays that the kernel under test takes and reads their numbers exactly. It returns `Exact`: the value, and the sum of
+the magnitudes of the terms that were added to make it, which is what DESIGN's accuracy is relative to.
+"""
+
+from typing import NamedTuple
+
+import mpmath
+import numpy as np
+
+mp = mpmath.MPContext()
+mp.dps = 60
+
+# DESIGN section 6: row results, relative to the sum of the terms' magnitudes.
+BOUND = {np.dtype(np.float32): 4e-7, np.dtype(np.float64): 4e-15}
+
+exact = np.frompyfunc(lambda x: mp.mpf(float(x)), 1, 1)
+exp, expm1, log, log1p, sqrt = (np.frompyfunc(f, 1, 1) for f in (mp.exp, mp.expm1, mp.log, mp.log1p, mp.sqrt))
+LN_2PI = mp.log(2 * mp.pi)
+
+
+class Exact(NamedTuple):
+    """Numbers of 60 digits, and the sum of the magnitudes of the terms of each."""
+
+    value: np.ndarray
+    magnitude: np.ndarray
+
+
+def total(*terms):
+    """The sum of the terms of each cell."""
+    value = sum(terms)
+    return Exact(value, sum(abs(t) for t in terms) + 0 * value)
+
+
+def by_row(*terms):
+    """The sum of the terms of each row."""
+    value, magnitude = total(*terms)
+    return Exact(value.sum(-1), magnitude.sum(-1))
+
+
+def worst(got, expected):
+    """The largest error in units of the magnitudes; a true value beyond the float range must be that infinity, one below it may be 0."""
+    got = np.asarray(got)
+    info = np.finfo(got.dtype)
+    value, magnitude = (np.broadcast_to(part, got.shape) for part in expected)
+    errors = [0.0]
+    for g, v, m in zip(got.ravel(), value.ravel(), magnitude.ravel(), strict=True):
+        # Only a value within rounding of the range's end may be either.
+        if not np.isfinite(g) or abs(v) > float(info.max) * (1 + float(info.eps)):
+            past = abs(v) >= float(info.max) * (1 - float(info.eps)) and np.isinf(g) and (g > 0) == (v > 0)
+            errors.append(0.0 if past else np.inf)
+        else:
+            off = max(abs(mp.mpf(float(g)) - v) - float(info.tiny), mp.mpf(0))
+            errors.append(float(off / m) if off else 0.0)
+    return max(errors)
+
+
+def central_differences(function, x, step=1e-5):
+    """∂function/∂x of a function from rows (batch, width) to (batch,) that treats rows alone, in float64."""
+    columns = []
+    for j in range(x.shape[1]):
+        moved = np.zeros_like(x)
+        moved[:, j] = step * np.maximum(1.0, np.abs(x[:, j]))
+        up, down = x + moved, x - moved
+        columns.append((function(up) - function(down)) / (up - down)[:, j])
+    return np.stack(columns, axis=1)
+
+
+# The diagonal Gaussian.
+
+
+def log_prob(z, loc, log_var):
+    z, loc, log_var = exact(z), exact(loc), exact(log_var)
+    return by_row(-((z - loc) ** 2) * exp(-log_var) / 2, -log_var / 2, 0 * loc - LN_2PI / 2)
+
+
+def entropy(log_var):
+    log_var = exact(log_var)
+    return by_row(log_var / 2, 0 * log_var + (1 + LN_2PI) / 2)
+
+
+def _kl_terms(loc, log_var, prior_loc=0.0, prior_log_var=0.0):
+    loc, log_var, prior_loc, prior_log_var = (exact(x) for x in (loc, log_var, prior_loc, prior_log_var))
+    v = log_var - prior_log_var
+    return (expm1(v) - v) / 2, (loc - prior_loc) ** 2 * exp(-prior_log_var) / 2
+
+
+def kl(*arguments):
+    return by_row(*_kl_terms(*arguments))
+
+
+def kl_per_dim(*arguments):
+    return total(*_kl_terms(*arguments))
+
+
+def kl_grad(loc, log_var, prior_loc=0.0, prior_log_var=0.0):
+    """∂KL/∂ loc, log_var, prior_loc, prior_log_var."""
+    loc, log_var, prior_loc, prior_log_var = (exact(x) for x in (loc, log_var, prior_loc, prior_log_var))
+    half_expm1 = expm1(log_var - prior_log_var) / 2
+    precision = exp(-prior_log_var)
+    d_loc = (loc - prior_loc) * precision
+    return total(d_loc), total(half_expm1), total(-d_loc), total(-half_expm1, -((loc - prior_loc) ** 2) * precision / 2)
+
+
+def rsample(eps, loc, log_var):
+    return total(exact(loc), exp(exact(log_var) / 2) * exact(eps))
+
+
+def log_prob_of_eps(eps, log_var):
+    eps, log_var = exact(eps), exact(log_var)
+    return by_row(-(eps**2) / 2, 0 * eps - log_var / 2, 0 * eps - LN_2PI / 2)
+
+
+# Likelihoods: (log_prob, d_params), without missing cells.
+
+
+def softplus(u):
+    return log1p(exp(u))
+
+
+def sigmoid(u):
+    return 1 / (1 + exp(-u))
+
+
+def gaussian(x, loc, scale):
+    x, loc, scale = exact(x), exact(loc), exact(scale)
+    value = by_row(-(((x - loc) / scale) ** 2) / 2, 0 * loc - log(scale), 0 * loc - LN_2PI / 2)
+    return value, total((x - loc) / scale**2)
+
+
+def gaussian_predicted(x, params):
+    x = exact(x)
+    loc, log_var = np.split(exact(params), 2, axis=1)
+    square = (x - loc) ** 2 * exp(-log_var) / 2
+    d_loc, d_log_var = total((x - loc) * exp(-log_var)), total(square, 0 * square - mp.mpf(1) / 2)
+    d_params = Exact(*(np.concatenate(pair, axis=1) for pair in zip(d_loc, d_log_var, strict=True)))
+    return by_row(-square, -log_var / 2, 0 * loc - LN_2PI / 2), d_params
+
+
+def bernoulli(x, logits):
+    sign = 1 - 2 * exact(x)
+    u = sign * exact(logits)
+    return by_row(-softplus(u)), total(-sign * sigmoid(u))
+
+
+def ln_choose(n, k):
+    gamma = np.frompyfunc(mp.loggamma, 1, 1)
+    return gamma(mp.mpf(n) + 1) - gamma(k + 1) - gamma(n - k + 1)
+
+
+def binomial(x, logits, n):
+    x, logits = exact(x), exact(logits)
+    value = by_row(ln_choose(n, x), -x * softplus(-logits), -(n - x) * softplus(logits))
+    return value, total(x * sigmoid(-logits), -(n - x) * sigmoid(logits))
+
+
+# The generator's numbers from its words, as the core's `random` module documents them.
+
+NORMALS, UNIFORMS, FOLD_IN, SPLIT = 1, 2, 3, 4
+
+
+def counter(block=0, particle=0, purpose=0):
+    """Words 0 and 1 of the counter hold the block, word 2 the particle, word 3 the purpose."""
+    return block | particle << 64 | purpose << 96
+
+
+def place(number, dtype):
+    """(block, number within the block) of a stream's number: number 16 v + l of tile t is number v of block 16 t + l."""
+    numbers = 4 if np.dtype(dtype) == np.float32 else 2
+    tile, within = divmod(number, 16 * numbers)
+    return 16 * tile + within % 16, within // 16
+
+
+def normal(words, number, dtype):
+    """Number `number` of a block's four words."""
+    if np.dtype(dtype) == np.float32:
+        x, y = words[number // 2 * 2 : number // 2 * 2 + 2]
+        bits = 32
+    else:
+        x, y = words[0] << 32 | words[1], words[2] << 32 | words[3]
+        bits = 64
+    r = mp.sqrt(-2 * mp.log((x + mp.mpf(1) / 2) / 2**bits))
+    angle = 2 * mp.pi * y / 2**bits
+    return r * (mp.sin(angle) if number % 2 else mp.cos(angle))
+
+
+def uniform(words, number, dtype):
+    if np.dtype(dtype) == np.float32:
+        return (words[number] >> 8) / 2**24
+    return ((words[2 * number] << 32 | words[2 * number + 1]) >> 11) / 2**53
+
+
+# Bounds.
+
+
+def log_mean_exp(log_weights):
+    """ln of the mean weight of each column, and its standard error by the delta method."""
+    weights = exp(exact(log_weights))
+    mean = weights.mean(axis=0)
+    value = [float(mp.log(m)) if m else -np.inf for m in mean]
+    k = len(weights)
+    if k == 1:
+        return np.array(value), np.full(len(value), np.inf)
+    squares = ((weights - mean) ** 2).sum(axis=0) / (k - 1)
+    error = [float(mp.sqrt(s / k) / m) if m else np.inf for s, m in zip(squares, mean, strict=True)]
+    return np.array(value), np.array(error)
