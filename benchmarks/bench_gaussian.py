@@ -12,7 +12,7 @@ from peers import prange
 import elbokit as ek
 
 # Small, within a core's cache, beyond every cache; and one row, where only the call is left.
-SHAPES = ((16, 32), (1024, 32), (262144, 32), (1, 8))
+SHAPES = ((32, 16), (1024, 32), (262144, 32), (1, 8))
 ONE = (1, 8)
 LOG_2PI = np.float32(math.log(2 * math.pi))
 

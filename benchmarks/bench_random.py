@@ -6,7 +6,7 @@ from peers import prange
 
 import elbokit as ek
 
-SHAPES = ((16, 32), (1024, 32), (262144, 32), (1, 8))
+SHAPES = ((32, 16), (1024, 32), (262144, 32), (1, 8))
 ONE = (1, 8)
 
 

@@ -28,6 +28,7 @@ class Peers:
 
     def __init__(self, *, compile_torch=True):
         self.compile_torch = compile_torch
+        self._loops = {}
         self.numba, self.jax, self.torch = (_present(name) for name in ("numba", "jax", "torch"))
         if self.numba is not None:
             self.numba.set_num_threads(min(ek.get_num_threads(), self.numba.config.NUMBA_NUM_THREADS))
@@ -94,8 +95,10 @@ class Peers:
         """A loop over `numba.prange`, compiled for all threads and for one. It reads the name `prange` from its module."""
         if self.numba is None:
             return {}
-        parallel = self.numba.njit(parallel=True, fastmath=False)(loop)
-        serial = self.numba.njit(parallel=False, fastmath=False)(loop)
+        # The sizes of one kernel share what was compiled.
+        if loop.__code__ not in self._loops:
+            self._loops[loop.__code__] = [self.numba.njit(parallel=both, fastmath=False)(loop) for both in (True, False)]
+        parallel, serial = self._loops[loop.__code__]
         return {"Numba parallel": lambda: parallel(*arguments), "Numba serial": lambda: serial(*arguments)}
 
     def forget(self):

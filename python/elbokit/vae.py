@@ -237,7 +237,8 @@ class VAE:
                 f"X: expected at least one row and one column to train on, got shape {rows.shape}; give data",
                 argument="X",
             )
-        train, held_out = None, None
+        train: NDArray[np.uint32] | None = None
+        held_out: tuple[NDArray[Any], NDArray[np.uint32] | None] | None = None
         if np.ndim(validation) == 0:
             share = _number("validation", validation)
             if not 0 <= share < 1:
@@ -293,7 +294,8 @@ class VAE:
 
         def total(of: Callable[[NDArray[np.float64]], NDArray[Any]]) -> NDArray[np.float64]:
             """The sum of a function of the cells over the observed ones, column by column."""
-            return np.sum([np.nansum(of(rows[block].astype(np.float64)), axis=0) for block in blocks], axis=0)
+            sums = [np.nansum(of(rows[block].astype(np.float64)), axis=0) for block in blocks]
+            return np.asarray(np.sum(sums, axis=0), dtype=np.float64)
 
         # An infinity is named by the check that follows; here it must only not warn.
         with np.errstate(invalid="ignore", over="ignore"):

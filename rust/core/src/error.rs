@@ -73,6 +73,8 @@ pub enum Error {
 /// A result of the core.
 pub type Result<T> = std::result::Result<T, Error>;
 
+// By value, so that a call reads `Error::shape("x", 3, n, "…")`.
+#[allow(clippy::needless_pass_by_value, reason = "a message takes whatever prints")]
 impl Error {
     /// A [`Error::Shape`] from anything that prints.
     pub fn shape(argument: &'static str, expected: impl ToString, got: impl ToString, cure: impl ToString) -> Self {

@@ -26,7 +26,7 @@ impl<'a, F: Float> Input<'a, F> {
     /// Rows of `width` numbers, repeated where the kernel has more rows.
     #[must_use]
     pub fn rows(data: &'a [F], width: usize) -> Self {
-        Self { data, stride: width, rows: if width == 0 { 1 } else { (data.len() / width).max(1) } }
+        Self { data, stride: width, rows: data.len().checked_div(width).unwrap_or(0).max(1) }
     }
 
     /// Block `index` of rows that hold `blocks` blocks of `width` numbers.

@@ -100,12 +100,8 @@ fn pool() -> Option<Arc<rayon::ThreadPool>> {
     }
     let mut held = slot().pool.lock().unwrap_or_else(PoisonError::into_inner);
     if held.as_ref().is_none_or(|pool| pool.current_num_threads() != threads) {
-        *held = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("elbokit-{i}"))
-            .build()
-            .ok()
-            .map(Arc::new);
+        *held =
+            rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("elbokit-{i}")).build().ok().map(Arc::new);
     }
     held.clone()
 }

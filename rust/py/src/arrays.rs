@@ -150,7 +150,11 @@ impl<'py, F: Element> Output<'py, F> {
 }
 
 /// A new array with these elements.
-pub(crate) fn filled<'py, F: Element>(py: Python<'py>, shape: &[usize], values: impl IntoIterator<Item = F>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn filled<'py, F: Element>(
+    py: Python<'py>,
+    shape: &[usize],
+    values: impl IntoIterator<Item = F>,
+) -> PyResult<Bound<'py, PyAny>> {
     let mut out = Output::<F>::new(py, None, shape)?;
     for (slot, value) in out.slice().iter_mut().zip(values) {
         *slot = value;

@@ -31,7 +31,7 @@ pub(crate) fn enter_long<R: Send>(py: Python<'_>, work: usize, f: impl FnOnce(&I
             || f(&interrupt),
             || {
                 if heard.is_none()
-                    && let Err(error) = Python::attach(|py| py.check_signals())
+                    && let Err(error) = Python::attach(check_signals)
                 {
                     heard = Some(error);
                     interrupt.raise();
@@ -43,4 +43,9 @@ pub(crate) fn enter_long<R: Send>(py: Python<'_>, work: usize, f: impl FnOnce(&I
         Some(error) => Err(error),
         None => result.map_err(|error| exception(py, error)),
     }
+}
+
+// By name: a path to the method is not general enough over the lifetime of the GIL.
+fn check_signals(py: Python<'_>) -> PyResult<()> {
+    py.check_signals()
 }

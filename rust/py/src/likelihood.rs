@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use elbokit_core::Result;
 use elbokit_core::likelihood::{self, Prepared, Scale};
 use elbokit_core::random::Key;
-use elbokit_core::Result;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -17,10 +17,13 @@ type Any<'py> = Bound<'py, PyAny>;
 /// A likelihood, with the tables of the last width it met in each element type.
 #[pyclass(frozen, module = "elbokit._core")]
 pub(crate) struct Likelihood {
-    likelihood: likelihood::Likelihood,
+    inner: likelihood::Likelihood,
     single: Cache<f32>,
     double: Cache<f64>,
 }
+
+/// x, params, the tables for x's width, and the rows of params.
+type Arguments<'py, F> = (View<'py, F>, View<'py, F>, Arc<Prepared<F>>, usize);
 
 type Cache<F> = Mutex<Option<(usize, Arc<Prepared<F>>)>>;
 
@@ -41,14 +44,14 @@ impl Cached for f64 {
 
 impl From<likelihood::Likelihood> for Likelihood {
     fn from(likelihood: likelihood::Likelihood) -> Self {
-        Self { likelihood, single: Mutex::new(None), double: Mutex::new(None) }
+        Self { inner: likelihood, single: Mutex::new(None), double: Mutex::new(None) }
     }
 }
 
 impl Likelihood {
     /// What the core knows it as.
     pub(crate) fn core(&self) -> &likelihood::Likelihood {
-        &self.likelihood
+        &self.inner
     }
 
     fn prepared<F: Cached>(&self, num_features: usize) -> Result<Arc<Prepared<F>>> {
@@ -58,23 +61,19 @@ impl Likelihood {
         {
             return Ok(prepared.clone());
         }
-        let prepared = Arc::new(self.likelihood.prepare::<F>(num_features)?);
+        let prepared = Arc::new(self.inner.prepare::<F>(num_features)?);
         *held = Some((num_features, prepared.clone()));
         Ok(prepared)
     }
 
     /// x, params and the tables for x's width, with the shapes checked: x (batch, features), params (a multiple of batch, `num_params`).
-    fn arguments<'py, F: Cached>(
-        &self,
-        x: &Any<'py>,
-        params: &Any<'py>,
-    ) -> PyResult<(View<'py, F>, View<'py, F>, Arc<Prepared<F>>, usize)> {
+    fn arguments<'py, F: Cached>(&self, x: &Any<'py>, params: &Any<'py>) -> PyResult<Arguments<'py, F>> {
         let py = x.py();
         let (x, params) = (View::<F>::new(x, "x")?, View::<F>::new(params, "params")?);
         let (x_rows, width) = x.matrix(py, "x", "an array (batch, features)")?;
         let (rows, columns) = params.matrix(py, "params", "an array (batch, num_params)")?;
-        let wanted = self.likelihood.num_params(width);
-        if columns != wanted || (x_rows == 0 && rows != 0) || (x_rows > 0 && rows % x_rows != 0) {
+        let wanted = self.inner.num_params(width);
+        if columns != wanted || !rows.is_multiple_of(x_rows) {
             return Err(shape_error(py, "params", &format!("({x_rows}, {wanted}) for x of ({x_rows}, {width})"), params.shape()));
         }
         let prepared = self.prepared(width).map_err(|error| exception(py, error))?;
@@ -84,7 +83,7 @@ impl Likelihood {
     /// Rows, features and the tables that params of this shape belong to.
     fn features_of<F: Cached>(&self, py: Python<'_>, params: &View<'_, F>) -> PyResult<(usize, usize, Arc<Prepared<F>>)> {
         let (rows, columns) = params.matrix(py, "params", "an array (batch, num_params)")?;
-        let blocks = self.likelihood.blocks();
+        let blocks = self.inner.blocks();
         if columns % blocks != 0 {
             return Err(shape_error(py, "params", &format!("{blocks} blocks of one width"), params.shape()));
         }
@@ -165,7 +164,7 @@ impl Likelihood {
 
     /// Numbers a row of params.
     fn num_params(&self, num_features: usize) -> usize {
-        self.likelihood.num_params(num_features)
+        self.inner.num_params(num_features)
     }
 
     /// log p(x | params) of each row.

@@ -22,7 +22,7 @@ pub(crate) fn key_split(key: u64, index: u64) -> u64 {
 /// The generator's words.
 #[pyfunction]
 #[pyo3(signature = (n, key, counter=0))]
-pub(crate) fn random_raw<'py>(py: Python<'py>, n: usize, key: u64, counter: u128) -> Bound<'py, PyArray1<u32>> {
+pub(crate) fn random_raw(py: Python<'_>, n: usize, key: u64, counter: u128) -> Bound<'_, PyArray1<u32>> {
     let mut words = vec![0; n];
     py.detach(|| random::raw(Key(key), counter, &mut words));
     PyArray1::from_vec(py, words)

@@ -217,13 +217,7 @@ impl Vae {
     }
 
     /// lower, estimate, upper, standard error, effective sample size and observed cells of each row.
-    fn log_evidence<'py>(
-        &self,
-        py: Python<'py>,
-        x: &Any<'py>,
-        key: u64,
-        num_particles: usize,
-    ) -> PyResult<Bound<'py, PyTuple>> {
+    fn log_evidence<'py>(&self, py: Python<'py>, x: &Any<'py>, key: u64, num_particles: usize) -> PyResult<Bound<'py, PyTuple>> {
         let rows = Rows::new(x)?;
         typed!(&self.typed, state => log_evidence(py, state, &rows, Key(key), num_particles))
     }
@@ -291,7 +285,6 @@ impl Vae {
         let (scale, per_feature, total) = match likelihood {
             Core::Gaussian(Scale::Fixed(scale)) => (vec![*scale], false, 0),
             Core::Gaussian(Scale::PerFeature(scale)) => (scale.clone(), true, 0),
-            Core::Gaussian(Scale::Predicted) => (Vec::new(), false, 0),
             Core::Binomial(total) => (Vec::new(), false, *total),
             _ => (Vec::new(), false, 0),
         };
@@ -384,7 +377,9 @@ fn elbo<'py, F: Element>(
         let mut out = [make()?, make()?, make()?, make()?];
         let [elbo, reconstruction, kl, standard_error] = out.each_mut().map(Output::slice);
         let terms = ElboTerms { elbo, reconstruction, kl, standard_error };
-        enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| vae::elbo(&state.model, source, key, num_particles, interrupt, terms))?;
+        enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| {
+            vae::elbo(&state.model, source, key, num_particles, interrupt, terms)
+        })?;
         PyTuple::new(py, out.map(Output::done))
     })
 }
@@ -402,8 +397,10 @@ fn log_evidence<'py, F: Element>(
         let mut observed = vec![0; source.rows()];
         let [lower, estimate, upper, standard_error, ess] = out.each_mut().map(Output::slice);
         let terms = Evidence { lower, estimate, upper, standard_error, ess, num_observed: &mut observed };
-        enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| vae::log_evidence(&state.model, source, key, num_particles, interrupt, terms))?;
-        let observed = numpy::PyArray1::from_iter(py, observed.into_iter().map(|n| n as i64)).into_any();
+        enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| {
+            vae::log_evidence(&state.model, source, key, num_particles, interrupt, terms)
+        })?;
+        let observed = numpy::PyArray1::from_iter(py, observed.into_iter().map(u64::cast_signed)).into_any();
         let [a, b, c, d, e] = out.map(Output::done);
         PyTuple::new(py, [a, b, c, d, e, observed])
     })

@@ -24,12 +24,7 @@ fn check<F: Float>(log_weights: &[F], batch: usize) -> Result<usize> {
         return Err(Error::shape("log_weights", expected, got, "give an array (particles, batch)"));
     }
     match log_weights.iter().position(|w| w.to_f64().is_nan()) {
-        Some(at) => Err(Error::NonFinite {
-            argument: "log_weights",
-            row: at / batch,
-            column: at % batch,
-            value: f64::NAN,
-        }),
+        Some(at) => Err(Error::NonFinite { argument: "log_weights", row: at / batch, column: at % batch, value: f64::NAN }),
         None => Ok(particles),
     }
 }

@@ -100,7 +100,7 @@ pub fn kl<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, width: usize, out
 /// # Errors
 /// As [`kl`].
 pub fn kl_per_dim<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, width: usize, out: &mut [F]) -> Result<()> {
-    let rows = rows_of(out.len(), width);
+    let rows = out.len().checked_div(width).unwrap_or(0);
     check(loc, log_var, prior, rows, width)?;
     let [l, v] = [loc, log_var].map(|x| Input::rows(x, width));
     // The sums are computed for their finiteness: an elementwise output hides nothing that its row's sum shows.
@@ -169,10 +169,6 @@ impl<F: Float> LaneOp<F, 4, 2> for PosteriorOnly {
     fn finish(&self, sum: f64) -> f64 {
         0.5 * sum
     }
-}
-
-fn rows_of(len: usize, width: usize) -> usize {
-    if width == 0 { 0 } else { len / width }
 }
 
 fn check<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, rows: usize, width: usize) -> Result<()> {

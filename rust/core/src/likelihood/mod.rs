@@ -203,9 +203,7 @@ impl<F: Float> Prepared<F> {
                 let inputs = [cells, block(0), Input::rows(&op.inverse, width), Input::rows(&op.constant, width)];
                 map_rows(op, inputs, rows, width, WORK, Some(out), [d_params])
             }
-            KernelOf::Predicted(op) => {
-                map_rows(op, [cells, block(0), block(1)], rows, width, WORK, Some(out), Blocks(d_params))
-            }
+            KernelOf::Predicted(op) => map_rows(op, [cells, block(0), block(1)], rows, width, WORK, Some(out), Blocks(d_params)),
             KernelOf::Bernoulli(op) => self.logits(op, cells, block(0), rows, out, [d_params]),
             KernelOf::Binomial(op) => self.logits(op, cells, block(0), rows, out, [d_params]),
         };
@@ -230,7 +228,7 @@ impl<F: Float> Prepared<F> {
     /// [`Error::Shape`] and [`Error::NonFinite`].
     pub fn mean(&self, params: &[F], out: &mut [F]) -> Result<()> {
         let width = self.num_features;
-        let rows = if width == 0 { 0 } else { out.len() / width };
+        let rows = out.len().checked_div(width).unwrap_or(0);
         check_len("params", params, rows, self.num_params())?;
         let loc = Input::block(params, width, 0, self.likelihood.blocks());
         let out = [RowsMut::new(out, width)];
@@ -244,9 +242,9 @@ impl<F: Float> Prepared<F> {
 
     fn check(&self, x: &[F], params: &[F], rows: usize) -> Result<usize> {
         check_len("params", params, rows, self.num_params())?;
-        let x_rows = if self.num_features == 0 { 0 } else { x.len() / self.num_features };
+        let x_rows = x.len().checked_div(self.num_features).unwrap_or(0);
         check_len("x", x, x_rows, self.num_features)?;
-        if (x_rows == 0 && rows > 0) || (x_rows > 0 && rows % x_rows != 0) {
+        if !rows.is_multiple_of(x_rows) {
             let expected = format!("a multiple of the {x_rows} rows of x");
             return Err(Error::shape("params", expected, format!("{rows} rows"), "give each row of x its params"));
         }

@@ -16,7 +16,7 @@ impl<F: Float + Draw> Prepared<F> {
     /// [`Error::Shape`](crate::Error) and [`Error::NonFinite`](crate::Error).
     pub fn sample(&self, params: &[F], key: Key, first_row: u64, out: &mut [F]) -> Result<()> {
         let width = self.num_features;
-        let rows = if width == 0 { 0 } else { out.len() / width };
+        let rows = out.len().checked_div(width).unwrap_or(0);
         check_len("params", params, rows, self.num_params())?;
         match &self.kernel {
             KernelOf::Fixed(op) => {

@@ -27,16 +27,8 @@ impl Coefficients for f32 {
     const LN2_HIGH: Self = 6.9311523e-1;
     const LN2_LOW: Self = 3.1946183e-5;
     // relative error 2.42e-10
-    const EXP_TAIL: &'static [Self] = &[
-        5.000000e-1,
-        1.6666667e-1,
-        4.166668e-2,
-        8.333335e-3,
-        1.388779e-3,
-        1.9840272e-4,
-        2.511343e-5,
-        2.7840558e-6,
-    ];
+    const EXP_TAIL: &'static [Self] =
+        &[5.000000e-1, 1.6666667e-1, 4.166668e-2, 8.333335e-3, 1.388779e-3, 1.9840272e-4, 2.511343e-5, 2.7840558e-6];
     // relative error 3.2e-9
     const LN_TAIL: &'static [Self] = &[
         3.333333e-1,
@@ -50,27 +42,11 @@ impl Coefficients for f32 {
         6.971612e-2,
     ];
     // relative error 4.02e-10
-    const ATANH_TAIL: &'static [Self] = &[
-        6.666667e-1,
-        3.9999706e-1,
-        2.8592357e-1,
-        2.1706575e-1,
-        2.322433e-1,
-    ];
+    const ATANH_TAIL: &'static [Self] = &[6.666667e-1, 3.9999706e-1, 2.8592357e-1, 2.1706575e-1, 2.322433e-1];
     // relative error 3.4e-9
-    const SIN_TURN: &'static [Self] = &[
-        6.2831855,
-        -4.1341663e1,
-        8.1592545e1,
-        -7.540161e1,
-    ];
+    const SIN_TURN: &'static [Self] = &[6.2831855, -4.1341663e1, 8.1592545e1, -7.540161e1];
     // relative error 1.9e-10
-    const COS_TURN: &'static [Self] = &[
-        -1.9739208e1,
-        6.493937e1,
-        -8.544882e1,
-        5.9424107e1,
-    ];
+    const COS_TURN: &'static [Self] = &[-1.9739208e1, 6.493937e1, -8.544882e1, 5.9424107e1];
 }
 
 impl Coefficients for f64 {

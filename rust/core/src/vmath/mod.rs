@@ -36,6 +36,7 @@ pub trait Elementary: Coefficients + Sized {
 
 macro_rules! elementary {
     ($t:ident, $lanes:ident, $mantissa:literal, $bias:literal, $exp_max:literal, $exp_min:literal, $range:expr) => {
+        #[allow(clippy::cast_lossless, reason = "one body for both types")]
         impl Elementary for $t {
             const EXP_MAX: Self = $exp_max;
             const EXP_MIN: Self = $exp_min;
