@@ -3,6 +3,8 @@
 Everyone returns new arrays, so NumPy, JAX and PyTorch copy loc where it is a gradient, as we do.
 """
 
+# ruff: noqa: NPY002 -- a loop of Numba's has this generator, one for each thread
+
 import math
 
 import numpy as np

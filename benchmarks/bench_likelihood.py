@@ -1,4 +1,4 @@
-"""The reconstruction term of 784 features in float32, value alone and with its gradient: bits under logits, and reals."""
+"""The reconstruction term of 784 features in float32, value and value with gradient: bits under logits, and reals."""
 
 import math
 

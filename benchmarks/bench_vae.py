@@ -1,11 +1,13 @@
-"""One training step of a VAE in float32: bits under logits, ReLU, Adam, one particle; ours is an epoch of `VAE.fit` over its steps.
+"""One training step of a VAE in float32: bits under logits, ReLU, Adam, one particle.
 
-Everyone trains the same network from the same parameters, and each first epoch's loss is held against ours. A time contains what an epoch
-contains: the order of the rows is drawn, batches are gathered, the loss is summed. NumPy's matrix product of 1024³ is timed in the same rounds.
+Ours is an epoch of `VAE.fit`, by the history, over its steps. Everyone trains the same network from the same
+parameters, and each first epoch's loss is held against ours. A time contains what an epoch contains: the order of the
+rows is drawn, batches are gathered, the loss is summed. NumPy's product of 1024³ is timed in the same rounds.
 """
 
 import statistics
 import time
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +38,7 @@ class Net(NamedTuple):
     def flops(self):
         """Of the matrix products of a step: forward, and two for the gradient but for that of the rows themselves."""
         widths = (self.features, *self.hidden)
-        halves = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+        halves = sum(a * b for a, b in pairwise(widths))
         weights = 2 * halves + 3 * self.hidden[-1] * self.latent
         return 2 * self.batch * (3 * weights - self.features * self.hidden[0])
 

@@ -1,8 +1,9 @@
 """Times a piece of work beside its peers, in turn, so that noise hits all of them alike.
 
-A case is warmed up (and what compiles is compiled), held against the peers' results, and then timed in rounds. In each
-round everyone has one block of calls of about the same length; the order turns from round to round, and a block begins when no
-thread of this process, such as one of another library's pool, is still spinning. A time is the median over rounds.
+A case is called once by everyone, which compiles what is compiled, and our result is held against the others'. Then it is
+timed in rounds: in each, everyone has one block of calls of about the same length; the order turns from round to round,
+and a block begins when no thread of this process, such as one of another library's pool, is still spinning. A time is
+the median over rounds.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ def measure(case, effort):
     for name, call in contenders.items():
         try:
             result = call()
-        except Exception as error:  # noqa: BLE001 -- a peer that cannot do it is named, and the others are timed
+        except Exception as error:
+            # A peer that cannot do it is named, and the others are timed.
             if name == OURS:
                 raise
             failed[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
@@ -174,7 +176,7 @@ def _calls(call, seconds):
 
 
 def _block(call, n):
-    # A pool that went to sleep is woken, and caches are filled, before the clock starts; a long call hides both by itself.
+    # A pool that sleeps is woken, and caches are filled, before the clock starts; a long call hides both by itself.
     if n > 1:
         _timed(call, -(-n // 8))
     return _timed(call, n) / n

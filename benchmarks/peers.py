@@ -37,17 +37,17 @@ class Peers:
             self.torch.set_grad_enabled(False)
 
     @property
+    def _optional(self):
+        return {"Numba": self.numba, "JAX": self.jax, "PyTorch": self.torch}
+
+    @property
     def absent(self):
-        found = {"Numba": self.numba, "JAX": self.jax, "PyTorch": self.torch}
-        return [name for name, module in found.items() if module is None]
+        return [name for name, module in self._optional.items() if module is None]
 
     @property
     def versions(self):
-        versions = {"elbokit": str(ek.build_info()["version"]), "Python": platform.python_version(), "NumPy": np.__version__}
-        for name, module in (("Numba", self.numba), ("JAX", self.jax), ("PyTorch", self.torch)):
-            if module is not None:
-                versions[name] = module.__version__
-        return versions
+        ours = {"elbokit": str(ek.build_info()["version"]), "Python": platform.python_version(), "NumPy": np.__version__}
+        return ours | {name: module.__version__ for name, module in self._optional.items() if module is not None}
 
     def formula(self, formula, *arrays):
         """`formula(array module, *arrays)` in NumPy, JAX and PyTorch, by the name of each way."""
@@ -69,7 +69,7 @@ class Peers:
         return ways
 
     def drawing(self, draw, *arrays):
-        """`draw(array module, *arrays, eps)` with eps of standard normals shaped like the first array, by every generator at hand."""
+        """`draw(array module, *arrays, eps)`, eps standard normals like the first array, by every generator at hand."""
         like = arrays[0]
         ways = {}
         for name, generator in (("PCG64", np.random.PCG64(0)), ("SFC64", np.random.SFC64(0))):
@@ -92,13 +92,14 @@ class Peers:
         return lambda: wait(function(*arguments))
 
     def loop(self, loop, *arguments):
-        """A loop over `numba.prange`, compiled for all threads and for one. It reads the name `prange` from its module."""
+        """A loop over `prange`, compiled for all threads and for one."""
         if self.numba is None:
             return {}
         # The sizes of one kernel share what was compiled.
-        if loop.__code__ not in self._loops:
-            self._loops[loop.__code__] = [self.numba.njit(parallel=both, fastmath=False)(loop) for both in (True, False)]
-        parallel, serial = self._loops[loop.__code__]
+        code = loop.__code__
+        if code not in self._loops:
+            self._loops[code] = [self.numba.njit(parallel=many, fastmath=False)(loop) for many in (True, False)]
+        parallel, serial = self._loops[code]
         return {"Numba parallel": lambda: parallel(*arguments), "Numba serial": lambda: serial(*arguments)}
 
     def forget(self):

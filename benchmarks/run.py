@@ -4,12 +4,13 @@
     python benchmarks/run.py --quick           # every row from a few calls, to see that it runs; writes nothing
     python benchmarks/run.py --only gaussian   # one file's rows
 
-A ratio is a peer's time over ours. Ours is a call from Python that makes new arrays, except where the row says ``out=``. JAX's arrays are its own before the
-clock starts, its functions are compiled, and its results are waited for. A library that is not installed is named and left out.
+A ratio is a peer's time over ours. Ours is a call from Python that makes new arrays, except where the row says
+``out=``. JAX's arrays are its own before the clock starts, its functions are compiled, and its results are waited for.
+A library that is not installed is named and left out.
 """
 
 import argparse
-import datetime
+import datetime as dt
 import importlib
 import json
 import os
@@ -97,7 +98,7 @@ def duration(seconds):
 
 
 def rate(row):
-    """What our time comes to: the share of NumPy's matrix product, nanoseconds a number, or bytes a second; of a short call, nothing."""
+    """What our time comes to: a share of NumPy's matrix product, time a number, or bytes a second; of a short call, ""."""
     case, seconds = row.case, row.ours
     if case.overhead:
         return ""
@@ -122,15 +123,15 @@ def summary(row):
 def shortfalls(rows):
     """The rows that miss a ratio or an overhead that the project asks for, a line each."""
     for row in rows:
-        for which, least in row.case.targets.items():
+        case = row.case
+        for which, least in case.targets.items():
             best = row.best("" if which == "best" else which)
             if best is not None and row.ratio(best) < least:
-                yield f"below target: {row.case.work} {row.case.size}: {row.ratio(best):.2f} of {best}, {least:g} asked"
-        if row.case.overhead:
-            over = row.ours - row.seconds(next(iter(row.case.beside)))
-            if over > row.case.overhead:
-                asked = duration(row.case.overhead)
-                yield f"below target: {row.case.work} {row.case.size}: {duration(over)} over an empty call, {asked} asked"
+                yield f"below target: {case.work} {case.size}: {row.ratio(best):.2f} of {best}, {least:g} asked"
+        if case.overhead:
+            over, asked = row.ours - row.seconds(next(iter(case.beside))), duration(case.overhead)
+            if over > case.overhead:
+                yield f"below target: {case.work} {case.size}: {duration(over)} over an empty call, {asked} asked"
 
 
 # The circumstances
@@ -142,7 +143,7 @@ def circumstances(peers):
         "processor": processor(),
         "simd": info["simd"],
         "threads": ek.get_num_threads(),
-        "date": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
+        "date": dt.datetime.now(tz=dt.timezone.utc).date().isoformat(),
         "versions": peers.versions,
         "absent": peers.absent,
     }
@@ -154,8 +155,8 @@ def described(where):
     absent = f"; not installed: {', '.join(where['absent'])}" if where["absent"] else ""
     return (
         f"{where['processor']} ({where['simd']}), {where['threads']} threads, {where['date']}; {versions}{absent}.\n"
-        "Medians over rounds in which all take turns; a ratio is a peer's time over ours, by the fastest way of each library. "
-        "The share of a training step is that of NumPy's float32 matrix product of 1024³ in the same rounds."
+        "Medians over rounds in which all take turns; a ratio is a peer's time over ours, by the fastest way of each "
+        "library. A training step's percentage is of NumPy's float32 matrix product of 1024³ in the same rounds."
     )
 
 

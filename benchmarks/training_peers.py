@@ -1,8 +1,9 @@
 """One and the same VAE, trained by hand in NumPy, by JAX and by PyTorch.
 
-ReLU perceptrons, bits under logits, N(0, I) prior with the analytic divergence, one particle, Adam with its usual constants. Every
-builder takes parameters by the names of a model file ("encoder.0.weight", (outputs, inputs), and so on), rows and a batch size
-that divides them, and gives the ways of its library: each an epoch, a function that trains over a new order of the rows and returns the mean loss.
+ReLU perceptrons, bits under logits, N(0, I) prior with the analytic divergence, one particle, Adam with its usual
+constants. Every builder takes parameters by the names of a model file ("encoder.0.weight", (outputs, inputs), and so
+on), rows, and a batch size that divides them. It gives the ways of its library by name: each is an epoch, a function
+that trains over a new order of the rows and returns the mean loss.
 """
 
 import numpy as np
@@ -65,10 +66,10 @@ def in_numpy(parameters, rows, batch):
         steps += 1
         rate = RATE * (1 - BETA2**steps) ** 0.5 / (1 - BETA1**steps)
         epsilon = EPSILON * (1 - BETA2**steps) ** 0.5
-        for tensor, gradient, m, v in zip(tensors, gradients, first, second, strict=True):
-            m += (1 - BETA1) * (gradient - m)
-            v += (1 - BETA2) * (gradient * gradient - v)
-            tensor -= rate * m / (np.sqrt(v) + epsilon)
+        for i, gradient in enumerate(gradients):
+            first[i] += (1 - BETA1) * (gradient - first[i])
+            second[i] += (1 - BETA2) * (gradient * gradient - second[i])
+            tensors[i] -= rate * first[i] / (np.sqrt(second[i]) + epsilon)
 
     def epoch():
         order = rng.permutation(len(rows)).reshape(-1, batch)
@@ -162,7 +163,8 @@ def in_torch(torch, parameters, rows, batch, *, compiled):
 
     def way(wrap, **options):
         encoder, decoder = mlp("encoder"), mlp("decoder")
-        adam = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=RATE, betas=(BETA1, BETA2), **options)
+        tensors = [*encoder.parameters(), *decoder.parameters()]
+        adam = torch.optim.Adam(tensors, lr=RATE, betas=(BETA1, BETA2), **options)
 
         def loss(x):
             loc, log_var = encoder(x).chunk(2, dim=1)

@@ -17,7 +17,7 @@ shuffled, repeated, chunked or on another thread it is the same bits.
 from __future__ import annotations
 
 import os
-import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -429,15 +429,16 @@ class VAE:
         """Write the model to a safetensors file, whole or not at all; the same model gives the same bytes."""
         data = self.core.to_bytes()
         target = Path(path)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        # Beside the target, so that the last step is a rename; opened plainly, so that the file has the user's own permissions.
+        draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with draft.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(target)
+            draft.replace(target)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
             raise
 
     @classmethod

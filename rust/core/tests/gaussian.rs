@@ -10,7 +10,7 @@ use elbokit_core::random::{Draw, Key, fill_normals};
 use elbokit_core::{Error, Float, Result};
 use proptest::prelude::*;
 use reference::double::LN_2PI;
-use reference::{Double, Numbers, Terms, assert_rows, bits, row_bound, same_at_every_level, same_on_any_threads};
+use reference::{Double, Numbers, Terms, assert_rows, bits, property, row_bound, same_at_every_level, same_on_any_threads};
 
 const WIDTHS: [usize; 9] = [1, 7, 8, 15, 16, 17, 30, 64, 100];
 
@@ -163,7 +163,7 @@ fn rows() -> impl Strategy<Value = (usize, Vec<Cell>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(property(100))]
     #[test]
     fn rows_agree_with_the_formulas((width, cells) in rows()) {
         values_and_gradients_are_right::<f32>(&cells, width);

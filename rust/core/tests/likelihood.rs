@@ -12,7 +12,7 @@ use elbokit_core::random::{Draw, Key};
 use elbokit_core::{Error, Float};
 use proptest::prelude::*;
 use reference::double::LN_2PI;
-use reference::{Double, Numbers, Terms, assert_rows, bits, row_bound, same_at_every_level, same_on_any_threads};
+use reference::{Double, Numbers, Terms, assert_rows, bits, property, row_bound, same_at_every_level, same_on_any_threads};
 
 const WIDTHS: [usize; 9] = [1, 7, 8, 15, 16, 17, 30, 64, 100];
 /// The first count that float32 cannot hold.
@@ -190,7 +190,7 @@ fn random_rows<F: Float>(case: &Case, seed: u64, rows: usize, width: usize, miss
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(property(60))]
     #[test]
     fn rows_agree_with_the_formulas(seed: u64, width in 1..40_usize, rows in 0..4_usize, missing in prop_oneof![Just(0.0), Just(0.3), Just(1.0)]) {
         for case in Case::all(width, false) {

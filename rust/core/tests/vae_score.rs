@@ -2,7 +2,7 @@
 
 use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;
-use elbokit_core::random::{Key, fill_normals, fill_uniforms};
+use elbokit_core::random::{Key, fill_normals};
 use elbokit_core::threads::{Interrupt, set_num_threads};
 use elbokit_core::vae::{self, Config, ElboTerms, Evidence, Matrix, Model, Scaling, Source};
 use elbokit_core::{Error, Result};
@@ -184,25 +184,41 @@ fn a_posterior_past_the_range_gives_infinities_and_never_nan() {
 }
 
 #[test]
-fn posterior_params_and_means_are_those_of_the_networks() {
+fn posterior_of_a_row_alone_is_its_posterior_among_others() {
     let model = model(Likelihood::Gaussian(Scale::Fixed(1.0)));
     let x = rows(70);
-    let (mut loc, mut log_var) = (vec![0.0; 70 * 5], vec![0.0; 70 * 5]);
-    let matrix = Matrix::new(&x, WIDTH);
-    vae::encode(&model, &matrix, &Interrupt::default(), &mut loc, &mut log_var).unwrap();
-    let (mut one, mut other) = (vec![0.0; 5], vec![0.0; 5]);
-    let last = Matrix::new(&x[69 * WIDTH..], WIDTH);
-    vae::encode(&model, &last, &Interrupt::default(), &mut one, &mut other).unwrap();
-    assert_eq!((&loc[69 * 5..], &log_var[69 * 5..]), (&one[..], &other[..]));
-    let (mut params, mut mean) = (vec![0.0; 70 * WIDTH], vec![0.0; 70 * WIDTH]);
-    vae::decode(&model, &loc, &mut params).unwrap();
-    vae::mean(&model, &loc, &mut mean).unwrap();
-    for (params, mean) in params.chunks(WIDTH).zip(mean.chunks(WIDTH)) {
-        assert_eq!(mean[0], params[0]);
-        assert_eq!(mean[3], (f64::from(params[3]) * 2.5) as f32);
-        assert_eq!(mean[4], (f64::from(params[4]) - 1.0) as f32);
+    let encode = |x: &[f32]| {
+        let len = x.len() / WIDTH * 5;
+        let (mut loc, mut log_var) = (vec![0.0; len], vec![0.0; len]);
+        vae::encode(&model, &Matrix::new(x, WIDTH), &Interrupt::default(), &mut loc, &mut log_var).unwrap();
+        (loc, log_var)
+    };
+    let (loc, log_var) = encode(&x);
+    assert_eq!((loc[69 * 5..].to_vec(), log_var[69 * 5..].to_vec()), encode(&x[69 * WIDTH..]));
+    assert!(vae::decode(&model, &loc, &mut [0.0; 3]).is_err());
+}
+
+#[test]
+fn params_and_means_are_of_rows_as_given() {
+    let scaled = model(Likelihood::Gaussian(Scale::Predicted));
+    let mut plain = Model::<f32>::zeros(scaled.config().clone(), Scaling::identity(WIDTH)).unwrap();
+    plain.set_parameters(scaled.parameters()).unwrap();
+    let mut z = [0.0; 200 * 5];
+    fill_normals(Key(5), 0, 0, 5, &mut z);
+    let decode = |model: &Model<f32>| {
+        let (mut params, mut mean) = (vec![0.0; 200 * 2 * WIDTH], vec![0.0; 200 * WIDTH]);
+        vae::decode(model, &z, &mut params).unwrap();
+        vae::mean(model, &z, &mut mean).unwrap();
+        (params, mean)
+    };
+    let (params, mean) = decode(&scaled);
+    let (inner, _) = decode(&plain);
+    let rows = params.chunks(2 * WIDTH).zip(inner.chunks(2 * WIDTH)).zip(mean.chunks(WIDTH));
+    for ((params, inner), mean) in rows {
+        assert_eq!(*mean, params[..WIDTH]);
+        assert_eq!([params[0], params[WIDTH]], [inner[0], inner[WIDTH]]);
+        assert_eq!(params[3], (f64::from(inner[3]) * 2.5) as f32);
+        assert_eq!(params[4], (f64::from(inner[4]) - 1.0) as f32);
+        assert!((params[WIDTH + 3] - inner[WIDTH + 3] - 2.0 * 2.5_f32.ln()).abs() < 1e-6);
     }
-    let mut u = [0.0_f32; 5];
-    fill_uniforms(Key(0), 0, 0, 5, &mut u);
-    assert!(vae::decode(&model, &u, &mut [0.0; 3]).is_err());
 }

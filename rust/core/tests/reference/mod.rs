@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use elbokit_core::Float;
 use elbokit_core::simd::{levels, with_level};
 use elbokit_core::threads::set_num_threads;
+use proptest::test_runner::{Config as ProptestConfig, FileFailurePersistence};
 
 pub(crate) use double::Double;
 
@@ -59,6 +60,12 @@ pub(crate) fn same_on_any_threads<F: Float>(what: &str, f: impl Fn() -> Vec<F>) 
         bits(&f())
     });
     assert!(one == two && one == three, "{what} ({}) depends on threads", F::NAME);
+}
+
+/// `cases` of a property; what fails is kept beside the test, to be committed with the cure.
+pub(crate) fn property(cases: u32) -> ProptestConfig {
+    let beside = FileFailurePersistence::WithSource("proptest-regressions");
+    ProptestConfig { cases, failure_persistence: Some(Box::new(beside)), ..ProptestConfig::default() }
 }
 
 /// Numbers that no library made: Steele, Lea and Flood's splitmix64.
