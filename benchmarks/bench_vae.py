@@ -17,8 +17,8 @@ from training_peers import in_jax, in_numpy, in_torch
 import elbokit as ek
 
 SGEMM = 1024
-# A block of epochs is at least so long, in seconds.
-BLOCK = 0.1
+# An epoch is many calls, so a block is this many times as long as a kernel's.
+LONGER = 6
 
 
 class Net(NamedTuple):
@@ -67,9 +67,9 @@ def training(peers, net):
     parameters = vae.parameters()
     seconds = statistics.median(fit(5).seconds[1:])
     loss = -fit(2).elbo[1]
-    epochs = max(1, round(BLOCK / seconds))
 
-    def ours():
+    def ours(block):
+        epochs = max(1, round(LONGER * block / seconds))
         # The first epoch makes the buffers.
         return statistics.fmean(fit(1 + epochs).seconds[1:]) / net.steps
 
@@ -98,34 +98,35 @@ def _rows(net):
 
 def _clocked(name, epoch, steps, loss):
     """A function that trains for about a block and returns the seconds of a step."""
-    epochs = 0
+    seconds = None
 
-    def block():
-        nonlocal epochs
-        if not epochs:
+    def train(block):
+        nonlocal seconds
+        if seconds is None:
             first = epoch()
             if not abs(first / loss - 1) < 0.05:
                 raise AssertionError(f"{name} trains something else: loss {first:.2f}, ours {loss:.2f}")
-            start = time.perf_counter()
-            epoch()
-            epochs = max(1, round(BLOCK / (time.perf_counter() - start)))
-        start = time.perf_counter()
-        for _ in range(epochs):
-            epoch()
-        return (time.perf_counter() - start) / (epochs * steps)
+            seconds = _timed(epoch, 1)
+        epochs = max(1, round(LONGER * block / seconds))
+        return _timed(epoch, epochs) / (epochs * steps)
 
-    return block
+    return train
+
+
+def _timed(epoch, epochs):
+    start = time.perf_counter()
+    for _ in range(epochs):
+        epoch()
+    return time.perf_counter() - start
 
 
 def _sgemm():
     a, b = (ek.random.normal((SGEMM, SGEMM), key=key) for key in (3, 4))
     out = np.empty_like(a)
 
-    def block():
+    def product(_):
+        # Once to wake the threads, twice to time.
         np.matmul(a, b, out=out)
-        start = time.perf_counter()
-        np.matmul(a, b, out=out)
-        np.matmul(a, b, out=out)
-        return (time.perf_counter() - start) / 2
+        return _timed(lambda: np.matmul(a, b, out=out), 2) / 2
 
-    return block
+    return product

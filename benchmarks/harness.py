@@ -1,9 +1,9 @@
 """Times a piece of work beside its peers, in turn, so that noise hits all of them alike.
 
-A case is called once by everyone, which compiles what is compiled, and our result is held against the others'. Then it is
-timed in rounds: in each, everyone has one block of calls of about the same length; the order turns from round to round,
-and a block begins when no thread of this process, such as one of another library's pool, is still spinning. A time is
-the median over rounds.
+A case is called once by everyone, which compiles what is compiled, and our result is held against the others'. Then it
+is timed in rounds: in each, everyone has one block of calls of about the same length; the order turns from round to
+round, and a block begins when no thread of this process, such as one of another library's pool, is still spinning. A
+time is the median over rounds.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Case:
     agree : callable
         What is wrong between our result and a peer's, or None.
     own_clock : bool
-        The callables return their seconds themselves.
+        The callables take the seconds that a block should last, and return those of one call.
     """
 
     work: str
@@ -136,7 +136,7 @@ def measure(case, effort):
     expected = None
     for name, call in contenders.items():
         try:
-            result = call()
+            result = call(effort.block) if case.own_clock else call()
         except Exception as error:
             # A peer that cannot do it is named, and the others are timed.
             if name == OURS:
@@ -159,7 +159,8 @@ def measure(case, effort):
             first = turn % len(names)
             for name in names[first:] + names[:first]:
                 _settle()
-                rounds[name].append(contenders[name]() if case.own_clock else _block(contenders[name], calls[name]))
+                call = contenders[name]
+                rounds[name].append(call(effort.block) if case.own_clock else _block(call, calls[name]))
     finally:
         gc.enable()
     return Row(case, rounds, failed)

@@ -46,8 +46,9 @@ class Peers:
 
     @property
     def versions(self):
-        ours = {"elbokit": str(ek.build_info()["version"]), "Python": platform.python_version(), "NumPy": np.__version__}
-        return ours | {name: module.__version__ for name, module in self._optional.items() if module is not None}
+        elbokit = str(ek.build_info()["version"])
+        always = {"elbokit": elbokit, "Python": platform.python_version(), "NumPy": np.__version__}
+        return always | {name: module.__version__ for name, module in self._optional.items() if module is not None}
 
     def formula(self, formula, *arrays):
         """`formula(array module, *arrays)` in NumPy, JAX and PyTorch, by the name of each way."""

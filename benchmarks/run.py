@@ -38,6 +38,7 @@ def main():
 
     peers = peer_libraries.Peers(compile_torch=not options.quick)
     started = time.perf_counter()
+    meter = Meter()
     measured = {}
     for stem in options.only or stems:
         measured[stem] = []
@@ -48,7 +49,7 @@ def main():
             print(f"{time.perf_counter() - started:5.0f} s  {summary(row)}", file=sys.stderr)
 
     rows = [row for part in measured.values() for row in part]
-    where = circumstances(peers)
+    where = circumstances(peers) | {"others": round(meter.others(), 2)}
     text = f"{table(rows)}\n\n{described(where)}\n"
     print(text)
     for line in shortfalls(rows):
@@ -98,7 +99,7 @@ def duration(seconds):
 
 
 def rate(row):
-    """What our time comes to: a share of NumPy's matrix product, time a number, or bytes a second; of a short call, ""."""
+    """What our time comes to: operations, time a number, or bytes a second; nothing for a call of a (1, 8) array."""
     case, seconds = row.case, row.ours
     if case.overhead:
         return ""
@@ -137,6 +138,25 @@ def shortfalls(rows):
 # The circumstances
 
 
+class Meter:
+    """How many cores other processes kept busy since it was made; 0 where the system does not say."""
+
+    def __init__(self):
+        self.start = self._now()
+
+    @staticmethod
+    def _now():
+        stat = Path("/proc/stat")
+        ticks = [int(word) for word in stat.read_text().split("\n", 1)[0].split()[1:]] if stat.exists() else [0] * 8
+        # User, nice, system, interrupts and what a host took: all but idle and waiting for a disk.
+        busy = (sum(ticks[:3]) + sum(ticks[5:8])) / os.sysconf("SC_CLK_TCK")
+        return busy, time.process_time(), time.perf_counter()
+
+    def others(self):
+        busy, own, elapsed = (now - then for now, then in zip(self._now(), self.start, strict=True))
+        return max(0.0, (busy - own) / elapsed)
+
+
 def circumstances(peers):
     info = ek.build_info()
     return {
@@ -153,10 +173,13 @@ def described(where):
     """The circumstances in two lines."""
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     absent = f"; not installed: {', '.join(where['absent'])}" if where["absent"] else ""
+    # A figure measured beside other work is not one to keep, so it says so itself.
+    disturbed = f" Other processes kept {where['others']:.1f} cores busy meanwhile." if where["others"] > 0.1 else ""
     return (
         f"{where['processor']} ({where['simd']}), {where['threads']} threads, {where['date']}; {versions}{absent}.\n"
         "Medians over rounds in which all take turns; a ratio is a peer's time over ours, by the fastest way of each "
         "library. A training step's percentage is of NumPy's float32 matrix product of 1024³ in the same rounds."
+        f"{disturbed}"
     )
 
 
@@ -170,13 +193,14 @@ def processor():
 
 
 def record(row):
-    """A row as it is kept: the median seconds of everyone, and how far the middle half of the rounds spreads."""
+    """A row as it is kept: median and least seconds of everyone, and the middle half of the rounds over the median."""
     case = row.case
-    kept = {"work": case.work, "size": case.size, "seconds": {}, "spread": {}, "ratio": {}}
+    kept = {"work": case.work, "size": case.size, "seconds": {}, "least": {}, "spread": {}, "ratio": {}}
     for name, times in row.rounds.items():
         ordered = sorted(times)
         quarter = len(ordered) // 4
         kept["seconds"][name] = float(f"{row.seconds(name):.4g}")
+        kept["least"][name] = float(f"{ordered[0]:.4g}")
         kept["spread"][name] = float(f"{(ordered[-1 - quarter] - ordered[quarter]) / row.seconds(name):.2g}")
         if name != OURS and name in case.peers:
             kept["ratio"][name] = float(f"{row.ratio(name):.4g}")

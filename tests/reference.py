@@ -1,7 +1,7 @@
 """What the kernels should give: the documented formulas with 60 digits, one line each and no regard for speed.
 
-A reference takes the arrays that the kernel under test takes and reads their numbers exactly. It returns `Exact`: the value, and the sum of
-the magnitudes of the terms that were added to make it, which is what DESIGN's accuracy is relative to.
+A reference takes the arrays that the kernel under test takes and reads their numbers exactly. It returns `Exact`: the
+value, and the sum of the magnitudes of the terms that were added to make it, which the accuracy is relative to.
 """
 
 from typing import NamedTuple
@@ -12,9 +12,10 @@ import numpy as np
 mp = mpmath.MPContext()
 mp.dps = 60
 
-# DESIGN section 6: row results, relative to the sum of the terms' magnitudes.
+# The stated accuracy of results by row, relative to the sum of the terms' magnitudes.
 BOUND = {np.dtype(np.float32): 4e-7, np.dtype(np.float64): 4e-15}
-# What a result may be off near 0: float32's least normal number, and in float64 the least number at the scale at which rows are added.
+# What a result may be off near 0: float32's least normal number, and in float64 the least number at the scale (2⁻⁶⁴)
+# at which the core's `reduce` adds rows.
 FLOOR = {np.dtype(np.float32): 2.0**-126, np.dtype(np.float64): 2.0**-1010}
 
 exact = np.frompyfunc(lambda x: mp.mpf(float(x)), 1, 1)
@@ -42,7 +43,7 @@ def by_row(*terms):
 
 
 def worst(got, expected):
-    """The largest error in units of the magnitudes; a true value beyond the float range must be the infinity of its sign."""
+    """The largest error in units of the magnitudes; a value beyond the range must be the infinity of its sign."""
     got = np.asarray(got)
     info = np.finfo(got.dtype)
     value, magnitude = (np.broadcast_to(part, got.shape) for part in expected)
@@ -168,7 +169,7 @@ def counter(block=0, particle=0, purpose=0):
 
 
 def place(number, dtype):
-    """(block, number within the block) of a stream's number: number 16 v + l of tile t is number v of block 16 t + l."""
+    """(block, number within it) of a number of the stream: number 16 v + l of tile t is number v of block 16 t + l."""
     numbers = 4 if np.dtype(dtype) == np.float32 else 2
     tile, within = divmod(number, 16 * numbers)
     return 16 * tile + within % 16, within // 16

@@ -1,5 +1,6 @@
-"""The bound of models whose evidence is known: the identity, the shortfall, missing cells, and what a decoder is given and may do."""
+"""The bound of models whose evidence is known: the identity, the shortfall, missing cells, what a decoder may do."""
 
+import itertools
 import tracemalloc
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ FORMS = ("analytic", "monte_carlo")
 
 
 class LinearGaussian(NamedTuple):
-    """p(z) = N(prior_loc, diag exp(prior_log_var)), p(x | z) = N(W z + b, σ² I); with orthogonal columns of W everything is exact and diagonal."""
+    """p(x | z) = N(W z + b, σ² I) with orthogonal columns of W, so that the exact posterior is diagonal."""
 
     W: np.ndarray
     b: np.ndarray
@@ -70,7 +71,7 @@ def test_with_the_exact_posterior_every_draw_is_the_log_evidence(standard):
     x = rows(lg, 9)
     post, expected = lg.posterior(x), lg.log_evidence(x)
     prior = None if standard else lg.prior
-    # Measured maxima: 8.9e-15 for one draw, of evidences up to 15.
+    # Measured maximum: 1.1e-14.
     for key in range(50):
         terms = ek.elbo(x, post, lg.decoder, lg.likelihood, key=key, kl="monte_carlo", prior=prior)
         np.testing.assert_allclose(terms.elbo, expected, rtol=0, atol=1e-13)
@@ -90,8 +91,8 @@ def test_the_identity_holds_in_float32():
     expected = lg.log_evidence(x.astype(np.float64))
     weights = ek.log_weights(x, post, lg.decoder, lg.likelihood, key=0, num_particles=200)
     assert weights.dtype == np.float32
-    # Measured maximum: 7e-6, from the decoder's product and the posterior's rounding.
-    np.testing.assert_allclose(weights, np.tile(expected, (200, 1)), rtol=0, atol=3e-5)
+    # Measured maximum: 3.8e-6, from the decoder's product and the posterior's rounding.
+    np.testing.assert_allclose(weights, np.tile(expected, (200, 1)), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -113,7 +114,10 @@ def test_one_unknown_of_fixture_one():
     # μ ~ N(1.5, 1), y = (1.6, 1.4), y ~ N(μ, 1), q = N(1.88, 1), on 20000 rows that draw each their own particles.
     n = 20_000
     x = np.tile([1.6, 1.4], (n, 1))
-    prior, q = ek.GaussianParams(np.array([1.5]), np.array([0.0])), ek.GaussianParams(np.full((n, 1), 1.88), np.zeros((n, 1)))
+    prior, q = (
+        ek.GaussianParams(np.array([1.5]), np.array([0.0])),
+        ek.GaussianParams(np.full((n, 1), 1.88), np.zeros((n, 1))),
+    )
 
     def decoder(z):
         return np.repeat(z, 2, axis=1)
@@ -155,7 +159,9 @@ def test_the_bound_is_the_mean_log_weight_bit_for_bit(dtype):
     assert all(part.dtype == dtype for part in (weights, *terms))
     assert value.tobytes() == terms.elbo.tobytes()
     assert error.tobytes() == terms.standard_error.tobytes()
-    np.testing.assert_allclose(error, weights.std(axis=0, ddof=1) / np.sqrt(30), rtol=1e-5 if dtype == np.float32 else 1e-12)
+    np.testing.assert_allclose(
+        error, weights.std(axis=0, ddof=1) / np.sqrt(30), rtol=1e-5 if dtype == np.float32 else 1e-12
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -178,7 +184,7 @@ def test_partitions_with_first_row_are_the_whole_bit_for_bit(form, dtype):
 
     whole = terms(slice(0, 23))
     for cuts in ((0, 1, 23), (0, 7, 14, 21, 23), (0, 11, 11, 23)):
-        parts = [terms(slice(a, b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        parts = [terms(slice(a, b)) for a, b in itertools.pairwise(cuts)]
         for field in whole._fields:
             joined = np.concatenate([getattr(part, field) for part in parts])
             assert joined.tobytes() == getattr(whole, field).tobytes()
@@ -196,13 +202,23 @@ def test_a_prior_of_one_row_is_that_of_every_row(dtype):
             ek.elbo(x, q, lg.decoder, lg.likelihood, key=1, num_particles=3, kl=form, prior=p) for p in (prior, each)
         )
         assert [part.tobytes() for part in a] == [part.tobytes() for part in b]
-        with pytest.raises(ek.ShapeError, match="^prior_loc: expected .+, got .+; "):
-            ek.elbo(x, q, lg.decoder, lg.likelihood, key=1, kl=form, prior=ek.GaussianParams(prior.loc[None], prior.log_var))
+        with pytest.raises(ek.ShapeError, match=r"^prior_loc: expected .+, got .+; "):
+            ek.elbo(
+                x, q, lg.decoder, lg.likelihood, key=1, kl=form, prior=ek.GaussianParams(prior.loc[None], prior.log_var)
+            )
         with pytest.raises(ek.NonFiniteError) as caught:
-            ek.elbo(x, q, lg.decoder, lg.likelihood, key=1, kl=form, prior=ek.GaussianParams(prior.loc * dtype(np.nan), prior.log_var))
+            ek.elbo(
+                x,
+                q,
+                lg.decoder,
+                lg.likelihood,
+                key=1,
+                kl=form,
+                prior=ek.GaussianParams(prior.loc * dtype(np.nan), prior.log_var),
+            )
         assert (caught.value.argument, caught.value.row, caught.value.column) == ("prior_loc", 0, 0)
     wrong_type = np.float64 if dtype is np.float32 else np.float32
-    with pytest.raises(ek.DtypeError, match="^prior_loc: expected float"):
+    with pytest.raises(ek.DtypeError, match=r"^prior_loc: expected float"):
         ek.elbo(x, q, lg.decoder, lg.likelihood, key=1, prior=ek.GaussianParams(*(p.astype(wrong_type) for p in prior)))
 
 
@@ -221,7 +237,9 @@ def test_missing_cells_leave_the_bound_of_the_observed_ones(form):
     else:
         np.testing.assert_allclose(got.elbo[2], -got.kl[2], rtol=1e-14)
     for fill in (np.nan, 1e300, np.inf):
-        filled = ek.elbo(np.where(mask, x, fill), q, lg.decoder, lg.likelihood, key=1, num_particles=5, kl=form, mask=mask)
+        filled = ek.elbo(
+            np.where(mask, x, fill), q, lg.decoder, lg.likelihood, key=1, num_particles=5, kl=form, mask=mask
+        )
         assert [part.tobytes() for part in filled] == [part.tobytes() for part in got]
     unmasked = ek.elbo(np.where(mask, x, np.nan), q, lg.decoder, lg.likelihood, key=1, num_particles=5, kl=form)
     assert [part.tobytes() for part in unmasked] == [part.tobytes() for part in got]
@@ -267,7 +285,9 @@ def test_the_decoder_gets_the_draws_of_rsample_particle_by_particle_in_blocks(dt
         seen.append(z.copy())
         return z[:, :1]
 
-    terms = ek.elbo(np.zeros((batch, 1)), q, decoder, ek.likelihood.Gaussian(), key=2, num_particles=particles, first_row=5)
+    terms = ek.elbo(
+        np.zeros((batch, 1)), q, decoder, ek.likelihood.Gaussian(), key=2, num_particles=particles, first_row=5
+    )
     assert len(seen) > 1
     assert all(z.shape[0] % batch == 0 and z.size <= 1 << 20 for z in seen)
     whole = ek.gaussian.rsample(*q, key=2, num_particles=particles, first_row=5)
@@ -279,7 +299,7 @@ def test_the_decoder_gets_the_draws_of_rsample_particle_by_particle_in_blocks(dt
 
 @pytest.mark.parametrize("form", FORMS)
 def test_many_particles_stream(form):
-    # 4000 particles of 256 rows and 16 latents are 131 MB of z; measured peak: 27 MB.
+    # 4000 particles of 256 rows and 16 latents are 131 MB of z; measured peak: 19 MB.
     q = ek.GaussianParams(np.zeros((256, 16)), np.zeros((256, 16)))
     x = np.zeros((256, 1))
     tracemalloc.start()
@@ -288,7 +308,7 @@ def test_many_particles_stream(form):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert 8 << 20 < peak < 40 << 20
+    assert peak < 30 << 20
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -313,7 +333,12 @@ def test_a_decoder_may_return_anything_that_is_an_array_of_floats():
     x = rows(lg, 4)
     q = lg.posterior(x)
     expected = ek.elbo(x, q, lg.decoder, lg.likelihood, key=1)
-    for change in (np.asfortranarray, lambda p: p.tolist(), lambda p: np.repeat(p, 2, axis=1)[:, ::2], lambda p: p.astype(">f8")):
+    for change in (
+        np.asfortranarray,
+        lambda p: p.tolist(),
+        lambda p: np.repeat(p, 2, axis=1)[:, ::2],
+        lambda p: p.astype(">f8"),
+    ):
         got = ek.elbo(x, q, lambda z, change=change: change(lg.decoder(z)), lg.likelihood, key=1)
         assert [part.tobytes() for part in got] == [part.tobytes() for part in expected]
 
@@ -359,7 +384,7 @@ def test_a_nan_from_the_decoder_is_named():
 def test_what_a_decoder_raises_comes_through_as_it_is():
     raised = ZeroDivisionError("mine")
 
-    def decoder(z):
+    def decoder(_):
         raise raised
 
     q = ek.GaussianParams(np.zeros((4, 2)), np.zeros((4, 2)))
@@ -373,7 +398,7 @@ def test_what_a_decoder_raises_comes_through_as_it_is():
 # The other arguments.
 
 
-def never(z):
+def never(_):
     raise AssertionError("a bad argument is found before the decoder runs")
 
 

@@ -49,9 +49,7 @@ def test_raw_counts_over_all_128_bits():
 
 def test_normals_keep_their_values():
     got = ek.random.normal((2, 3), key=7)
-    expected = np.array(
-        [[-0.5584829, -0.45172486, 0.52898437], [-0.8281562, -1.2124832, 0.81356126]], dtype=np.float32
-    )
+    expected = np.array([[-0.5584829, -0.45172486, 0.52898437], [-0.8281562, -1.2124832, 0.81356126]], dtype=np.float32)
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, expected)
     np.testing.assert_array_equal(
@@ -98,7 +96,8 @@ def test_derived_keys_keep_their_values():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_normals_are_box_and_mullers_of_the_documented_words(dtype):
-    # Relative to the number or 1/4: near its zeros cos 2πu has the absolute error of its argument's last bit. Measured 1.1e-7 and 2.1e-16.
+    # Relative to the number or 1/4: near its zeros cos 2πu has the absolute error of its argument's last bit.
+    # Measured maxima: 2.4e-7 and 4.8e-16.
     bound = reference.BOUND[np.dtype(dtype)]
     zero = np.zeros((6, 25), dtype)
     drawn = ek.gaussian.rsample(zero, zero, key=3, num_particles=2, first_row=1000)
@@ -157,12 +156,12 @@ def test_draws_go_where_out_says(draw):
     out = np.full((3, 4), 9, np.float64)
     assert draw((3, 4), key=2, dtype=np.float64, out=out) is out
     assert out.tobytes() == draw((3, 4), key=2, dtype=np.float64).tobytes()
-    with pytest.raises(ek.ShapeError, match="^out: "):
+    with pytest.raises(ek.ShapeError, match=r"^out: "):
         draw((4, 3), key=2, dtype=np.float64, out=out)
-    with pytest.raises(ek.DtypeError, match="^out: "):
+    with pytest.raises(ek.DtypeError, match=r"^out: "):
         draw((3, 4), key=2, out=out)
     for wrong in (np.float16, np.int32, complex):
-        with pytest.raises(ek.DtypeError, match="^dtype: "):
+        with pytest.raises(ek.DtypeError, match=r"^dtype: "):
             draw((3, 4), key=2, dtype=wrong)
 
 
@@ -243,5 +242,5 @@ def test_split_keys_do_not_depend_on_their_number_and_differ():
     derived = {key, *keys, *(key.fold_in(i) for i in range(100)), *(keys[0].fold_in(i) for i in range(100))}
     assert len(derived) == 301
     for wrong in (-1, 1.5):
-        with pytest.raises(ValueError, match="^n: expected"):
+        with pytest.raises(ValueError, match=r"^n: expected"):
             key.split(wrong)

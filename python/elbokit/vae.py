@@ -429,7 +429,7 @@ class VAE:
         """Write the model to a safetensors file, whole or not at all; the same model gives the same bytes."""
         data = self.core.to_bytes()
         target = Path(path)
-        # Beside the target, so that the last step is a rename; opened plainly, so that the file has the user's own permissions.
+        # Beside the target, so that the last step is a rename; opened plainly, so that it has the user's own permissions.
         draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             with draft.open("xb") as file:

@@ -69,7 +69,8 @@ pub trait Fused<S: Simd>: SimdFloat<S> {
 impl<S: Simd, V: SimdFloat<S>> Fused<S> for V {
     #[inline(always)]
     fn fma(self, a: impl SimdInto<Self, S>, b: impl SimdInto<Self, S>) -> Self {
-        if TypeId::of::<S>() != TypeId::of::<Baseline>() {
+        // aarch64's baseline is NEON, which fuses.
+        if cfg!(target_arch = "aarch64") || TypeId::of::<S>() != TypeId::of::<Baseline>() {
             return self.mul_add_precise(a, b);
         }
         // Emulated fusion inlined at every use would make the baseline level larger than all others together.

@@ -7,6 +7,7 @@ mod reference;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Mutex;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use elbokit_core::Error;
@@ -14,16 +15,18 @@ use elbokit_core::random::{Key, fill_normals};
 use elbokit_core::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows, in_pool, num_threads, set_num_threads, watched};
 use reference::settings;
 
-/// How often each row is visited, and the threads that did it.
-fn visits(rows: usize, work: usize) -> (Vec<u32>, HashSet<std::thread::ThreadId>) {
+/// How often each row is visited, and the threads that did it; on a busy machine the first waits for `expected` of them to come.
+fn visits(rows: usize, work: usize, expected: usize) -> (Vec<u32>, HashSet<ThreadId>) {
     let mut counts = vec![0; rows];
     let threads = Mutex::new(HashSet::new());
+    let start = Instant::now();
     for_rows(rows, work, RowsMut::new(&mut counts, 1), &|range: Range<usize>, out: RowsMut<u32>| {
         assert_eq!(range.len(), out.data.len());
         threads.lock().expect("nothing panicked").insert(std::thread::current().id());
         out.data.iter_mut().for_each(|count| *count += 1);
-        // Long enough that the other threads find something to take.
-        std::thread::sleep(Duration::from_millis(if range.len() < rows { 2 } else { 0 }));
+        while threads.lock().expect("nothing panicked").len() < expected && start.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     });
     (counts, threads.into_inner().expect("nothing panicked"))
 }
@@ -34,7 +37,7 @@ fn every_row_is_visited_once() {
     for threads in [1, 2, 3] {
         set_num_threads(threads).unwrap();
         for (rows, work) in [(0, 1), (1, usize::MAX), (2, PARALLEL_WORK), (7, PARALLEL_WORK), (1000, 1000), (100_000, 1)] {
-            assert!(visits(rows, work).0.iter().all(|&count| count == 1), "{rows} rows on {threads} threads");
+            assert!(visits(rows, work, 1).0.iter().all(|&count| count == 1), "{rows} rows on {threads} threads");
         }
     }
 }
@@ -44,11 +47,11 @@ fn large_work_is_shared_and_small_work_stays() {
     let _alone = settings();
     let here = HashSet::from([std::thread::current().id()]);
     set_num_threads(2).unwrap();
-    let (_, used) = visits(64, PARALLEL_WORK);
+    let (_, used) = visits(64, PARALLEL_WORK, 2);
     assert!(used.len() == 2 && used.is_disjoint(&here), "{used:?}");
-    assert_eq!(visits(10, PARALLEL_WORK / 10 - 1).1, here);
+    assert_eq!(visits(10, PARALLEL_WORK / 10 - 1, 1).1, here);
     set_num_threads(1).unwrap();
-    assert_eq!(visits(64, PARALLEL_WORK).1, here);
+    assert_eq!(visits(64, PARALLEL_WORK, 1).1, here);
 }
 
 #[test]
@@ -75,6 +78,8 @@ fn work_inside_the_pool_shares_it() {
 
 #[test]
 fn a_raised_interrupt_stops_watched_work() {
+    // Watched work occupies a thread of the pool.
+    let _alone = settings();
     let interrupt = Interrupt::default();
     assert_eq!(interrupt.poll(), Ok(()));
     let mut looks = 0;
@@ -99,6 +104,7 @@ fn a_raised_interrupt_stops_watched_work() {
 
 #[test]
 fn a_panic_in_watched_work_reaches_the_caller() {
+    let _alone = settings();
     let panic = std::panic::catch_unwind(|| watched(|| panic!("as asked"), || ())).expect_err("it panicked");
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"as asked"));
 }
@@ -116,11 +122,11 @@ fn a_forked_child_makes_a_pool_of_its_own() {
     let _alone = settings();
     set_num_threads(2).unwrap();
     let expected = draw();
-    assert_eq!(visits(64, PARALLEL_WORK).1.len(), 2, "the parent has a pool before it forks");
+    assert_eq!(visits(64, PARALLEL_WORK, 2).1.len(), 2, "the parent has a pool before it forks");
     // SAFETY: the child calls this crate and `_exit` alone; glibc keeps the allocator usable after a fork.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let works = std::panic::catch_unwind(|| visits(64, PARALLEL_WORK).1.len() == 2 && draw() == expected);
+        let works = std::panic::catch_unwind(|| visits(64, PARALLEL_WORK, 2).1.len() == 2 && draw() == expected);
         // SAFETY: ends the child at once, without the parent's destructors.
         unsafe { libc::_exit(i32::from(!works.unwrap_or(false))) };
     }

@@ -58,7 +58,9 @@ fn a_row_scores_the_same_alone_shuffled_in_chunks_and_on_other_threads() {
         assert_eq!(all, elbo(&model, &matrix, num_particles).unwrap(), "on one thread");
         let reversed: Vec<f32> = x.chunks(WIDTH).rev().flatten().copied().collect();
         let mut shuffled = elbo(&model, &Matrix::new(&reversed, WIDTH), num_particles).unwrap();
-        shuffled.iter_mut().for_each(|x| x.reverse());
+        for scores in &mut shuffled {
+            scores.reverse();
+        }
         assert_eq!(all, shuffled, "reversed");
         for size in [1, 7] {
             let chunks: Vec<_> =
