@@ -6,6 +6,8 @@ on), rows, and a batch size that divides them. It gives the ways of its library 
 that trains over a new order of the rows and returns the mean loss.
 """
 
+from functools import partial
+
 import numpy as np
 
 RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
@@ -80,7 +82,7 @@ def in_numpy(parameters, rows, batch):
 
 def in_jax(jax, parameters, rows, batch):
     xp = jax.numpy
-    x_all = xp.asarray(rows)
+    given = xp.asarray(rows)
     rng = np.random.default_rng(0)
 
     def mlp(dense, x):
@@ -97,7 +99,7 @@ def in_jax(jax, parameters, rows, batch):
         divergence = 0.5 * (loc**2 + xp.exp(log_var) - 1 - log_var).sum()
         return (divergence - reconstruction) / len(x)
 
-    def step(state, index):
+    def step(x_all, state, index):
         tensors, first, second, steps, key = state
         key, noise = jax.random.split(key)
         value, gradients = jax.value_and_grad(loss)(tensors, x_all[index], noise)
@@ -114,8 +116,8 @@ def in_jax(jax, parameters, rows, batch):
         first, second = (jax.tree.map(xp.zeros_like, tensors) for _ in range(2))
         return tensors, first, second, xp.float32(0), jax.random.key(0)
 
-    one = jax.jit(step, donate_argnums=0)
-    scan = jax.jit(lambda state, order: jax.lax.scan(step, state, order), donate_argnums=0)
+    one = jax.jit(step, donate_argnums=1)
+    scan = jax.jit(lambda x_all, state, order: jax.lax.scan(partial(step, x_all), state, order), donate_argnums=1)
 
     def orders():
         return rng.permutation(len(rows)).astype(np.int32).reshape(-1, batch)
@@ -127,7 +129,7 @@ def in_jax(jax, parameters, rows, batch):
             nonlocal state
             values = []
             for index in orders():
-                state, value = one(state, index)
+                state, value = one(given, state, index)
                 values.append(value)
             jax.block_until_ready(state)
             return float(np.mean(values))
@@ -139,7 +141,7 @@ def in_jax(jax, parameters, rows, batch):
 
         def epoch():
             nonlocal state
-            state, values = scan(state, orders())
+            state, values = scan(given, state, orders())
             jax.block_until_ready(state)
             return float(values.mean())
 

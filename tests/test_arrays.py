@@ -155,7 +155,6 @@ def test_a_number_that_is_not_finite_is_named_with_its_place(name, bad, dtype):
         np.testing.assert_equal(error.value, bad)
 
 
-@pytest.mark.xfail(reason="Gaussian.sample hands its params to rsample, which names loc and log_var")
 @pytest.mark.parametrize("likelihood", [lik.Gaussian(), lik.Gaussian("predicted")], ids=repr)
 def test_a_sample_of_bad_params_names_params(likelihood):
     for column in range(likelihood.num_params(3)):

@@ -28,7 +28,7 @@ def floats(argument: str, array: ArrayLike) -> NDArray[Any]:
         if flags.c_contiguous and flags.aligned:
             return array
     given = _asarray(argument, array)
-    if given.dtype.kind in "biu" and not isinstance(array, np.ndarray):
+    if given.dtype.kind in "biuf" and isinstance(array, (list, tuple)):
         given = given.astype(np.float64)
     if given.dtype.kind != "f" or given.dtype.itemsize not in (4, 8):
         _refuse(argument, given.dtype, "float32 or float64")

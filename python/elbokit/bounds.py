@@ -7,7 +7,7 @@
     (array([0.54930614]), array([0.69314718]))
 
 Log weights are (particles, batch), as `elbokit.log_weights` gives them; a bound is one number a batch row, in nats,
-of the same dtype, computed in float64. A weight may be −inf; NaN is an error that names its place.
+of the same dtype, computed in float64. A weight may be −inf; NaN or +inf is an error that names its place.
 """
 
 from __future__ import annotations

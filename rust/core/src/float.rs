@@ -59,9 +59,9 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($t:ident, $lanes:ident, $n:literal, $sum:ident) => {
+    ($t:ident, $name:literal, $lanes:ident, $n:literal, $sum:ident) => {
         impl Float for $t {
-            const NAME: &'static str = stringify!($t);
+            const NAME: &'static str = $name;
             const LANES: usize = $n;
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -103,5 +103,5 @@ macro_rules! float {
     };
 }
 
-float!(f32, f32x16, 16, Widened);
-float!(f64, f64x8, 8, Compensated);
+float!(f32, "float32", f32x16, 16, Widened);
+float!(f64, "float64", f64x8, 8, Compensated);

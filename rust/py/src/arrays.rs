@@ -6,6 +6,7 @@ use elbokit_core::{Error, Float};
 use numpy::{BorrowError, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::errors::{dtype_error, exception};
 
@@ -123,7 +124,7 @@ impl<'py, F: Element> Output<'py, F> {
     /// `out` where given, which must have the shape and element type of the result, else a new array.
     pub(crate) fn new(py: Python<'py>, out: Option<&Bound<'py, PyAny>>, shape: &[usize]) -> PyResult<Self> {
         let array = match out {
-            None => PyArrayDyn::zeros(py, shape, false),
+            None => zeros(py, shape)?,
             Some(out) => {
                 let array = out.cast::<PyArrayDyn<F>>().map_err(|_| dtype_error(py, "out", F::NAME, &described(out)))?;
                 same_shape(py, "out", array.shape(), "the result", shape)?;
@@ -147,6 +148,19 @@ impl<'py, F: Element> Output<'py, F> {
     pub(crate) fn done(self) -> Bound<'py, PyAny> {
         self.array.into_any()
     }
+}
+
+/// An array of zeros. A large one, or one of many axes, is left to `numpy.zeros`, whose refusal is an exception rather than a panic.
+pub(crate) fn zeros<'py, T: numpy::Element>(py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    const LARGE: usize = 1 << 20;
+    const MANY: usize = 8;
+    let elements = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size));
+    if elements.is_some_and(|n| n < LARGE) && shape.len() <= MANY {
+        return Ok(PyArrayDyn::zeros(py, shape, false));
+    }
+    let shape = PyTuple::new(py, shape)?;
+    let array = py.import("numpy")?.call_method1("zeros", (shape, T::get_dtype(py)))?;
+    Ok(array.cast_into()?)
 }
 
 /// A new array with these elements.

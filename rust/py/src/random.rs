@@ -1,10 +1,10 @@
 //! Binds `elbokit_core::random`.
 
 use elbokit_core::random::{self, Key};
-use numpy::PyArray1;
+use numpy::{PyArrayDyn, PyArrayMethods};
 use pyo3::prelude::*;
 
-use crate::arrays::{Element, Output};
+use crate::arrays::{Element, Output, zeros};
 use crate::enter::enter;
 
 /// The key of `Key(key).fold_in(data)`.
@@ -22,10 +22,15 @@ pub(crate) fn key_split(key: u64, index: u64) -> u64 {
 /// The generator's words.
 #[pyfunction]
 #[pyo3(signature = (n, key, counter=0))]
-pub(crate) fn random_raw(py: Python<'_>, n: usize, key: u64, counter: u128) -> Bound<'_, PyArray1<u32>> {
-    let mut words = vec![0; n];
-    py.detach(|| random::raw(Key(key), counter, &mut words));
-    PyArray1::from_vec(py, words)
+pub(crate) fn random_raw(py: Python<'_>, n: usize, key: u64, counter: u128) -> PyResult<Bound<'_, PyArrayDyn<u32>>> {
+    let array = zeros::<u32>(py, &[n])?;
+    // Just made, so neither borrowed nor strided.
+    if let Ok(mut words) = array.try_readwrite()
+        && let Ok(words) = words.as_slice_mut()
+    {
+        py.detach(|| random::raw(Key(key), counter, words));
+    }
+    Ok(array)
 }
 
 /// Standard normals of a shape (rows, …).

@@ -54,7 +54,7 @@ impl Running {
 /// The mean log weight of each row and, where asked for, its standard error.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error) and, for NaN, [`Error::NonFinite`](crate::Error).
+/// [`Error::Shape`](crate::Error) and, for NaN or +∞, [`Error::NonFinite`](crate::Error).
 pub fn elbo<F: Float>(log_weights: &[F], out: &mut [F], error: Option<&mut [F]>) -> Result<()> {
     check(log_weights, out.len())?;
     let mut running = Running::new(out.len());

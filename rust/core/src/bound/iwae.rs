@@ -4,27 +4,26 @@ use super::check;
 use crate::error::Result;
 use crate::float::Float;
 use crate::simd::{Kernel, Select, Simd, SimdBase, SimdFloat, dispatch, f64x8};
-use crate::vmath::exp;
+use crate::vmath::{exp, exp_excess};
 
 /// ln (1/K Σ exp `log_weight`) of each row, K the particles given, and where asked for its standard error by the delta method:
 /// sd(weight) / (mean(weight) √K), +∞ for one particle.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error) and, for NaN, [`Error::NonFinite`](crate::Error).
+/// [`Error::Shape`](crate::Error) and, for NaN or +∞, [`Error::NonFinite`](crate::Error).
 pub fn iwae<F: Float>(log_weights: &[F], out: &mut [F], error: Option<&mut [F]>) -> Result<()> {
     let particles = check(log_weights, out.len())?;
     let batch = out.len();
     let mut error = error;
     for first in (0..batch).step_by(COLUMNS) {
         let count = COLUMNS.min(batch - first);
-        let [shift, sum, squares] = dispatch(Columns { log_weights, batch, first, count });
+        let [shift, sum, squares] = dispatch(Columns { log_weights, batch, first, count, spread: error.is_some() });
         let k = particles as f64;
         for c in 0..count {
-            out[first + c] = F::from_f64(shift[c] + libm::log(sum[c] / k));
+            let mean = sum[c] / k;
+            out[first + c] = F::from_f64(shift[c] + libm::log(mean));
             if let Some(error) = error.as_deref_mut() {
-                let mean = sum[c] / k;
-                let variance = ((squares[c] / k - mean * mean) * k / (k - 1.0)).max(0.0);
-                let e = (variance / k).sqrt() / mean;
+                let e = (squares[c] / (k - 1.0) / k).sqrt() / mean;
                 error[first + c] = F::from_f64(if particles > 1 && e.is_finite() { e } else { f64::INFINITY });
             }
         }
@@ -40,10 +39,12 @@ struct Columns<'a, F> {
     batch: usize,
     first: usize,
     count: usize,
+    /// Whether the weights' spread is wanted.
+    spread: bool,
 }
 
 impl<F: Float> Kernel for Columns<'_, F> {
-    /// The largest log weight of each column, then the sum and the sum of squares of the weights over exp of it.
+    /// The largest log weight of each column, then of the weights over exp of it the sum and the sum of squares about their mean.
     type Output = [[f64; COLUMNS]; 3];
 
     #[inline(always)]
@@ -60,11 +61,21 @@ impl<F: Float> Kernel for Columns<'_, F> {
         }
         // Where every weight is 0, or one is infinite, the shift itself is the result: w − shift is then 0 at the largest weight.
         let shift = largest.is_finite().select(largest, f64x8::splat(simd, 0.0));
-        let (mut sum, mut squares) = (f64x8::splat(simd, 0.0), f64x8::splat(simd, 0.0));
+        let zero = f64x8::splat(simd, 0.0);
+        let mut sum = zero;
         for w in particles() {
-            let weight = exp::<f64, S>(simd, w - shift);
-            sum += weight;
-            squares += weight * weight;
+            sum += exp::<f64, S>(simd, w - shift);
+        }
+        let mut squares = zero;
+        if self.spread {
+            // Weights that are nearly equal differ in w − 1, which keeps what w would round away.
+            let excess = |w: f64x8<S>| exp_excess::<f64, S>(simd, w - shift).1;
+            let count = f64x8::splat(simd, (self.log_weights.len() / self.batch) as f64);
+            let mean = particles().fold(zero, |sum, w| sum + excess(w)) / count;
+            for w in particles() {
+                let off = excess(w) - mean;
+                squares += off * off;
+            }
         }
         [shift.into(), sum.into(), squares.into()]
     }

@@ -1,7 +1,7 @@
 //! Bounds on the log evidence from log weights log p(x, z) − log q(z | x), one file each.
 //!
 //! Log weights are (particles, batch), particle after particle; a bound is one number a batch row, in nats, computed in float64 whatever the element type, in the
-//! order of the particles. A weight may be −∞ (the model gives the draw no density); NaN is an error that names its place.
+//! order of the particles. A weight may be −∞ (the model gives the draw no density); NaN and +∞ are errors that name their place.
 
 mod elbo;
 mod iwae;
@@ -12,7 +12,7 @@ pub use iwae::iwae;
 use crate::error::{Error, Result};
 use crate::float::Float;
 
-/// Checks the shape of log weights and that none is NaN; returns the number of particles.
+/// Checks the shape of log weights and that none is NaN or +∞; returns the number of particles.
 fn check<F: Float>(log_weights: &[F], batch: usize) -> Result<usize> {
     if batch == 0 {
         return Ok(1);
@@ -23,8 +23,10 @@ fn check<F: Float>(log_weights: &[F], batch: usize) -> Result<usize> {
         let got = format!("{} numbers", log_weights.len());
         return Err(Error::shape("log_weights", expected, got, "give an array (particles, batch)"));
     }
-    match log_weights.iter().position(|w| w.to_f64().is_nan()) {
-        Some(at) => Err(Error::NonFinite { argument: "log_weights", row: at / batch, column: at % batch, value: f64::NAN }),
+    match log_weights.iter().position(|w| w.to_f64().is_nan() || *w == F::INFINITY) {
+        Some(at) => {
+            Err(Error::NonFinite { argument: "log_weights", row: at / batch, column: at % batch, value: log_weights[at].to_f64() })
+        }
         None => Ok(particles),
     }
 }

@@ -60,7 +60,7 @@ impl Likelihood {
     /// Numbers a row of `params` holds for rows of `num_features`.
     #[must_use]
     pub fn num_params(&self, num_features: usize) -> usize {
-        self.blocks() * num_features
+        self.blocks().saturating_mul(num_features)
     }
 
     /// The name, as messages and files spell it.
@@ -172,6 +172,11 @@ impl<F: Float> Prepared<F> {
     pub fn log_prob(&self, x: &[F], params: &[F], out: &mut [F]) -> Result<()> {
         let width = self.num_features;
         let rows = self.check(x, params, out.len())?;
+        if width == 0 {
+            // Without features x has no length to count its rows by; a row of no cells has log probability 0.
+            out.fill(F::ZERO);
+            return Ok(());
+        }
         let (cells, block) = (Input::rows(x, width), |i| Input::block(params, width, i, self.likelihood.blocks()));
         let bad = match &self.kernel {
             KernelOf::Fixed(op) => {
@@ -195,6 +200,11 @@ impl<F: Float> Prepared<F> {
     pub fn log_prob_grad(&self, x: &[F], params: &[F], out: &mut [F], d_params: &mut [F]) -> Result<()> {
         let width = self.num_features;
         let rows = self.check(x, params, out.len())?;
+        if width == 0 {
+            // Without features x has no length to count its rows by; a row of no cells has log probability 0.
+            out.fill(F::ZERO);
+            return Ok(());
+        }
         check_len("d_params", d_params, rows, self.num_params())?;
         let (cells, block) = (Input::rows(x, width), |i| Input::block(params, width, i, self.likelihood.blocks()));
         let d_params = RowsMut::new(d_params, self.num_params());
@@ -244,7 +254,7 @@ impl<F: Float> Prepared<F> {
         check_len("params", params, rows, self.num_params())?;
         let x_rows = x.len().checked_div(self.num_features).unwrap_or(0);
         check_len("x", x, x_rows, self.num_features)?;
-        if !rows.is_multiple_of(x_rows) {
+        if self.num_features > 0 && !rows.is_multiple_of(x_rows) {
             let expected = format!("a multiple of the {x_rows} rows of x");
             return Err(Error::shape("params", expected, format!("{rows} rows"), "give each row of x its params"));
         }

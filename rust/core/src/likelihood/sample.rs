@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::gaussian::rsample;
 use crate::random::{Draw, Key, fill_uniforms};
-use crate::rows::check_len;
+use crate::rows::{check_finite, check_len};
 
 impl<F: Float + Draw> Prepared<F> {
     /// Draws one row of x for each row of `params`. Cell j of row i depends on the key, `first_row` + i, j and its params.
@@ -18,6 +18,10 @@ impl<F: Float + Draw> Prepared<F> {
         let width = self.num_features;
         let rows = out.len().checked_div(width).unwrap_or(0);
         check_len("params", params, rows, self.num_params())?;
+        if rows == 0 {
+            return Ok(());
+        }
+        check_finite("params", params, self.num_params())?;
         match &self.kernel {
             KernelOf::Fixed(op) => {
                 let log_var: Vec<F> = op.inverse.iter().map(|i| F::from_f64(-2.0 * libm::log(i.to_f64()))).collect();
