@@ -138,7 +138,7 @@ def measure(case, effort):
         try:
             result = call(effort.block) if case.own_clock else call()
         except Exception as error:
-            # A peer that cannot do it is named, and the others are timed; one that does something else is a mistake here.
+            # A peer that cannot do it is named, and the others are timed; one that does something else is our mistake.
             if name == OURS or isinstance(error, AssertionError):
                 raise
             failed[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

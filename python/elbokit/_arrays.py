@@ -1,8 +1,7 @@
 """Coercion, in one place: what a user hands over becomes C-contiguous, native float32 or float64 arrays.
 
-An array that already is one passes through untouched. Lists become float64; integers and booleans become float64
-where they stand for parameters and the parameters' type where they are observations; float16, complex and object
-arrays are refused.
+An array that already is one passes through untouched. Lists become float64. Arrays of integers and booleans are taken
+as observations, in the parameters' type, and refused as parameters; float16, complex and object arrays are refused.
 """
 
 from __future__ import annotations
