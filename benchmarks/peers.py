@@ -48,7 +48,9 @@ class Peers:
     def versions(self):
         elbokit = str(ek.build_info()["version"])
         always = {"elbokit": elbokit, "Python": platform.python_version(), "NumPy": np.__version__}
-        return always | {name: module.__version__ for name, module in self._optional.items() if module is not None}
+        return always | {
+            name: module.__version__.partition("+")[0] for name, module in self._optional.items() if module is not None
+        }
 
     def formula(self, formula, *arrays):
         """`formula(array module, *arrays)` in NumPy, JAX and PyTorch, by the name of each way."""

@@ -250,3 +250,17 @@ def test_a_mask_may_be_of_any_layout(dtype):
 def test_a_float64_observation_beyond_float32_is_named_without_a_warning():
     with pytest.raises(ek.NonFiniteError, match=r"^x: .+ at row 0, column 1"):
         lik.Gaussian().log_prob([[0.0, 1e300]], np.zeros((1, 2), np.float32))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda out: ek.random.normal((3, 4), key=0, dtype=np.float64, out=out),
+        lambda out: ek.gaussian.rsample(np.zeros((3, 4)), np.zeros((3, 4)), key=0, out=out),
+        lambda out: ek.gaussian.kl_per_dim(np.ones((3, 4)), np.zeros((3, 4)), out=out),
+        lambda out: ek.likelihood.Gaussian().mean(np.arange(12.0).reshape(3, 4), out=out),
+    ],
+)
+def test_a_fortran_ordered_output_is_refused_rather_than_transposed(call):
+    with pytest.raises(ValueError, match="C-contiguous"):
+        call(np.empty((3, 4), order="F"))

@@ -14,7 +14,7 @@ import pytest
 import elbokit as ek
 from elbokit import cli, tables
 
-_SCORES = ["elbo", "reconstruction", "kl", "standard_error", "lower", "estimate", "upper"]
+_SCORES = [*ek.ElboTerms._fields, "lower", "estimate", "upper", "estimate_error", "ess", "num_observed"]
 _SMALL = ["--epochs", "2", "--latent-dim", "2", "--hidden", "8", "--num-particles", "20"]
 
 
@@ -135,7 +135,10 @@ def test_missing_cells_are_counted_and_scored(tmp_path, capsys):
 def test_score_writes_the_same_numbers_in_every_format(tmp_path, capsys, model, rows):
     vae, X = ek.VAE.load(model), np.load(rows)
     terms, evidence = vae.elbo(X, key=5), vae.log_evidence(X, key=5, num_particles=30)
-    expected = {name: getattr(terms if hasattr(terms, name) else evidence, name) for name in _SCORES}
+    expected = {
+        name: getattr(terms if hasattr(terms, name) else evidence, name) for name in _SCORES if name != "estimate_error"
+    }
+    expected["estimate_error"] = evidence.standard_error
     options = ["--key", "5", "--num-particles", "30"]
     for name in ("s.csv", "s.npy", "s.parquet"):
         assert cli.main(["score", model, rows, "--out", str(tmp_path / name), *options]) == 0
@@ -147,7 +150,7 @@ def test_score_writes_the_same_numbers_in_every_format(tmp_path, capsys, model, 
     text = np.genfromtxt(printed.splitlines(), delimiter=",", names=True, dtype=terms.elbo.dtype)
     assert list(array.dtype.names) == frame.columns == list(text.dtype.names) == _SCORES
     for name, values in expected.items():
-        for written in (array[name], frame[name].to_numpy(), text[name]):
+        for written in (array[name], frame[name].to_numpy(), text[name].astype(values.dtype)):
             assert written.dtype == values.dtype
             np.testing.assert_array_equal(written, values)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.csv", "s.npy", "s.parquet"]
@@ -324,3 +327,29 @@ def test_the_example_does_what_the_command_does(tmp_path, capsys):
     assert "nats a row" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["digits.png", "digits.safetensors", "history.png"]
     assert tables.read("digits").rows.shape[1] == ek.VAE.load(tmp_path / "digits.safetensors").num_features
+
+
+@pytest.mark.parametrize("key", ["0", "1", "2"])
+def test_a_bad_cell_is_named_by_its_place_in_the_file(tmp_path, capsys, key):
+    lines = [f"{i / 40},{i / 50}" for i in range(40)]
+    lines[33] = "0.3,inf"
+    data = tmp_path / "rows.csv"
+    data.write_text("a,b\n" + "\n".join(lines) + "\n")
+    code = cli.main(["fit", str(data), "--out", str(tmp_path / "m"), "--epochs", "1", "--quiet", "--key", key])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert "row 33" in error
+    assert "'b'" in error
+    assert not (tmp_path / "m").exists()
+
+
+def test_training_that_leaves_the_range_writes_nothing(tmp_path, capsys):
+    data = tmp_path / "rows.npy"
+    np.save(data, np.random.default_rng(0).normal(size=(300, 5)))
+    out = tmp_path / "m"
+    code = cli.main(["fit", str(data), "--out", str(out), "--epochs", "2", "--learning-rate", "1e30", "--quiet"])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert "--learning-rate" in error
+    assert "Traceback" not in error
+    assert not out.exists()

@@ -161,3 +161,8 @@ def test_rows_of_no_features_have_log_probability_zero(likelihood):
     value, d_params = likelihood.log_prob_grad(np.zeros((3, 0)), np.zeros((3, 0)))
     np.testing.assert_array_equal(value, np.zeros(3))
     assert d_params.shape == (3, 0)
+
+
+def test_a_size_that_overflows_beside_an_empty_axis_is_an_exception():
+    with pytest.raises((ValueError, MemoryError)):
+        ek.random.normal((0, 1 << 40, 1 << 40), key=0)

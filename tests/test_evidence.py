@@ -460,3 +460,24 @@ def test_one_particle_has_an_infinite_standard_error():
     for form in FORMS:
         terms = ek.elbo(x, lg.posterior(x), lg.decoder, lg.likelihood, key=1, kl=form)
         assert (terms.standard_error == np.inf).all()
+
+
+def test_draws_past_the_range_weigh_nothing_rather_than_fail():
+    post = ek.GaussianParams(np.zeros((1, 1), np.float32), np.full((1, 1), 200, np.float32))
+
+    def decoder(z):
+        return np.clip(z, -1, 1)
+
+    weights = ek.log_weights([[0.0]], post, decoder, ek.likelihood.Gaussian(), key=0, num_particles=8)
+    assert not np.isnan(weights).any()
+    assert np.isneginf(weights).any()
+
+
+def test_arguments_of_the_wrong_kind_are_named():
+    x, post = np.zeros((1, 1)), ek.GaussianParams(np.zeros((1, 1)), np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="likelihood"):
+        ek.elbo(x, post, lambda z: z, "gaussian", key=0)
+    with pytest.raises(ValueError, match="post"):
+        ek.elbo(x, np.zeros((1, 1)), lambda z: z, ek.likelihood.Gaussian(), key=0)
+    with pytest.raises(ValueError, match="decoder"):
+        ek.elbo(x, post, 3, ek.likelihood.Gaussian(), key=0)

@@ -13,7 +13,7 @@ _RNG = np.random.default_rng(0)
 
 
 def _axes(figure, title):
-    return next(axes for axes in figure.axes if title in axes.get_title())
+    return next(axes for axes in figure.axes if title in axes.get_title() + axes.get_title("left"))
 
 
 def _rows(n, columns, latent=3, samples=10, **options):

@@ -471,3 +471,67 @@ def test_ctrl_c_is_heard_within_a_second_and_leaves_the_model_usable():
     word, heard = out.split()
     assert word == "heard"
     assert float(heard) - sent < 1.0
+
+
+def test_rows_at_an_odd_address_are_read_as_they_are(fitted, digits):
+    rows = digits[1].astype(np.float64)
+    buffer = np.empty(rows.nbytes + 1, np.uint8)
+    odd = buffer[1:].view(np.float64).reshape(rows.shape)
+    odd[:] = rows
+    assert not odd.flags.aligned
+    assert np.array_equal(fitted.elbo(odd).elbo, fitted.elbo(rows).elbo)
+
+
+def test_masked_arrays_are_refused(fitted, digits):
+    masked = np.ma.masked_array(digits[1], digits[1] > 3)
+    with pytest.raises(ek.DtypeError, match="mask="):
+        fitted.elbo(masked)
+    with pytest.raises(ek.DtypeError, match="mask="):
+        ek.likelihood.Gaussian().log_prob(masked, np.zeros(masked.shape))
+
+
+def test_an_interrupted_fit_stands_at_its_last_finished_step(cancer):
+    def interrupt(_, history):
+        if len(history.elbo) == 7:
+            raise KeyboardInterrupt
+
+    options = {"learning_rate": 1e-2, "validation": cancer[40:], "progress": False, "key": 1}
+    stopped = ek.VAE(10, hidden=(64,), dtype="float64")
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(cancer[:40], epochs=400, patience=5, callbacks=[interrupt], **options)
+    again = ek.VAE(10, hidden=(64,), dtype="float64")
+    again.fit(cancer[:40], epochs=7, **options)
+    assert same_parameters(stopped, again)
+
+
+def test_a_fit_that_cannot_start_leaves_the_earlier_model(digits):
+    vae = ek.VAE(2, hidden=(4,), likelihood=ek.likelihood.Binomial(16))
+    vae.fit(digits[0], epochs=2, progress=False)
+    before = vae.parameters()
+    for bad in ({"batch_size": 1 << 40}, {"num_particles": 1 << 40}, {"epochs": 0}, {"callbacks": [3]}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            vae.fit(digits[0], **{"epochs": 2, "progress": False} | bad)
+    after = vae.parameters()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_callback_may_answer_with_numpys_true(digits):
+    vae = ek.VAE(2, hidden=(4,), likelihood=ek.likelihood.Binomial(16))
+    history = vae.fit(digits[0], epochs=9, progress=False, callbacks=[lambda _, h: np.bool_(len(h.elbo) == 2)])
+    assert len(history.elbo) == 2
+
+
+def test_columns_that_float32_cannot_hold_are_warned_of(cancer):
+    rows = cancer[:, :3] + np.array([0.0, 1e9, 0.0])
+    with pytest.warns(UserWarning, match="column 1"):
+        ek.VAE(2, hidden=(4,)).fit(rows, epochs=1, progress=False)
+    ek.VAE(2, hidden=(4,), dtype="float64").fit(rows, epochs=1, progress=False)
+
+
+def test_a_link_keeps_pointing_at_the_saved_model(fitted, tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    fitted.save(link)
+    assert link.is_symlink()
+    assert same_parameters(ek.VAE.load(target), fitted)

@@ -83,6 +83,28 @@ def count(argument: str, value: Any, least: int = 0) -> int:
     return number
 
 
+def rows_of(argument: str, X: ArrayLike) -> NDArray[Any]:
+    """Rows of a data set in any real dtype: (rows, features), laid out for the core; the array itself where it is."""
+    given = _asarray(argument, X)
+    if given.dtype.kind not in "biuf" or given.dtype.itemsize > 8 or given.dtype == np.float16:
+        _refuse(argument, given.dtype, "booleans, integers, float32 or float64")
+    if given.ndim != 2:
+        raise ShapeError(
+            f"{argument}: expected an array (rows, features), got shape {given.shape}; "
+            "reshape one row with X[None, :], images with X.reshape(len(X), -1)",
+            argument=argument,
+        )
+    return _laid_out(given, given.dtype.newbyteorder("="))
+
+
+def number(argument: str, value: Any) -> float:
+    """A real number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{argument}: expected a number, got {value!r}; give one") from None
+
+
 def _laid_out(given: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     cells = np.ascontiguousarray(given, dtype=dtype)
     # A field of a packed record or a slice of a byte buffer may be contiguous and yet stand at an odd address.
@@ -90,6 +112,11 @@ def _laid_out(given: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _asarray(argument: str, array: ArrayLike) -> NDArray[Any]:
+    if isinstance(array, np.ma.MaskedArray):
+        raise DtypeError(
+            f"{argument}: expected a plain array, got a masked one; fill it with NaN, or give mask= (True = observed)",
+            argument=argument,
+        )
     try:
         return np.asarray(array)
     except ValueError as error:

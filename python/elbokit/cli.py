@@ -18,6 +18,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -195,6 +196,7 @@ def _fit(args: argparse.Namespace) -> None:
     if args.num_threads is not None:
         ek.set_num_threads(args.num_threads)
     table = tables.read(args.data)
+    _check_cells(table, likelihood, args.data)
     train, held_out = _split(args.data, len(table.rows), args.validation, args.key)
     vae = ek.VAE(args.latent_dim, hidden=args.hidden, likelihood=likelihood, activation=args.activation)
     if not args.quiet:
@@ -204,17 +206,23 @@ def _fit(args: argparse.Namespace) -> None:
         print(f"{likelihood!r}: {len(train)} rows to train, {len(held_out)} held out", flush=True)
 
     started = time.perf_counter()
-    history = vae.fit(
-        table.rows[train],
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
-        validation=table.rows[held_out] if len(held_out) else 0.0,
-        patience=args.patience,
-        progress=not args.quiet,
-        key=args.key,
-    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        history = vae.fit(
+            table.rows[train],
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            validation=table.rows[held_out] if len(held_out) else 0.0,
+            patience=args.patience,
+            progress=not args.quiet,
+            key=args.key,
+        )
     seconds = time.perf_counter() - started
+    for warning in caught:
+        _complain(f"warning: {warning.message}", 0)
+    if not np.isfinite(history.elbo[-1]):
+        raise _UserError("the training's ELBO has left the range, nothing is written; lower --learning-rate")
     # Before the evaluation, which an impatient user may interrupt.
     vae.save(args.out)
 
@@ -229,6 +237,15 @@ def _fit(args: argparse.Namespace) -> None:
         _draw(args, vae, table, part, f"{args.data}, {name}: {bounds[name].title(args.num_particles)}")
 
 
+def _check_cells(table: tables.Table, likelihood: Any, data: str) -> None:
+    """Refuse a cell without a probability by its place in the file, before the rows are shared out."""
+    try:
+        likelihood.check_support(table.rows)
+    except ElbokitError as error:
+        place = "" if error.column is None else f" (column {table.columns[error.column]!r})"
+        raise _UserError(f"{data}: {error}{place}") from error
+
+
 def _likelihood(text: str | None, data: str) -> Any:
     """Likelihood of the option; by default that of the digits' counts, or a Gaussian that learns its scale."""
     if text is None:
@@ -237,8 +254,7 @@ def _likelihood(text: str | None, data: str) -> Any:
     name, argument = match.groups() if match else ("", None)
     with contextlib.suppress(ValueError):
         if name == "gaussian":
-            words = ("shared", "per_feature", "predicted")
-            scale = 1.0 if argument is None else argument if argument in words else float(argument)
+            scale = 1.0 if argument is None else argument if argument == "predicted" else float(argument)
             return _checked(text, ek.likelihood.Gaussian, scale)
         if name == "bernoulli" and argument is None:
             return _checked(text, ek.likelihood.Bernoulli)
@@ -282,11 +298,17 @@ class _Bounds(NamedTuple):
     lower: NDArray[Any]
     estimate: NDArray[Any]
     upper: NDArray[Any]
+    estimate_error: NDArray[Any]
+    ess: NDArray[Any]
+    num_observed: NDArray[Any]
 
     def title(self, num_particles: int) -> str:
         """ELBO and evidence as means over the rows."""
         elbo, lower, upper = (_mean(values) for values in (self.elbo, self.lower, self.upper))
-        return f"ELBO {elbo:.2f}, log evidence {lower:.2f} to {upper:.2f} nats a row ({num_particles} particles)"
+        return (
+            f"ELBO {elbo:.2f}, log evidence: lower bound {lower:.2f}, upper bound {upper:.2f} nats a row "
+            f"({num_particles} particles)"
+        )
 
 
 def _bounds(vae: Any, X: NDArray[Any], args: argparse.Namespace) -> _Bounds:
@@ -300,6 +322,9 @@ def _bounds(vae: Any, X: NDArray[Any], args: argparse.Namespace) -> _Bounds:
         evidence.lower,
         evidence.estimate,
         evidence.upper,
+        evidence.standard_error,
+        evidence.ess,
+        evidence.num_observed,
     )
 
 
@@ -380,7 +405,7 @@ def _score(args: argparse.Namespace) -> None:
 def _print_csv(bounds: _Bounds, file: TextIO) -> None:
     values = np.stack(bounds, axis=1)
     # As many digits as bring back the same number.
-    digits = 9 if values.dtype == np.float32 else 17
+    digits = 9 if bounds.elbo.dtype == np.float32 else 17
     np.savetxt(file, values, fmt=f"%.{digits}g", delimiter=",", header=",".join(bounds._fields), comments="")
 
 

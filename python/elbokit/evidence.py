@@ -18,14 +18,13 @@ import numpy as np
 from elbokit import _core, gaussian
 from elbokit._arrays import agree, count, floats, observed, pair
 from elbokit.errors import ShapeError
+from elbokit.likelihood import Likelihood
 from elbokit.random import Key, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import ArrayLike, NDArray
-
-    from elbokit.likelihood import Likelihood
 
 __all__ = ["ElboTerms", "GaussianParams", "elbo", "log_weights"]
 
@@ -193,6 +192,12 @@ class _Terms:
         mask: ArrayLike | None,
         first_row: int,
     ) -> None:
+        if not isinstance(post, tuple):
+            raise ValueError(f"post: expected GaussianParams(loc, log_var), got {type(post).__name__}; make one")
+        if not isinstance(likelihood, Likelihood):
+            raise ValueError(f"likelihood: expected one of elbokit.likelihood, got {likelihood!r}; make one")
+        if not callable(decoder):
+            raise ValueError(f"decoder: expected a function from z to params, got {decoder!r}; give one")
         loc, log_var = post
         self.loc, self.log_var = pair("loc", loc, "log_var", log_var)
         self.dtype = self.loc.dtype
@@ -223,7 +228,7 @@ class _Terms:
                 self.loc, self.log_var, self.seed, number, self.first_row, first
             )
             # Before the decoder has z, which is the decoder's to write over.
-            log_ratio = log_posterior - gaussian.log_prob(z, *self.prior) if weigh else log_posterior
+            log_ratio = log_posterior - self._log_prior(z) if weigh else log_posterior
             params = floats("params", self.decoder(z.reshape(number * self.batch, self.latent)))
             agree("z", z, "params", params)
             if params.ndim != 2 or len(params) != number * self.batch:
@@ -234,3 +239,11 @@ class _Terms:
                 )
             log_likelihood = self.likelihood.log_prob(self.x, params)
             yield log_ratio, log_likelihood.reshape(number, self.batch)
+
+    def _log_prior(self, z: NDArray[Any]) -> NDArray[Any]:
+        """log p(z), (particles, batch); a draw that has left the float's range has density 0."""
+        inside = np.isfinite(z).all(axis=-1)
+        if inside.all():
+            return gaussian.log_prob(z, *self.prior)
+        log_prior = gaussian.log_prob(np.where(inside[..., None], z, self.dtype.type(0)), *self.prior)
+        return np.where(inside, log_prior, self.dtype.type(-np.inf))

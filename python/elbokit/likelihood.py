@@ -84,6 +84,25 @@ class Likelihood:
         given = floats("params", params)
         return self._core.log_prob_grad(observed(x, given.dtype, mask), given)
 
+    def check_support(self, x: ArrayLike, mask: ArrayLike | None = None) -> None:
+        """Raise a SupportError that names the first observed cell without a probability, and a likelihood that fits.
+
+        Parameters
+        ----------
+        x : array_like, shape (batch, features)
+        mask : array_like of bool, shape (batch, features), optional
+            True = observed.
+
+        Raises
+        ------
+        SupportError, NonFiniteError, ShapeError, DtypeError
+
+        Examples
+        --------
+        >>> Binomial(16).check_support([[0, 16], [3, 7]])
+        """
+        self._core.check_support(observed(x, np.dtype(np.float64), mask))
+
     def mean(self, params: ArrayLike, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The mean of p(x | params), shape (rows, features).
 

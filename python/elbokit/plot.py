@@ -236,8 +236,10 @@ def _line_pairs(figure: SubFigure, X: NDArray[np.float64], reconstructions: NDAr
         axes.plot(column, row, color="black", linewidth=1.0, marker="o", markersize=2, label="row")
         axes.plot(column, mean, color=_HELD_OUT, linewidth=1.2, label="reconstruction")
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_title("rows and reconstructions")
-    panels[0].legend(frameon=False, fontsize="small", ncols=2, loc="upper right")
+    panels[0].set_title("rows and reconstructions", loc="left")
+    # Above the panel: over it, the legend would cover lines.
+    panels[0].legend(frameon=False, fontsize="small", ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
     panels[-1].set_xlabel("column")
     figure.supylabel("standard deviations of the column", fontsize="medium")
 
@@ -252,9 +254,10 @@ def _line_samples(figure: SubFigure, X: NDArray[np.float64], samples: NDArray[np
     low[seen], high[seen] = np.nanquantile(scaled[:, seen], [0.05, 0.95], axis=0)
     axes.fill_between(column, low, high, color=_MUTED, alpha=0.25, linewidth=0, label="5 % to 95 % of the rows")
     axes.plot(column, drawn[:20].T, color=_TRAIN, linewidth=0.8, alpha=0.6)
-    axes.set_title("samples from the prior")
+    axes.set_title("samples from the prior", loc="left")
     axes.set_xlabel("column")
-    axes.legend(frameon=False, fontsize="small", loc="upper right")
+    axes.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
 
 

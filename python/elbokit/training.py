@@ -105,8 +105,7 @@ def shuffled(n: int, key: Key) -> NDArray[np.uint32]:
 
 
 def run(vae: VAE, core: _core.Vae, plan: Plan, history: History, noise: Key, scoring: Key) -> None:
-    """Train `core` in place. Whatever ends the loop, the model stands at its last finished step."""
-    core.start(plan.num_rows, plan.batch_size, plan.num_particles)
+    """Train `core`, whose buffers are made, in place; an error or a signal leaves it at its last finished step."""
     best: tuple[float, NDArray[Any]] | None = None
     steps = 0
     try:
@@ -133,13 +132,15 @@ def run(vae: VAE, core: _core.Vae, plan: Plan, history: History, noise: Key, sco
                 if epoch - (history.best_epoch or 0) >= plan.patience:
                     history.stopped_early = True
             # Every callback is called, whatever another one asks for.
-            asked = [callback(vae, history) is True for callback in plan.callbacks]
+            asked = [
+                isinstance(stop := callback(vae, history), (bool, np.bool_)) and stop for callback in plan.callbacks
+            ]
             history.stopped_early |= any(asked)
             if history.stopped_early:
                 break
-    finally:
         if best is not None:
             core.restore(best[1])
+    finally:
         core.finish()
     if skipped := sum(history.skipped_steps):
         warnings.warn(

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from elbokit import _core, random, training
-from elbokit._arrays import count
+from elbokit._arrays import count, floats, number, rows_of
 from elbokit.errors import DtypeError, ElbokitError, ModelFileError, NotFittedError, ShapeError
 from elbokit.evidence import ElboTerms, GaussianParams
 from elbokit.likelihood import Bernoulli, Binomial, Gaussian, Likelihood
@@ -60,6 +61,10 @@ class Evidence(NamedTuple):
         The effective sample size (Σw)² / Σw², at most the number of particles.
     num_observed : ndarray of int64, shape (batch,)
         Cells that are not missing.
+
+    Notes
+    -----
+    The Pareto k-hat, which tells where the upper bound of one run is not to be trusted, is not computed yet.
     """
 
     lower: NDArray[Any]
@@ -108,6 +113,8 @@ class VAE:
         dtype: DTypeLike = "float32",
     ) -> None:
         self.latent_dim = count("latent_dim", latent_dim, 1)
+        if isinstance(hidden, int):
+            raise ValueError(f"hidden: expected a sequence of widths, got {hidden}; use ({hidden},)")
         self.hidden = tuple(count("hidden", width, 1) for width in hidden)
         self.likelihood: Likelihood = Gaussian("predicted") if likelihood is None else likelihood
         if not isinstance(self.likelihood, Likelihood):
@@ -199,7 +206,7 @@ class VAE:
         raises KeyboardInterrupt within a second and leaves the model at its last finished step.
         """
         initial, noise, splitting, scoring = Key(seed_of(key)).split(4)
-        rows = _rows("X", X)
+        rows = rows_of("X", X)
         plan = self._plan(
             rows, epochs, batch_size, learning_rate, validation, sample_weight, num_particles, kl_weight, patience,
             callbacks, progress, splitting,
@@ -213,6 +220,8 @@ class VAE:
         if plan.held_out is not None and plan.held_out[1] is None:
             _check_held_out(core, plan.held_out[0])
         history = History(data=self._described(rows, plan))
+        # The buffers are made first: a fit that cannot start leaves the model of an earlier one in place.
+        core.start(plan.num_rows, plan.batch_size, plan.num_particles)
         self._core = core
         training.run(self, core, plan, history, noise, scoring)
         return history
@@ -237,22 +246,24 @@ class VAE:
                 f"X: expected at least one row and one column to train on, got shape {rows.shape}; give data",
                 argument="X",
             )
+        if len(rows) >= 1 << 32:
+            raise ShapeError(f"X: expected less than 2**32 rows, got {len(rows)}; fit a part of them", argument="X")
         train: NDArray[np.uint32] | None = None
         held_out: tuple[NDArray[Any], NDArray[np.uint32] | None] | None = None
         if np.ndim(validation) == 0:
-            share = _number("validation", validation)
+            share = number("validation", validation)
             if not 0 <= share < 1:
                 raise ValueError(f"validation: expected a share from 0 to below 1 or rows, got {share}; use 0.1")
-            if number := round(share * len(rows)):
+            if held := round(share * len(rows)):
                 order = training.shuffled(len(rows), splitting)
                 # Sorted, so that a row's place among its kind does not depend on the share.
-                held_out, train = (rows, np.sort(order[:number])), np.sort(order[number:])
+                held_out, train = (rows, np.sort(order[:held])), np.sort(order[held:])
                 if not len(train):
                     raise ValueError(
                         f"validation: expected to leave rows to train on, got {share} of {len(rows)}; use less"
                     )
         else:
-            others = _rows("validation", validation)
+            others = rows_of("validation", validation)
             if others.shape[1] != rows.shape[1]:
                 raise ShapeError(
                     f"validation: expected {rows.shape[1]} columns like X, got {others.shape[1]}; give such rows",
@@ -260,7 +271,7 @@ class VAE:
                 )
             held_out = (others, None) if len(others) else None
         least = {"learning_rate": learning_rate, "kl_weight": kl_weight}
-        rate, beta = (_number(name, value) for name, value in least.items())
+        rate, beta = (number(name, value) for name, value in least.items())
         if not (rate > 0 and np.isfinite(rate)):
             raise ValueError(f"learning_rate: expected a positive number, got {rate}; use 1e-3")
         if not (beta >= 0 and np.isfinite(beta)):
@@ -280,7 +291,7 @@ class VAE:
             num_particles=count("num_particles", num_particles, 1),
             kl_weight=beta,
             patience=patience,
-            callbacks=tuple(callbacks),
+            callbacks=_functions(callbacks),
             progress=bool(progress),
         )
 
@@ -302,6 +313,8 @@ class VAE:
             seen = np.maximum(total(lambda x: ~np.isnan(x)), 1)
             mean = total(lambda x: x) / seen
             deviation = np.sqrt(total(lambda x: (x - mean) ** 2) / seen)
+        if self.dtype == np.float32:
+            _warn_of_rounding(mean, deviation)
         usable = np.isfinite(mean) & np.isfinite(deviation) & (deviation > np.abs(mean) * 1e-12)
         # A constant column carries no scale of its own.
         shift = np.where(np.isfinite(mean), mean, 0.0)
@@ -428,15 +441,22 @@ class VAE:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, whole or not at all; the same model gives the same bytes."""
         data = self.core.to_bytes()
-        target = Path(path)
-        # Beside the target, so that the last step is a rename; opened plainly, so that it has the user's own permissions.
+        target = Path(path).resolve()
+        # Beside the target, so that the last step is a rename; opened plainly, so that it gets the user's permissions.
         draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
-            with draft.open("xb") as file:
+            file = draft.open("xb")
+        except OSError as error:
+            raise type(error)(error.errno, error.strerror, str(target)) from None
+        try:
+            with file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(target)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise type(error)(error.errno, error.strerror, str(target)) from None
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
@@ -463,8 +483,12 @@ class VAE:
         likelihood: Likelihood
         if name == "Gaussian":
             likelihood = Gaussian("predicted" if not scale else scale if per_feature else scale[0])
+        elif name == "Bernoulli":
+            likelihood = Bernoulli()
+        elif name == "Binomial":
+            likelihood = Binomial(total)
         else:
-            likelihood = Bernoulli() if name == "Bernoulli" else Binomial(total)
+            raise ModelFileError(f"model file: expected a likelihood of this version, got {name}; update elbokit")
         shift, by = core.scaling
         scaled = any(s != 0.0 for s in shift) or any(s != 1.0 for s in by)
         made = cls(
@@ -490,7 +514,7 @@ class VAE:
 
     def _checked(self, X: ArrayLike) -> NDArray[Any]:
         core = self.core
-        rows = _rows("X", X)
+        rows = rows_of("X", X)
         if rows.shape[1] != core.num_features:
             raise ShapeError(
                 f"X: expected {core.num_features} columns, got {rows.shape[1]}; give the columns of the fit",
@@ -499,27 +523,7 @@ class VAE:
         return rows
 
     def _latents(self, z: ArrayLike) -> NDArray[Any]:
-        return np.ascontiguousarray(z, dtype=self.dtype)
-
-
-def _rows(argument: str, X: ArrayLike) -> NDArray[Any]:
-    """Rows of any real dtype, C-contiguous and native; the array itself where it is."""
-    try:
-        rows = np.asarray(X)
-    except ValueError as error:
-        raise ShapeError(f"{argument}: expected rows of one length; {error}", argument=argument) from None
-    if rows.dtype.kind not in "biuf" or rows.dtype.itemsize > 8 or rows.dtype == np.float16:
-        raise DtypeError(
-            f"{argument}: expected booleans, integers, float32 or float64, got {rows.dtype}; convert it with .astype",
-            argument=argument,
-        )
-    if rows.ndim != 2:
-        raise ShapeError(
-            f"{argument}: expected an array (rows, features), got shape {rows.shape}; "
-            "reshape one row with X[None, :], images with X.reshape(len(X), -1)",
-            argument=argument,
-        )
-    return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("="))
+        return floats("z", z).astype(self.dtype, copy=False)
 
 
 def _check_held_out(core: _core.Vae, rows: NDArray[Any]) -> None:
@@ -530,11 +534,22 @@ def _check_held_out(core: _core.Vae, rows: NDArray[Any]) -> None:
         raise
 
 
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}: expected a number, got {value!r}; give one") from None
+def _functions(callbacks: Sequence[Callable[[VAE, History], object]]) -> tuple[Callable[[VAE, History], object], ...]:
+    if not isinstance(callbacks, (list, tuple)) or not all(callable(callback) for callback in callbacks):
+        raise ValueError(f"callbacks: expected a list of functions, got {callbacks!r}; give callback(vae, history)")
+    return tuple(callbacks)
+
+
+def _warn_of_rounding(mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> None:
+    """Warn of columns whose spread float32 rounds away: rows are scaled after they are read as float32."""
+    lost = np.isfinite(mean) & (deviation > 0) & (np.abs(mean) * np.finfo(np.float32).eps > 0.01 * deviation)
+    if lost.any():
+        warnings.warn(
+            f"X: column {int(np.argmax(lost))} has a mean of {mean[lost][0]:.6g} and a standard deviation of "
+            f'{deviation[lost][0]:.3g}, too close for float32; use VAE(dtype="float64"), or subtract an offset',
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _weights(

@@ -351,6 +351,17 @@ fn missing_cells_add_exactly_nothing() {
     }
 }
 
+#[test]
+fn a_hidden_number_is_not_blamed_for_another_cells_overflow() {
+    let prepared = Likelihood::Gaussian(Scale::Predicted).prepare::<f32>(2).unwrap();
+    // Two particles; the first column is missing and its params hold nothing.
+    let one = [f32::NAN, f32::MAX, f32::INFINITY, -1e4];
+    let (mut value, mut gradient) = ([0.0; 2], [f32::NAN; 8]);
+    prepared.log_prob_grad(&[f32::NAN, 1.0], &[one, one].concat(), &mut value, &mut gradient).unwrap();
+    assert_eq!(value, [-f32::INFINITY; 2]);
+    assert_eq!(gradient, [[0.0, -f32::INFINITY, 0.0, f32::INFINITY]; 2].concat()[..]);
+}
+
 /// Everything that a likelihood gives for two particles of these rows.
 fn everything<F: Float + Draw>(case: &Case, rows: usize, width: usize) -> Vec<F> {
     let (x, _) = random_rows::<F>(case, 11, rows, width, 0.1);

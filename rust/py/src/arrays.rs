@@ -44,7 +44,7 @@ pub(crate) fn dtype(array: &Bound<'_, PyAny>, argument: &'static str) -> PyResul
     }
 }
 
-fn described(array: &Bound<'_, PyAny>) -> String {
+pub(crate) fn described(array: &Bound<'_, PyAny>) -> String {
     let dtype = array.getattr("dtype").and_then(|d| d.str().map(|s| s.to_string()));
     dtype.unwrap_or_else(|_| array.get_type().name().map_or_else(|_| "an object".into(), |n| n.to_string()))
 }
@@ -60,7 +60,7 @@ impl<'py, F: Element> View<'py, F> {
         let py = array.py();
         let array = array.cast::<PyArrayDyn<F>>().map_err(|_| dtype_error(py, argument, F::NAME, &described(array)))?;
         let array = array.try_readonly().map_err(|error| borrowed(argument, &error))?;
-        if array.as_slice().is_err() {
+        if !array.is_c_contiguous() || array.as_slice().is_err() {
             return Err(PyValueError::new_err(format!("{argument}: expected a C-contiguous array; use numpy.ascontiguousarray")));
         }
         Ok(Self { array })
@@ -107,7 +107,7 @@ pub(crate) fn same_shape(py: Python<'_>, argument: &'static str, got: &[usize], 
     Err(exception(py, Error::shape(argument, printed(expected), printed(got), cure)))
 }
 
-fn borrowed(argument: &'static str, error: &BorrowError) -> PyErr {
+pub(crate) fn borrowed(argument: &'static str, error: &BorrowError) -> PyErr {
     PyValueError::new_err(match error {
         BorrowError::NotWriteable => format!("{argument}: expected a writeable array; copy it"),
         _ => format!("{argument}: shares memory with another argument or with a call in another thread; copy it"),
@@ -132,8 +132,9 @@ impl<'py, F: Element> Output<'py, F> {
             }
         };
         let mut guard = array.try_readwrite().map_err(|error| borrowed("out", &error))?;
-        if guard.as_slice_mut().is_err() {
-            return Err(PyValueError::new_err("out: expected a C-contiguous array; use numpy.ascontiguousarray"));
+        // A slice of a Fortran-ordered array would be had, with its axes the other way round.
+        if !array.is_c_contiguous() || guard.as_slice_mut().is_err() {
+            return Err(PyValueError::new_err("out: expected an aligned C-contiguous array; make it with numpy.empty"));
         }
         Ok(Self { array, guard })
     }
@@ -154,7 +155,8 @@ impl<'py, F: Element> Output<'py, F> {
 pub(crate) fn zeros<'py, T: numpy::Element>(py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     const LARGE: usize = 1 << 20;
     const MANY: usize = 8;
-    let elements = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size));
+    // NumPy refuses a size that overflows even where another axis is 0.
+    let elements = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size.max(1)));
     if elements.is_some_and(|n| n < LARGE) && shape.len() <= MANY {
         return Ok(PyArrayDyn::zeros(py, shape, false));
     }

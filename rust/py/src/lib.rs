@@ -8,6 +8,7 @@ mod errors;
 mod gaussian;
 mod likelihood;
 mod random;
+mod rows;
 mod threads;
 mod vae;
 

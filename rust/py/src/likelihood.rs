@@ -167,6 +167,15 @@ impl Likelihood {
         self.inner.num_params(num_features)
     }
 
+    /// Refuses a cell that has no probability.
+    fn check_support(&self, x: &Any<'_>) -> PyResult<()> {
+        let py = x.py();
+        let view = View::<f64>::new(x, "x")?;
+        let (_, width) = view.matrix(py, "x", "an array (batch, features)")?;
+        let x = view.slice();
+        enter(py, x.len(), || self.inner.check_support("x", x, width))
+    }
+
     /// log p(x | params) of each row.
     #[pyo3(signature = (x, params, out=None))]
     fn log_prob<'py>(&self, x: &Any<'py>, params: &Any<'py>, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {

@@ -24,12 +24,12 @@ pub(crate) fn key_split(key: u64, index: u64) -> u64 {
 #[pyo3(signature = (n, key, counter=0))]
 pub(crate) fn random_raw(py: Python<'_>, n: usize, key: u64, counter: u128) -> PyResult<Bound<'_, PyArrayDyn<u32>>> {
     let array = zeros::<u32>(py, &[n])?;
-    // Just made, so neither borrowed nor strided.
-    if let Ok(mut words) = array.try_readwrite()
-        && let Ok(words) = words.as_slice_mut()
-    {
-        py.detach(|| random::raw(Key(key), counter, words));
-    }
+    let mut words = array.try_readwrite()?;
+    let words = words.as_slice_mut()?;
+    enter(py, n, || {
+        random::raw(Key(key), counter, words);
+        Ok(())
+    })?;
     Ok(array)
 }
 

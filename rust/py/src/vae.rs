@@ -4,77 +4,32 @@ use elbokit_core::likelihood;
 use elbokit_core::network::Activation;
 use elbokit_core::random::Key;
 use elbokit_core::threads::Interrupt;
-use elbokit_core::vae::{self, AnyModel, Config, ElboTerms, Evidence, Matrix, Model, Options, Scaling, Source, Subset, Trainer};
+use elbokit_core::vae::{self, AnyModel, Config, ElboTerms, Evidence, Model, Options, Scaling, Source, Trainer};
 use elbokit_core::{Error, Result};
-use numpy::{PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
+use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use crate::arrays::{Element, Output, View, filled};
 use crate::enter::enter_long;
-use crate::errors::{dtype_error, exception};
+use crate::errors::exception;
 use crate::likelihood::Likelihood;
+use crate::rows::{Rows, vector};
 
 type Any<'py> = Bound<'py, PyAny>;
-
-/// A data set of any element type, borrowed for a call.
-enum Rows<'py> {
-    F32(PyReadonlyArray2<'py, f32>),
-    F64(PyReadonlyArray2<'py, f64>),
-    I8(PyReadonlyArray2<'py, i8>),
-    I16(PyReadonlyArray2<'py, i16>),
-    I32(PyReadonlyArray2<'py, i32>),
-    I64(PyReadonlyArray2<'py, i64>),
-    U8(PyReadonlyArray2<'py, u8>),
-    U16(PyReadonlyArray2<'py, u16>),
-    U32(PyReadonlyArray2<'py, u32>),
-    U64(PyReadonlyArray2<'py, u64>),
-    Bool(PyReadonlyArray2<'py, bool>),
-}
-
-impl<'py> Rows<'py> {
-    fn new(x: &Any<'py>) -> PyResult<Self> {
-        macro_rules! try_each {
-            ($($variant:ident),*) => {
-                $(if let Ok(array) = x.extract() {
-                    return Ok(Self::$variant(array));
-                })*
-            };
-        }
-        try_each!(F32, F64, I64, I32, U8, Bool, I8, I16, U16, U32, U64);
-        Err(dtype_error(x.py(), "X", "a matrix of booleans, integers or floats", &x.repr()?.to_string()))
-    }
-
-    /// Calls `f` with the rows, or with those that `subset` numbers.
-    fn with<F: Element, R>(&self, subset: Option<&[u32]>, f: impl FnOnce(&dyn Source<F>) -> R) -> R {
-        macro_rules! each {
-            ($($variant:ident),*) => {
-                match self {
-                    $(Self::$variant(array) => {
-                        // Coerced to be contiguous in Python; anything else is no rows.
-                        let matrix = Matrix::new(array.as_slice().unwrap_or_default(), array.shape()[1]);
-                        match subset {
-                            Some(rows) => f(&Subset::new(&matrix, rows)),
-                            None => f(&matrix),
-                        }
-                    })*
-                }
-            };
-        }
-        each!(F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, Bool)
-    }
-}
 
 /// A model of one element type, and what its training needs while it lasts.
 struct State<F: Element> {
     model: Model<F>,
     trainer: Option<Trainer<F>>,
+    /// Draws a row in each step.
+    num_particles: usize,
 }
 
 impl<F: Element> State<F> {
     fn new(model: Model<F>) -> Self {
-        Self { model, trainer: None }
+        Self { model, trainer: None, num_particles: 1 }
     }
 
     fn likelihood(&self) -> &likelihood::Likelihood {
@@ -141,7 +96,10 @@ impl Vae {
     /// Makes the buffers for training on `rows` rows.
     fn start(&mut self, py: Python<'_>, rows: usize, batch_size: usize, num_particles: usize) -> PyResult<()> {
         let started = typed!(&mut self.typed, state => {
-            Trainer::new(&state.model, rows, batch_size, num_particles).map(|trainer| state.trainer = Some(trainer))
+            Trainer::new(&state.model, rows, batch_size, num_particles).map(|trainer| {
+                state.trainer = Some(trainer);
+                state.num_particles = num_particles;
+            })
         });
         started.map_err(|error| exception(py, error))
     }
@@ -164,15 +122,18 @@ impl Vae {
         kl_weight: f64,
     ) -> PyResult<(f64, f64, f64, f64, u64, u64)> {
         let rows = Rows::new(x)?;
-        let (subset, weights) = (subset.as_ref().map(slice), weights.as_ref().map(slice));
+        let (subset, weights) = (
+            subset.as_ref().map(|s| vector(s, "subset")).transpose()?,
+            weights.as_ref().map(|w| vector(w, "sample_weight")).transpose()?,
+        );
         let options = Options { learning_rate, kl_weight };
         let terms = typed!(&mut self.typed, state => {
-            let State { model, trainer } = state;
+            let State { model, trainer, num_particles } = state;
             let Some(trainer) = trainer.as_mut() else {
                 return Err(PyRuntimeError::new_err("epoch before start"));
             };
             rows.with(subset, |source| {
-                enter_long(py, work(model, source.rows(), 3), |interrupt| trainer.epoch(model, source, weights, epoch, Key(key), options, interrupt))
+                enter_long(py, work(model, source.rows(), num_particles.saturating_mul(3)), |interrupt| trainer.epoch(model, source, weights, epoch, Key(key), options, interrupt))
             })
         })?;
         Ok((terms.elbo, terms.reconstruction, terms.kl, terms.objective, terms.steps, terms.skipped_steps))
@@ -212,7 +173,7 @@ impl Vae {
         num_particles: usize,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let rows = Rows::new(x)?;
-        let subset = subset.as_ref().map(slice);
+        let subset = subset.as_ref().map(|s| vector(s, "subset")).transpose()?;
         typed!(&self.typed, state => elbo(py, state, &rows, subset, Key(key), num_particles))
     }
 
@@ -286,7 +247,7 @@ impl Vae {
             Core::Gaussian(Scale::Fixed(scale)) => (vec![*scale], false, 0),
             Core::Gaussian(Scale::PerFeature(scale)) => (scale.clone(), true, 0),
             Core::Binomial(total) => (Vec::new(), false, *total),
-            _ => (Vec::new(), false, 0),
+            Core::Gaussian(Scale::Predicted) | Core::Bernoulli | _ => (Vec::new(), false, 0),
         };
         (likelihood.name(), scale, per_feature, total)
     }
@@ -318,11 +279,6 @@ impl Vae {
 /// About how many multiply-adds a call costs that runs the whole network `times` for each row.
 fn work<F: Element>(model: &Model<F>, rows: usize, times: usize) -> usize {
     rows.saturating_mul(times).saturating_mul(model.parameters().len())
-}
-
-/// The elements of a vector; a strided one was copied in Python.
-fn slice<'a, T: numpy::Element>(array: &'a PyReadonlyArray1<'_, T>) -> &'a [T] {
-    array.as_slice().unwrap_or_default()
 }
 
 fn encode<'py, F: Element>(py: Python<'py>, state: &State<F>, rows: &Rows<'py>) -> PyResult<(Any<'py>, Any<'py>)> {

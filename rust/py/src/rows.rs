@@ -1,0 +1,73 @@
+//! Data sets in: a matrix of any element type, borrowed for a call and converted row by row in the core.
+
+use elbokit_core::vae::{Matrix, Source, Subset};
+use numpy::{PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::arrays::{Element, borrowed, described};
+use crate::errors::dtype_error;
+
+/// A C-contiguous matrix.
+pub(crate) enum Rows<'py> {
+    F32(PyReadonlyArray2<'py, f32>),
+    F64(PyReadonlyArray2<'py, f64>),
+    I8(PyReadonlyArray2<'py, i8>),
+    I16(PyReadonlyArray2<'py, i16>),
+    I32(PyReadonlyArray2<'py, i32>),
+    I64(PyReadonlyArray2<'py, i64>),
+    U8(PyReadonlyArray2<'py, u8>),
+    U16(PyReadonlyArray2<'py, u16>),
+    U32(PyReadonlyArray2<'py, u32>),
+    U64(PyReadonlyArray2<'py, u64>),
+    Bool(PyReadonlyArray2<'py, bool>),
+}
+
+impl<'py> Rows<'py> {
+    /// Borrows `X`, which Python has coerced.
+    pub(crate) fn new(x: &Bound<'py, PyAny>) -> PyResult<Self> {
+        macro_rules! try_each {
+            ($($variant:ident: $t:ty),*) => {
+                $(if let Ok(array) = x.cast::<PyArray2<$t>>() {
+                    let array = array.try_readonly().map_err(|error| borrowed("X", &error))?;
+                    if !array.is_c_contiguous() || array.as_slice().is_err() {
+                        return Err(strided("X"));
+                    }
+                    return Ok(Self::$variant(array));
+                })*
+            };
+        }
+        try_each!(
+            F32: f32, F64: f64, I64: i64, I32: i32, U8: u8, Bool: bool, I8: i8, I16: i16, U16: u16, U32: u32, U64: u64
+        );
+        Err(dtype_error(x.py(), "X", "a matrix of booleans, integers or floats", &described(x)))
+    }
+
+    /// Calls `f` with the rows, or with those that `subset` numbers.
+    pub(crate) fn with<F: Element, R>(&self, subset: Option<&[u32]>, f: impl FnOnce(&dyn Source<F>) -> R) -> R {
+        macro_rules! each {
+            ($($variant:ident),*) => {
+                match self {
+                    $(Self::$variant(array) => {
+                        // Checked to be contiguous when it was borrowed.
+                        let matrix = Matrix::new(array.as_slice().unwrap_or_default(), array.shape()[1]);
+                        match subset {
+                            Some(rows) => f(&Subset::new(&matrix, rows)),
+                            None => f(&matrix),
+                        }
+                    })*
+                }
+            };
+        }
+        each!(F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, Bool)
+    }
+}
+
+/// The elements of a contiguous vector.
+pub(crate) fn vector<'a, T: numpy::Element>(array: &'a PyReadonlyArray1<'_, T>, argument: &'static str) -> PyResult<&'a [T]> {
+    array.as_slice().map_err(|_| strided(argument))
+}
+
+fn strided(argument: &'static str) -> PyErr {
+    PyValueError::new_err(format!("{argument}: expected an aligned C-contiguous array; copy it with numpy.array"))
+}
