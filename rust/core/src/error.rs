@@ -90,6 +90,7 @@ impl Error {
     pub fn model_file(expected: impl ToString, got: impl ToString, cure: impl ToString) -> Self {
         Self::ModelFile { expected: expected.to_string(), got: got.to_string(), cure: cure.to_string() }
     }
+
     /// The same error for a part of the rows that begins at row `first`: its row is counted from the whole's first.
     #[must_use]
     pub fn at_row(mut self, first: usize) -> Self {

@@ -68,15 +68,7 @@ impl<S: Simd> LaneSum<S, f64> for Compensated<S> {
     }
     #[inline(always)]
     fn finish(self) -> f64 {
-        let (mut sum, mut error): ([f64; 8], [f64; 8]) = (self.0.into(), self.1.into());
-        for half in [4, 2, 1] {
-            for l in 0..half {
-                let (s, e) = two_sum(sum[l], sum[l + half]);
-                sum[l] = s;
-                error[l] = error[l] + error[l + half] + e;
-            }
-        }
-        grown(sum[0], error[0])
+        joined(self.0.into(), self.1.into())
     }
 }
 
@@ -89,6 +81,19 @@ fn grown(sum: f64, error: f64) -> f64 {
     // Beside an infinite term the error is ∞ − ∞.
     let total = if sum.is_finite() { sum + error } else { sum };
     total / SHRINK
+}
+
+/// Lanes and their errors, added in the contract's order.
+#[inline(always)]
+fn joined(mut sum: [f64; 8], mut error: [f64; 8]) -> f64 {
+    for half in [4, 2, 1] {
+        for l in 0..half {
+            let (s, e) = two_sum(sum[l], sum[l + half]);
+            sum[l] = s;
+            error[l] = error[l] + error[l + half] + e;
+        }
+    }
+    grown(sum[0], error[0])
 }
 
 /// `a + b` as the rounded sum and its exact error.
@@ -115,12 +120,5 @@ pub fn ordered_sum_of(terms: impl IntoIterator<Item = f64>) -> f64 {
         sum[j % 8] = s;
         error[j % 8] += e;
     }
-    for half in [4, 2, 1] {
-        for l in 0..half {
-            let (s, e) = two_sum(sum[l], sum[l + half]);
-            sum[l] = s;
-            error[l] = error[l] + error[l + half] + e;
-        }
-    }
-    grown(sum[0], error[0])
+    joined(sum, error)
 }

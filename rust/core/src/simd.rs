@@ -157,12 +157,17 @@ fn detect() -> Level {
 /// # Panics
 /// If the processor lacks the level.
 pub fn with_level<R>(level: Level, f: impl FnOnce() -> R) -> R {
+    /// Sets the level back when dropped, by return or by panic.
+    struct Before(Level);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            IN_FORCE.store(self.0 as u8, Ordering::Relaxed);
+        }
+    }
     assert!(levels().contains(&level), "this processor has no {}", level.name());
-    let before = self::level();
+    let _before = Before(self::level());
     IN_FORCE.store(level as u8, Ordering::Relaxed);
-    let result = f();
-    IN_FORCE.store(before as u8, Ordering::Relaxed);
-    result
+    f()
 }
 
 /// Runs a kernel at the [`level`] in force.

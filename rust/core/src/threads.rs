@@ -17,6 +17,7 @@
 //! assert_eq!(squares[30], 900);
 //! ```
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -50,7 +51,8 @@ pub fn set_num_threads(n: usize) -> Result<()> {
 pub fn num_threads() -> usize {
     match NUM_THREADS.load(Ordering::Relaxed) {
         0 => {
-            let from = |name| std::env::var(name).ok()?.trim().parse().ok().filter(|n| (1..=1024).contains(n));
+            // OpenMP gives one number a level of nesting; the first is the outermost's.
+            let from = |name| std::env::var(name).ok()?.split(',').next()?.trim().parse().ok().filter(|n| (1..=1024).contains(n));
             let n = from("ELBOKIT_NUM_THREADS")
                 .or_else(|| from("OMP_NUM_THREADS"))
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
@@ -92,6 +94,11 @@ fn slot() -> &'static Slot {
     }
 }
 
+thread_local! {
+    /// Whether this thread is one of our pool's: a caller may have a rayon pool of its own.
+    static IN_POOL: Cell<bool> = const { Cell::new(false) };
+}
+
 /// The pool of this process, or `None` where one thread is asked for or threads cannot be made.
 fn pool() -> Option<Arc<rayon::ThreadPool>> {
     let threads = num_threads();
@@ -100,8 +107,8 @@ fn pool() -> Option<Arc<rayon::ThreadPool>> {
     }
     let mut held = slot().pool.lock().unwrap_or_else(PoisonError::into_inner);
     if held.as_ref().is_none_or(|pool| pool.current_num_threads() != threads) {
-        *held =
-            rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("elbokit-{i}")).build().ok().map(Arc::new);
+        let named = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("elbokit-{i}"));
+        *held = named.start_handler(|_| IN_POOL.set(true)).build().ok().map(Arc::new);
     }
     held.clone()
 }
@@ -124,19 +131,27 @@ impl Interrupt {
 }
 
 /// Runs `f` on a thread of its own while the calling thread runs `watch` every 50 ms: how the thread that hears a signal stays free
-/// to hear it. `watch` raises the flag that `f` polls.
+/// to hear it. `watch` raises the flag that `f` polls. Where no thread can be made, `f` runs on the calling thread, unwatched.
 ///
 /// # Panics
 /// If `f` panics.
 pub fn watched<R: Send>(f: impl FnOnce() -> R + Send, mut watch: impl FnMut()) -> R {
-    std::thread::scope(|scope| {
+    // A refused thread would take `f` with it.
+    let held = Mutex::new(Some(f));
+    let run = || {
+        let f = held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Inside the pool, the joins of every step cost no hop.
+        f.map(in_pool)
+    };
+    let result = std::thread::scope(|scope| {
         let (done, finished) = std::sync::mpsc::channel::<()>();
-        let worker = scope.spawn(move || {
+        let run = &run;
+        let worker = std::thread::Builder::new().spawn_scoped(scope, move || {
             // Dropped when `f` ends, by return or by panic.
             let _done = done;
-            // Inside the pool, the joins of every step cost no hop.
-            in_pool(f)
+            run()
         });
+        let Ok(worker) = worker else { return run() };
         while finished.recv_timeout(std::time::Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
             watch();
         }
@@ -144,7 +159,8 @@ pub fn watched<R: Send>(f: impl FnOnce() -> R + Send, mut watch: impl FnMut()) -
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         }
-    })
+    });
+    result.unwrap_or_else(|| unreachable!("one thread takes `f`"))
 }
 
 /// Arrays that can be cut at a row into two parts that do not overlap.
@@ -242,7 +258,7 @@ pub fn for_rows_awake<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, wo
 
 /// Runs `f` inside the pool, where joins are cheap; at once where the caller already is there or one thread is asked for.
 pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    if rayon::current_thread_index().is_some() {
+    if IN_POOL.get() {
         return f();
     }
     match pool() {
@@ -252,7 +268,7 @@ pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 }
 
 fn halve<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: Range<usize>, grain: usize, out: O, body: &B) {
-    if rows.len() <= grain || rayon::current_thread_index().is_none() {
+    if rows.len() <= grain || !IN_POOL.get() {
         return body(rows, out);
     }
     let half = rows.len() / 2;

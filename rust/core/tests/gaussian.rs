@@ -561,3 +561,14 @@ fn no_rows_no_latents_and_one_of_each() {
     kl(&[3.0], &[0.0], None, 1, &mut out).unwrap();
     assert_eq!(out, [4.5]);
 }
+
+#[test]
+fn particles_past_the_last_are_refused() {
+    let (loc, log_var) = ([0.0_f32; 2], [0.0_f32; 2]);
+    let draw = |first: u32| {
+        let (mut z, mut log_prob) = ([0.0; 6], [0.0; 3]);
+        rsample_and_log_prob(&loc, &log_var, Key(0), first, 0, 2, &mut z, &mut log_prob)
+    };
+    assert_eq!(draw(u32::MAX - 2), Ok(()));
+    assert!(matches!(draw(u32::MAX - 1), Err(Error::Value { argument: "num_particles", .. })));
+}

@@ -707,3 +707,24 @@ fn draws_are_addressed_by_row() {
         draws_are_addressed::<f64>(width);
     }
 }
+
+#[test]
+fn a_scale_whose_inverse_is_nothing_is_refused() {
+    for scale in [1e60, 1e-60] {
+        let refused = Likelihood::Gaussian(Scale::Fixed(scale)).prepare::<f32>(1).err();
+        assert!(matches!(refused, Some(Error::Value { argument: "scale", .. })), "{scale}");
+        assert!(Likelihood::Gaussian(Scale::Fixed(scale)).prepare::<f64>(1).is_ok());
+    }
+}
+
+#[test]
+fn gaussian_draws_are_loc_plus_the_scale_itself_times_the_normals() {
+    let scales = [0.3, 1.7, 2.0];
+    let (params, mut out, mut normals) = ([0.5, -1.0, 4.0, 0.0, 1.0, 2.0], [0.0_f64; 6], [0.0_f64; 6]);
+    let prepared = Likelihood::Gaussian(Scale::PerFeature(scales.to_vec())).prepare::<f64>(3).unwrap();
+    prepared.sample(&params, Key(4), 9, &mut out).unwrap();
+    elbokit_core::random::fill_normals(Key(4), 0, 9, 3, &mut normals);
+    for (i, x) in out.iter().enumerate() {
+        assert_eq!(*x, scales[i % 3].mul_add(normals[i], params[i]));
+    }
+}

@@ -122,3 +122,37 @@ fn threads_do_not_change_a_bit() {
     };
     assert_eq!(run(1), run(2));
 }
+
+#[test]
+#[should_panic(expected = "B is too short")]
+fn panels_on_top_of_each_other_are_refused() {
+    let mut c = [0.0_f32; 33];
+    multiply(1, 33, 1, Left::rows(&[1.0], 1), Right::packed(&[0.0; 16], 0), None, &mut c, 33);
+}
+
+#[test]
+#[should_panic(expected = "B is too short")]
+fn panels_on_top_of_each_other_are_refused_even_where_one_is_whole() {
+    let mut c = [0.0_f32; 33];
+    multiply(1, 33, 1, Left::rows(&[1.0], 1), Right::packed(&[0.0; 32], 0), None, &mut c, 33);
+}
+
+#[test]
+#[should_panic(expected = "A is too short")]
+fn a_stride_past_all_numbers_is_refused() {
+    let mut c = [0.0_f32; 3];
+    multiply(3, 1, 1, Left::rows(&[1.0; 3], 1 << (usize::BITS - 1)), Right::packed(&[0.0; 32], 1), None, &mut c, 1);
+}
+
+#[test]
+#[should_panic(expected = "B is too short")]
+fn a_row_past_all_numbers_is_refused() {
+    let mut c = [0.0_f32; 1];
+    multiply(1, 1, 3, Left::rows(&[1.0; 3], 3), Right::rows(&[0.0; 32], 1 << (usize::BITS - 1)), None, &mut c, 1);
+}
+
+#[test]
+#[should_panic(expected = "C is too short")]
+fn a_stride_of_c_past_all_numbers_is_refused() {
+    multiply(3, 1, 1, Left::rows(&[1.0; 3], 1), Right::packed(&[0.0; 32], 1), None, &mut [0.0_f32], 1 << (usize::BITS - 1));
+}

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use elbokit_core::Error;
 use elbokit_core::random::{Key, fill_normals};
+use elbokit_core::simd::{Level, level, with_level};
 use elbokit_core::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows, in_pool, num_threads, set_num_threads, watched};
 use reference::settings;
 
@@ -144,4 +145,37 @@ fn a_forked_child_makes_a_pool_of_its_own() {
     }
     assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the forked child ended with {status}");
     assert_eq!(draw(), expected, "the parent works on");
+}
+
+#[test]
+fn a_callers_own_rayon_pool_is_not_taken_for_ours() {
+    let _alone = settings();
+    set_num_threads(2).unwrap();
+    let theirs = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let name = theirs.install(|| in_pool(|| std::thread::current().name().map(str::to_owned)));
+    assert!(name.expect("pool threads have names").starts_with("elbokit-"));
+}
+
+#[test]
+fn the_environment_says_how_many_threads() {
+    const EXPECTED: &str = "ELBOKIT_TEST_EXPECTED_THREADS";
+    if let Ok(expected) = std::env::var(EXPECTED) {
+        assert_eq!(num_threads().to_string(), expected);
+        return;
+    }
+    // The number is read once a process, so each case has one of its own.
+    for (ours, openmp, expected) in [("", "4,2", "4"), ("", " 3 ", "3"), ("5", "4,2", "5"), ("0", "2", "2")] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "the_environment_says_how_many_threads"]).env(EXPECTED, expected);
+        let output = child.env("ELBOKIT_NUM_THREADS", ours).env("OMP_NUM_THREADS", openmp).output().unwrap();
+        assert!(output.status.success(), "{ours:?} {openmp:?}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn a_panic_at_another_level_leaves_the_level_as_it_was() {
+    let _alone = settings();
+    let before = level();
+    let panic = std::panic::catch_unwind(|| with_level(Level::Baseline, || panic!("as asked")));
+    assert!(panic.is_err() && level() == before);
 }

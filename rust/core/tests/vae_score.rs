@@ -224,3 +224,51 @@ fn params_and_means_are_of_rows_as_given() {
         assert!((params[WIDTH + 3] - inner[WIDTH + 3] - 2.0 * 2.5_f32.ln()).abs() < 1e-6);
     }
 }
+
+#[test]
+fn a_cell_that_leaves_the_range_when_scaled_scores_minus_infinity_or_a_number() {
+    for scale in [Scale::Fixed(1.0), Scale::Predicted] {
+        let mut scaling = Scaling::identity(WIDTH);
+        scaling.scale[3] = 1e-3;
+        let plain = model(Likelihood::Gaussian(scale));
+        let mut model = Model::<f32>::zeros(plain.config().clone(), scaling).unwrap();
+        model.set_parameters(plain.parameters()).unwrap();
+        let mut x = rows(3);
+        for huge in [3e38, -3e38] {
+            x[WIDTH + 3] = huge;
+            let matrix = Matrix::new(&x, WIDTH);
+            let terms = elbo(&model, &matrix, 4).unwrap();
+            let (bounds, _) = evidence(&model, &matrix, 40);
+            assert!(terms.iter().chain(&bounds).flatten().all(|x| !x.is_nan()), "{terms:?} {bounds:?}");
+            assert!(terms[0][1] < -1e30 && bounds[0][1] < -1e30 && terms[0][0].is_finite() && terms[0][2].is_finite());
+        }
+        x[WIDTH + 3] = f32::INFINITY;
+        let error = elbo(&model, &Matrix::new(&x, WIDTH), 4).unwrap_err();
+        assert!(matches!(error, Error::NonFinite { argument: "x", row: 1, column: 3, .. }), "{error}");
+    }
+}
+
+#[test]
+fn the_cure_for_a_bad_cell_fits_its_whole_column_on_any_number_of_threads() {
+    let model = model(Likelihood::Bernoulli);
+    let mut x = vec![1_u8; 3000 * WIDTH];
+    x[50 * WIDTH + 4] = 2;
+    x[2990 * WIDTH + 4] = 9;
+    x[2995 * WIDTH + 1] = 7;
+    for threads in [1, 2] {
+        set_num_threads(threads).unwrap();
+        match elbo(&model, &Matrix::new(&x, WIDTH), 2) {
+            Err(Error::Support { row: 50, column: 4, value: 2.0, cure, .. }) => assert_eq!(cure, "column 4 fits Binomial(9)"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn integers_are_rounded_once() {
+    // By way of float64 this would become a tie, and go down.
+    let x = [(1_i64 << 53) + (1 << 29) + 1];
+    let mut row = [0.0_f32];
+    Matrix::new(&x, 1).copy_row(0, &mut row);
+    assert_eq!(row, [((1_i64 << 53) + (1 << 30)) as f32]);
+}

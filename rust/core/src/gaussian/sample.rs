@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{LN_2PI, check_posterior, scale};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::random::{Draw, Key, Sink, fill_normals, stream};
 use crate::rows::{Input, LaneOp, Mask, Term, check_finite, check_len, map_rows};
@@ -124,7 +124,7 @@ impl<F: Float> LaneOp<F, 3, 1> for WithLogProb {
 /// [`rsample`] with log q(z | x) of each draw into `log_prob`, (particles, rows); the particles are `first_particle` and on.
 ///
 /// # Errors
-/// As [`rsample`].
+/// As [`rsample`], and [`Error::Value`] for particles past 2³² − 1.
 pub fn rsample_and_log_prob<F: Float + Draw>(
     loc: &[F],
     log_var: &[F],
@@ -144,8 +144,13 @@ pub fn rsample_and_log_prob<F: Float + Draw>(
     }
     check_len("log_prob", log_prob, 1, z.len() / width)?;
     let Some(rows) = rows else { return Ok(()) };
-    let bad = AtomicBool::new(false);
     let draws = log_prob.len();
+    let particles = (draws / rows) as u64;
+    if u64::from(first_particle) + particles > 1 << 32 {
+        let expected = format!("at most {} particles from particle {first_particle} on", (1_u64 << 32) - u64::from(first_particle));
+        return Err(Error::value("num_particles", expected, particles, "draw fewer, or under another key"));
+    }
+    let bad = AtomicBool::new(false);
     let out = (RowsMut::new(z, width), RowsMut::new(log_prob, 1));
     for_rows(draws, 2 * width, out, &|range, mut out: (RowsMut<F>, RowsMut<F>)| {
         let block = (BLOCK / width).max(1);

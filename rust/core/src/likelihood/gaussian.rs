@@ -10,6 +10,8 @@ use crate::vmath::Lanes;
 /// A scale known beforehand, by feature.
 #[derive(Debug, Clone)]
 pub(super) struct Fixed<F> {
+    /// The scale itself, capped at the largest finite number.
+    pub(super) scale: Vec<F>,
     /// 1 / scale.
     pub(super) inverse: Vec<F>,
     /// 2 ln scale + ln 2π.
@@ -18,12 +20,17 @@ pub(super) struct Fixed<F> {
 
 impl<F: Float> Fixed<F> {
     pub(super) fn new(scales: &[f64]) -> Result<Self> {
-        if let Some(&bad) = scales.iter().find(|s| !(**s > 0.0 && s.is_finite() && F::from_f64(1.0 / **s).finite())) {
+        let usable = |s: f64| {
+            let inverse = F::from_f64(1.0 / s);
+            s.is_finite() && inverse > F::ZERO && inverse.finite()
+        };
+        if let Some(&bad) = scales.iter().find(|s| !usable(**s)) {
             return Err(Error::value("scale", "positive finite standard deviations", bad, "give the noise's standard deviation"));
         }
         let inverse = scales.iter().map(|s| F::from_f64(1.0 / s)).collect();
         let constant = scales.iter().map(|s| F::from_f64(2.0 * libm::log(*s) + LN_2PI)).collect();
-        Ok(Self { inverse, constant })
+        let scale = scales.iter().map(|s| F::from_f64(s.min(F::MAX.to_f64()))).collect();
+        Ok(Self { scale, inverse, constant })
     }
 }
 

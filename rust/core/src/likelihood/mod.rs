@@ -121,16 +121,20 @@ impl Likelihood {
         if value.is_infinite() {
             return Err(Error::NonFinite { argument, row, column, value });
         }
-        let cells = || x.iter().skip(column).step_by(num_features).map(|x| x.to_f64()).filter(|x| !x.is_nan());
-        let (mut counts, mut largest) = (true, 0.0_f64);
-        for cell in cells() {
-            counts &= cell >= 0.0 && cell.fract() == 0.0 && cell <= f64::from(u32::MAX);
-            largest = largest.max(cell);
-        }
-        let fits = if counts { format!("Binomial({largest})") } else { "Gaussian()".into() };
-        let cure = format!("column {column} fits {fits}");
+        let cure = fitting(column, x.iter().skip(column).step_by(num_features).map(|x| x.to_f64()));
         Err(Error::Support { argument, expected: self.support(), row, column, value, cure })
     }
+}
+
+/// Which likelihood fits column `column`, in words, by all of its cells.
+pub(crate) fn fitting(column: usize, cells: impl Iterator<Item = f64>) -> String {
+    let (mut counts, mut largest) = (true, 0.0_f64);
+    for cell in cells.filter(|x| !x.is_nan()) {
+        counts &= cell >= 0.0 && cell.fract() == 0.0 && cell <= f64::from(u32::MAX);
+        largest = largest.max(cell);
+    }
+    let fits = if counts { format!("Binomial({largest})") } else { "Gaussian()".into() };
+    format!("column {column} fits {fits}")
 }
 
 /// A likelihood with its tables, ready for calls that allocate nothing.

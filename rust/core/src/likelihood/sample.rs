@@ -4,7 +4,7 @@ use super::{KernelOf, Prepared};
 use crate::error::Result;
 use crate::float::Float;
 use crate::gaussian::rsample;
-use crate::random::{Draw, Key, fill_uniforms};
+use crate::random::{Draw, Key, fill_normals, fill_uniforms};
 use crate::rows::{check_finite, check_len};
 
 impl<F: Float + Draw> Prepared<F> {
@@ -24,8 +24,11 @@ impl<F: Float + Draw> Prepared<F> {
         check_finite("params", params, self.num_params())?;
         match &self.kernel {
             KernelOf::Fixed(op) => {
-                let log_var: Vec<F> = op.inverse.iter().map(|i| F::from_f64(-2.0 * libm::log(i.to_f64()))).collect();
-                rsample(params, &log_var.repeat(rows), key, first_row, width, out)
+                fill_normals(key, 0, first_row, width, out);
+                for (cell, (&loc, &scale)) in out.iter_mut().zip(params.iter().zip(op.scale.iter().cycle())) {
+                    *cell = scale.fused(*cell, loc);
+                }
+                Ok(())
             }
             KernelOf::Predicted(_) => {
                 let (loc, log_var): (Vec<&[F]>, Vec<&[F]>) = params.chunks_exact(2 * width).map(|row| row.split_at(width)).unzip();

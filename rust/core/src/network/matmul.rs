@@ -150,7 +150,7 @@ pub fn multiply_parts<'a, F: Float>(
     if rows == 0 || columns == 0 {
         return;
     }
-    assert!(c_stride >= columns && c.len() >= (rows - 1) * c_stride + columns, "C is too short");
+    assert!(c_stride >= columns && reach(rows - 1, c_stride, columns - 1, 1) < c.len(), "C is too short");
     assert!(bias.is_none_or(|bias| bias.len() >= columns), "bias is too short");
     dispatch(Product { parts, bias, sums: Sums { rows, columns, c, c_stride, started: false } });
 }
@@ -206,15 +206,16 @@ impl<F: Float> Default for Segment<F> {
 
 impl<F: Float> Segment<F> {
     /// `depth ≥ 1` steps of `part` from `k` on.
-    #[inline(always)]
     fn new(part: &Part<F>, k: usize, depth: usize, rows: usize, columns: usize) -> Self {
         let Part { a, b, .. } = part;
-        let (from_a, from_b) = (&a.data[k * a.k_stride..], &b.data[k * b.k_stride..]);
-        assert!((rows - 1) * a.row_stride + (depth - 1) * a.k_stride < from_a.len(), "A is too short");
+        let (from_a, from_b) = (&a.data[k.saturating_mul(a.k_stride)..], &b.data[k.saturating_mul(b.k_stride)..]);
+        assert!(reach(rows - 1, a.row_stride, depth - 1, a.k_stride) < from_a.len(), "A is too short");
         // Whole vectors are read, so the last column is the last of its vector.
         let last = columns.next_multiple_of(F::LANES) - 1;
-        let last = last / panel::<F>() * b.panel_stride + last % panel::<F>();
-        assert!(last + (depth - 1) * b.k_stride < from_b.len(), "B is too short");
+        // Only where panels do not overlap does the last column lie behind all others.
+        assert!(columns <= panel::<F>() || b.panel_stride >= panel::<F>(), "B is too short");
+        let last = reach(last / panel::<F>(), b.panel_stride, last % panel::<F>(), 1);
+        assert!(reach(1, last, depth - 1, b.k_stride) < from_b.len(), "B is too short");
         Self {
             a: from_a.as_ptr(),
             a_row: a.row_stride,
@@ -225,6 +226,11 @@ impl<F: Float> Segment<F> {
             depth,
         }
     }
+}
+
+/// Where element (i, j) stands by its strides; past any array's end where the range of `usize` is left.
+fn reach(i: usize, i_stride: usize, j: usize, j_stride: usize) -> usize {
+    i.saturating_mul(i_stride).saturating_add(j.saturating_mul(j_stride))
 }
 
 /// The accumulators of a product, which lie in C between cuts.

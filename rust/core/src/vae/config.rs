@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::likelihood::Likelihood;
 use crate::network::Activation;
+use crate::network::matmul::panel;
 
 /// The shape of a variational autoencoder. The encoder goes from the features through `hidden` to loc and log-variance of the
 /// latents, the decoder from the latents through `hidden` reversed to the likelihood's params.
@@ -21,7 +22,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// More parameters than this are taken for a mistake.
+    /// More parameters than this are taken for a mistake. A layer's outputs count as the whole panels that its packed weights fill.
     const MAX_PARAMETERS: usize = 1 << 31;
 
     /// # Errors
@@ -37,7 +38,9 @@ impl Config {
             return Err(Error::value("hidden", "widths of at least 1", format!("{:?}", self.hidden), cure));
         }
         let count = |widths: &[usize]| {
-            widths.windows(2).try_fold(0_usize, |sum, w| w[0].checked_add(1)?.checked_mul(w[1])?.checked_add(sum))
+            widths.windows(2).try_fold(0_usize, |sum, w| {
+                w[0].checked_add(1)?.checked_mul(w[1].checked_next_multiple_of(panel::<f32>())?)?.checked_add(sum)
+            })
         };
         let params = self.num_features.saturating_mul(self.likelihood.blocks());
         let encoder = count(&self.encoder_widths());

@@ -9,9 +9,10 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::gaussian::kl_grad;
 use crate::network::matmul::{Left, Part, Right, panel};
-use crate::network::{Trace, lanewise};
+use crate::network::{Mlp, Trace, lanewise};
 use crate::random::{Draw, Key, fill_normals};
 use crate::simd::{Kernel, Simd, dispatch};
+use crate::threads::Interrupt;
 
 /// A training batch: which rows, how much each counts, and where its noise stands.
 #[derive(Clone, Copy)]
@@ -20,7 +21,7 @@ pub struct Batch<'a, F> {
     pub source: &'a dyn Source<F>,
     /// Which rows, in order.
     pub rows: &'a [u32],
-    /// Each source row's weight; all 1 where `None`.
+    /// Each source row's weight; all 1 where `None`. A row of weight 0 is passed over, whatever its cells.
     pub weights: Option<&'a [f64]>,
     /// The epoch's key.
     pub key: Key,
@@ -99,10 +100,33 @@ impl<F: Float + Draw> Block<F> {
         }
     }
 
+    /// What [`new`](Self::new) takes, about; `usize::MAX` where that is past counting.
+    pub(super) fn bytes(model: &Model<F>, num_particles: usize) -> usize {
+        let outputs = |network: &Mlp| network.layers.iter().map(|l| 3 * l.outputs).sum::<usize>();
+        let (features, latent_dim) = (model.config().num_features, model.config().latent_dim);
+        let row = 2 * features + outputs(&model.encoder) + 4 * latent_dim + 3;
+        let draw = outputs(&model.decoder) + 3 * latent_dim + 1;
+        let numbers = draw.saturating_mul(num_particles).saturating_add(row);
+        numbers.saturating_mul(block_rows(num_particles) * size_of::<F>())
+    }
+
     /// Runs the block's rows of `batch` forward and back. What goes wrong is kept in `error`.
-    pub(super) fn run(&mut self, model: &Model<F>, batch: &Batch<F>) {
+    pub(super) fn run(&mut self, model: &Model<F>, batch: &Batch<F>, interrupt: &Interrupt) {
         self.rows = batch.rows.len().saturating_sub(self.first).min(block_rows(self.num_particles));
-        self.error = if self.rows == 0 { None } else { self.forward_and_back(model, batch).err() };
+        let done = interrupt.poll().and_then(|()| if self.rows == 0 { Ok(()) } else { self.forward_and_back(model, batch) });
+        self.error = done.err().map(|error| self.blame(model, error));
+    }
+
+    /// Of an infinite cell and the infinities that it makes in the network, the cell is to be named.
+    fn blame(&self, model: &Model<F>, error: Error) -> Error {
+        let width = model.config().num_features;
+        match error {
+            Error::NonFinite { .. } => {
+                let checked = model.likelihood.likelihood().check_support("x", &self.x[..self.rows * width], width);
+                checked.err().unwrap_or(error)
+            }
+            error => error,
+        }
     }
 
     fn forward_and_back(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<()> {
@@ -112,6 +136,10 @@ impl<F: Float + Draw> Block<F> {
         let cells = &mut self.x[..rows * width];
         for (row, x) in cells.chunks_exact_mut(width).enumerate() {
             batch.source.copy_row(batch.rows[self.first + row] as usize, x);
+            if batch.weight(self.first + row) == 0.0 {
+                // What counts for nothing is not seen either: an infinity in the network times 0 would be NaN.
+                x.fill(F::NAN);
+            }
         }
         model.intake.take(cells, &mut self.view[..rows * width], &mut self.offsets[..rows]);
 
@@ -202,6 +230,11 @@ impl<F: Float, B: Fn(usize) -> F> Kernel for ScaleRows<'_, F, B> {
     fn run<S: Simd>(self, simd: S) {
         for (row, x) in self.x.chunks_exact_mut(self.width).enumerate() {
             let by = (self.by)(row);
+            if by == F::ZERO {
+                // 0 · ∞ too.
+                x.fill(F::ZERO);
+                continue;
+            }
             lanewise::<F, S, 0, 1>(
                 simd,
                 [],
@@ -236,7 +269,8 @@ impl<F: Float, B: Fn(usize) -> F> Kernel for Heads<'_, F, B> {
             let at = row * self.width;
             for (half, kl) in head.chunks_exact_mut(self.width).zip(self.kl) {
                 for (d, &kl) in half.iter_mut().zip(&kl[at..]) {
-                    *d = weight * kl;
+                    // 0 · ∞ too.
+                    *d = if weight == F::ZERO { F::ZERO } else { weight * kl };
                 }
             }
             let (d_loc, d_log_var) = head.split_at_mut(self.width);

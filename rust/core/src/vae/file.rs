@@ -49,7 +49,8 @@ pub enum AnyModel {
 /// The model as the bytes of a safetensors file.
 ///
 /// # Errors
-/// [`Error::ModelFile`] where safetensors refuses; there is no known case.
+/// [`Error::Value`] for a parameter that is not finite, which no reader would take; [`Error::ModelFile`] where safetensors refuses, for which there
+/// is no known case.
 pub fn to_bytes<F: Float>(model: &Model<F>) -> Result<Vec<u8>> {
     let (config, scaling) = (model.config(), model.scaling());
     let header = json!({
@@ -64,6 +65,10 @@ pub fn to_bytes<F: Float>(model: &Model<F>) -> Result<Vec<u8>> {
     });
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     for named in model.named() {
+        if let Some(bad) = named.values.iter().find(|x| !x.finite()) {
+            let got = format!("{bad} in {}", named.name);
+            return Err(Error::value("parameters", "finite numbers", got, "train again with a smaller learning_rate"));
+        }
         tensors.push((named.name, dtype::<F>(), named.shape, bytes_of(named.values)));
     }
     for (name, values) in [(SHIFT, &scaling.shift), (SCALE, &scaling.scale)] {

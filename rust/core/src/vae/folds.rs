@@ -38,7 +38,12 @@ impl Fold {
 
     /// The sums over exp(`shift`) and its square.
     fn over(&self, shift: f64) -> [f64; 2] {
-        let factor = if self.sum > 0.0 { libm::exp(self.largest - shift) } else { 0.0 };
+        let factor = match self.largest {
+            _ if self.sum == 0.0 => 0.0,
+            // ∞ beside ∞ too.
+            largest if largest == shift => 1.0,
+            largest => libm::exp(largest - shift),
+        };
         [self.sum * factor, self.squares * factor * factor]
     }
 }
@@ -71,7 +76,7 @@ impl Folds {
     }
 
     /// Deals a block of log weights; NaN, which comes of ∞ − ∞, counts as no weight. How a stream is cut into blocks can change
-    /// a result's last bits, so callers cut it at fixed places.
+    /// a result's last bits, so callers cut it at fixed places. A log weight of +∞ makes every bound +∞.
     pub(super) fn push(&mut self, log_weights: impl Iterator<Item = f64>) {
         self.weights.clear();
         self.weights.extend(log_weights.map(|w| if w.is_nan() { f64::NEG_INFINITY } else { w }));
@@ -91,8 +96,12 @@ impl Folds {
         }
         for (i, w) in self.weights.iter_mut().enumerate() {
             let largest = self.each[of(i)].largest;
-            // −∞ beside −∞ is no weight, not a weight of 1.
-            *w = if *w == f64::NEG_INFINITY { *w } else { *w - largest };
+            *w = match *w {
+                // Beside −∞ too it is no weight, not a weight of 1.
+                f64::NEG_INFINITY => f64::NEG_INFINITY,
+                w if w == largest => 0.0,
+                w => w - largest,
+            };
         }
         dispatch(Exp(&mut self.weights));
         for (i, &w) in self.weights.iter().enumerate() {
@@ -209,6 +218,15 @@ mod tests {
         assert!((b.lower + 1e6 + 100_f64.ln()).abs() < 1e-9, "{b:?}");
         assert!(b.lower <= b.estimate && b.estimate <= b.upper && !b.upper.is_nan(), "{b:?}");
         assert!((b.ess - 1.0).abs() < 1e-12);
+        for at in [0, 7, 99, 160, 399] {
+            let mut endless = vec![-1.0; 400];
+            endless[at] = f64::INFINITY;
+            let b = streamed(&endless);
+            assert_eq!([b.lower, b.estimate, b.upper], [f64::INFINITY; 3], "{b:?}");
+            assert!(!b.standard_error.is_nan() && b.ess == 1.0, "{b:?}");
+        }
+        let all = streamed(&[f64::INFINITY; 400]);
+        assert_eq!([all.lower, all.estimate, all.upper, all.ess], [f64::INFINITY, f64::INFINITY, f64::INFINITY, 400.0]);
         let none = streamed(&[f64::NEG_INFINITY, f64::NAN, f64::NEG_INFINITY]);
         assert_eq!((none.lower, none.estimate, none.upper, none.ess), (f64::NEG_INFINITY, f64::NEG_INFINITY, f64::INFINITY, 0.0));
         let one = streamed(&[-3.0]);

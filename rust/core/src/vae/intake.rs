@@ -1,7 +1,7 @@
 //! From a row as given to what the model scores (the target) and what its encoder sees (the view).
 //!
 //! The row, in the model's element type, is scaled in float64: x' = (x − shift) / scale. The target is x', a missing cell staying NaN; the view is x', divided by the
-//! total for counts, a missing cell being 0. A density of x' becomes one of x by −Σ ln scale over the observed cells: the row's offset.
+//! total for counts, a missing cell being 0. A finite cell stays finite: what leaves the range becomes the largest number. A density of x' becomes one of x by −Σ ln scale over the observed cells: the row's offset.
 
 use super::config::{Config, Scaling};
 use crate::float::Float;
@@ -81,10 +81,12 @@ impl<F: Float> Kernel for Take<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, _simd: S) {
         let Self { intake, x, view } = self;
+        let largest = F::MAX.to_f64();
         if let Some(Scaling { shift, scale }) = &intake.scaling {
             for x in x.chunks_exact_mut(intake.width) {
                 for (x, (shift, scale)) in x.iter_mut().zip(shift.iter().zip(scale)) {
-                    *x = F::from_f64((x.to_f64() - shift) / scale);
+                    let scaled = (x.to_f64() - shift) / scale;
+                    *x = F::from_f64(if x.finite() { scaled.clamp(-largest, largest) } else { scaled });
                 }
             }
         }

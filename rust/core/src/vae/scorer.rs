@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::latent::{Row, draw_and_weigh, scales, split_heads};
 use super::model::Model;
-use super::source::Source;
+use super::source::{Source, of_whole_column};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::network::{Mlp, Trace};
@@ -58,7 +58,7 @@ where
         }
     });
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some((_, error)) => Err(error),
+        Some((_, error)) => Err(of_whole_column(error, source)),
         None => Ok(()),
     }
 }

@@ -9,7 +9,9 @@
 //! assert_eq!(row, [4.0, 5.0, 6.0]);
 //! ```
 
+use crate::error::Error;
 use crate::float::Float;
+use crate::likelihood::fitting;
 
 /// Rows that can be read as `F` in any order, by several threads at once.
 pub trait Source<F>: Sync {
@@ -18,6 +20,9 @@ pub trait Source<F>: Sync {
     /// Numbers a row.
     fn width(&self) -> usize;
     /// Writes row `row` to `out`, [`width`](Self::width) numbers.
+    ///
+    /// # Panics
+    /// If there is no such row.
     fn copy_row(&self, row: usize, out: &mut [F]);
 }
 
@@ -33,7 +38,8 @@ macro_rules! element {
             #[inline(always)]
             #[allow(clippy::cast_lossless, reason = "one body for all types")]
             fn convert<F: Float>(self) -> F {
-                F::from_f64(self as f64)
+                // Rounded once: int64 by way of float64 would be rounded twice on its way to float32.
+                F::from_f64(if size_of::<F>() == 4 { self as f32 as f64 } else { self as f64 })
             }
         }
     )*};
@@ -86,7 +92,7 @@ pub struct Subset<'a, F> {
 }
 
 impl<'a, F> Subset<'a, F> {
-    /// Row r is row `rows[r]` of `source`.
+    /// Row r is row `rows[r]` of `source`, which panics when it is read if there is none.
     #[must_use]
     pub fn new(source: &'a dyn Source<F>, rows: &'a [u32]) -> Self {
         Self { source, rows }
@@ -105,4 +111,17 @@ impl<F> Source<F> for Subset<'_, F> {
     fn copy_row(&self, row: usize, out: &mut [F]) {
         self.source.copy_row(self.rows[row] as usize, out);
     }
+}
+
+/// An error of some rows of `source`; if a cell has no probability, the cure fits its whole column.
+pub(super) fn of_whole_column<F: Float>(mut error: Error, source: &dyn Source<F>) -> Error {
+    if let Error::Support { column, cure, .. } = &mut error {
+        let mut row = vec![F::ZERO; source.width()];
+        let cells = (0..source.rows()).map(|r| {
+            source.copy_row(r, &mut row);
+            row[*column].to_f64()
+        });
+        *cure = fitting(*column, cells);
+    }
+    error
 }

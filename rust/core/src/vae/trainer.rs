@@ -6,7 +6,7 @@
 
 use super::data_path::{Batch, Block, block_rows};
 use super::model::Model;
-use super::source::Source;
+use super::source::{Source, of_whole_column};
 use super::tiles::{Tile, Tiles, tiles};
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -45,6 +45,9 @@ pub struct EpochTerms {
     pub skipped_steps: u64,
 }
 
+/// The largest buffers that a trainer makes, in bytes.
+const MAX_BYTES: u64 = 1 << 36;
+
 /// A batch's sums over its rows, by weight.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BatchTerms {
@@ -75,19 +78,23 @@ impl<F: Float + Draw> Trainer<F> {
     /// Buffers for batches of up to `batch_size` of `rows` rows, and `num_particles` draws a row.
     ///
     /// # Errors
-    /// [`Error::Value`] for a batch or a number of particles of 0.
+    /// [`Error::Value`] for a batch or a number of particles of 0, and for buffers of more than 2³⁶ bytes.
     pub fn new(model: &Model<F>, rows: usize, batch_size: usize, num_particles: usize) -> Result<Self> {
-        let cure = "give at least 1";
         for (argument, n) in [("batch_size", batch_size), ("num_particles", num_particles)] {
             if n == 0 || n > u32::MAX as usize {
+                let cure = if n == 0 { "give at least 1" } else { "give fewer" };
                 return Err(Error::value(argument, "1 to 4294967295", n, cure));
             }
         }
-        if rows > u32::MAX as usize {
-            return Err(Error::value("x", "at most 4294967295 rows", rows, "fit a part of them"));
-        }
+        check_rows(rows)?;
         let batch_size = batch_size.min(rows.max(1));
         let block = block_rows(num_particles);
+        let bytes = |rows: usize| Block::bytes(model, num_particles).saturating_mul(rows.div_ceil(block)) as u64;
+        if bytes(batch_size) > MAX_BYTES {
+            let (argument, n) = if bytes(1) > MAX_BYTES { ("num_particles", num_particles) } else { ("batch_size", batch_size) };
+            let expected = format!("buffers of at most {MAX_BYTES} bytes");
+            return Err(Error::value(argument, expected, n, "lower num_particles or batch_size"));
+        }
         let blocks = (0..batch_size).step_by(block).map(|first| Block::new(model, first, num_particles)).collect();
         let parameters = model.parameters().len();
         let tiles = tiles::<F>(model);
@@ -113,7 +120,8 @@ impl<F: Float + Draw> Trainer<F> {
     /// Epoch `epoch`'s order and noise come from `key.fold_in(epoch)`, the noise of a row by its place in that order. `weights` are one a row, of mean 1.
     ///
     /// # Errors
-    /// [`Error::Interrupted`], [`Error::Support`] for a cell that the likelihood gives no probability, [`Error::Shape`].
+    /// [`Error::Interrupted`]; [`Error::Support`] for a cell that the likelihood gives no probability, and [`Error::NonFinite`] for an
+    /// infinite one; [`Error::Shape`]; [`Error::Value`] for a learning rate that could lead a parameter out of the range within the epoch.
     pub fn epoch(
         &mut self,
         model: &mut Model<F>,
@@ -133,6 +141,8 @@ impl<F: Float + Draw> Trainer<F> {
         {
             return Err(Error::shape("sample_weight", format!("{rows} numbers"), weights.len(), "give one weight a row"));
         }
+        check_rows(rows)?;
+        check_reach(model, options.learning_rate, rows.div_ceil(self.batch_size))?;
         let key = key.fold_in(epoch);
         let mut order = std::mem::take(&mut self.order);
         order.resize(rows, 0);
@@ -145,7 +155,7 @@ impl<F: Float + Draw> Trainer<F> {
                 interrupt.poll()?;
                 let position = (b * self.batch_size) as u64;
                 let batch = Batch { source, rows, weights, key, position, kl_weight };
-                sums.add(self.step(model, &batch, options.learning_rate)?);
+                sums.add(self.step(model, &batch, options.learning_rate, interrupt)?);
             }
             Ok(sums.means(kl_weight))
         };
@@ -155,8 +165,14 @@ impl<F: Float + Draw> Trainer<F> {
     }
 
     /// One step; `None` where it was not taken.
-    fn step(&mut self, model: &mut Model<F>, batch: &Batch<F>, learning_rate: f64) -> Result<Option<BatchTerms>> {
-        let Some(terms) = self.gradient(model, batch)? else { return Ok(None) };
+    fn step(
+        &mut self,
+        model: &mut Model<F>,
+        batch: &Batch<F>,
+        learning_rate: f64,
+        interrupt: &Interrupt,
+    ) -> Result<Option<BatchTerms>> {
+        let Some(terms) = self.gradient_unless(interrupt, model, batch)? else { return Ok(None) };
         self.steps += 1;
         let update = Adam::default().at(self.steps, learning_rate);
         let (flat, packed) = model.parameters.parts_mut();
@@ -181,25 +197,38 @@ impl<F: Float + Draw> Trainer<F> {
     /// −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch, in [`last_gradient`](Self::last_gradient). `None` where no step could be taken by it.
     ///
     /// # Errors
-    /// [`Error::Support`].
+    /// [`Error::Support`], and [`Error::NonFinite`] for an infinite cell.
     ///
     /// # Panics
-    /// If the batch has more rows than the trainer was made for.
+    /// If the batch has more rows than the trainer was made for, or a row that its source lacks.
     pub fn gradient(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<Option<BatchTerms>> {
+        self.gradient_unless(&Interrupt::default(), model, batch)
+    }
+
+    fn gradient_unless(&mut self, interrupt: &Interrupt, model: &Model<F>, batch: &Batch<F>) -> Result<Option<BatchTerms>> {
         assert!(batch.rows.len() <= self.batch_size, "the batch is larger than the trainer's");
         let [block_work, tile_work, _] = self.work;
         for_rows_awake(self.blocks.len(), block_work, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
             for block in blocks.data {
-                block.run(model, batch);
+                block.run(model, batch, interrupt);
             }
         });
+        let mut out_of_range = false;
         for block in &mut self.blocks {
             match block.error.take() {
                 // The network has left the range: no step.
-                Some(Error::NonFinite { .. }) => return Ok(None),
-                Some(error) => return Err(error),
+                Some(Error::NonFinite { argument, .. }) if argument != "x" => out_of_range = true,
+                Some(mut error) => {
+                    if let Error::NonFinite { row, .. } | Error::Support { row, .. } = &mut error {
+                        *row = batch.rows[block.first + *row] as usize;
+                    }
+                    return Err(of_whole_column(error, batch.source));
+                }
                 None => {}
             }
+        }
+        if out_of_range {
+            return Ok(None);
         }
         let refused = AtomicBool::new(false);
         let out = Tiles::new(&self.tiles, &mut self.gradient, |t| t.start..t.start + t.len);
@@ -228,14 +257,19 @@ impl<F: Float + Draw> Trainer<F> {
         for block in &self.blocks {
             for (row, (reconstruction, kl)) in block.terms().enumerate() {
                 let weight = batch.weight(block.first + row);
-                reconstructions.push(weight * reconstruction);
-                kls.push(weight * kl);
+                reconstructions.push(weighted(weight, reconstruction));
+                kls.push(weighted(weight, kl));
                 weights.push(weight);
             }
         }
         let [reconstruction, kl, weight] = [reconstructions, kls, weights].map(|terms| ordered_sum(terms));
         BatchTerms { reconstruction, kl, weight }
     }
+}
+
+/// A term by its weight: nothing by a weight of 0, be it infinite.
+fn weighted(weight: f64, term: f64) -> f64 {
+    if weight == 0.0 { 0.0 } else { weight * term }
 }
 
 /// One tile of the gradient: rows of a layer's weights, or a layer's biases.
@@ -252,6 +286,25 @@ fn tile_gradient<F: Float + Draw>(model: &Model<F>, blocks: &[Block<F>], tile: &
     };
     let parts = blocks.map(|b| b.weight_gradient(model, tile.layer, output));
     multiply_parts(tile.len / tile.inputs, tile.inputs, parts, None, gradient, tile.inputs);
+}
+
+fn check_rows(rows: usize) -> Result<()> {
+    if rows > u32::MAX as usize {
+        return Err(Error::value("x", "at most 4294967295 rows", rows, "fit a part of them"));
+    }
+    Ok(())
+}
+
+/// Refuses a learning rate by which `steps` steps could lead a parameter out of the range. With its default constants Adam moves a parameter by at
+/// most 3.2 rates a step (Kingma and Ba 2015, section 2.1), and the rate corrected for bias, which must be finite too, is at most ten.
+fn check_reach<F: Float>(model: &Model<F>, learning_rate: f64, steps: usize) -> Result<()> {
+    let largest = model.parameters().iter().fold(0.0_f64, |largest, x| largest.max(x.to_f64().abs()));
+    let reach = largest / 2.0 + 10.0 * learning_rate.abs() * steps.max(1) as f64;
+    if reach <= F::MAX.to_f64() / 2.0 {
+        return Ok(());
+    }
+    let expected = format!("a rate by which parameters stay finite in {}", F::NAME);
+    Err(Error::value("learning_rate", expected, format!("{learning_rate:e}"), "give a smaller one, such as 1e-3"))
 }
 
 /// An epoch's sums over its batches, in the order of the steps.
@@ -282,7 +335,7 @@ impl Sums {
             elbo: reconstruction - kl,
             reconstruction,
             kl,
-            objective: reconstruction - kl_weight * kl,
+            objective: reconstruction - weighted(kl_weight, kl),
             steps: self.batches[0].len() as u64,
             skipped_steps: self.skipped,
         }
