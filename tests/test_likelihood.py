@@ -3,6 +3,9 @@
 import copy
 import itertools
 import pickle
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -348,3 +351,22 @@ def test_infinities_and_bad_params_are_named(likelihood):
             error = caught.value
             assert (error.argument, error.row, error.column) == ("params", 4, params.shape[1] - 1)
             np.testing.assert_equal(error.value, bad)
+
+
+def test_a_long_draw_hears_ctrl_c():
+    """4 · 10⁹ trials would take minutes; the signal is raised by a timer inside the process."""
+    script = textwrap.dedent(
+        """
+        import signal, time, elbokit as ek
+        signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGINT))
+        signal.alarm(1)
+        started = time.monotonic()
+        try:
+            ek.likelihood.Binomial(2**32 - 1).sample([[0.0]], key=0)
+        except KeyboardInterrupt:
+            assert time.monotonic() - started < 2
+            print("heard")
+        """
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout == "heard\n", run.stderr

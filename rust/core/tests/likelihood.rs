@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use elbokit_core::likelihood::{Likelihood, Scale, ln_choose};
 use elbokit_core::random::{Draw, Key};
+use elbokit_core::threads::Interrupt;
 use elbokit_core::{Error, Float};
 use proptest::prelude::*;
 use reference::double::LN_2PI;
@@ -376,7 +377,7 @@ fn everything<F: Float + Draw>(case: &Case, rows: usize, width: usize) -> Vec<F>
     prepared.mean(&params, &mut cells).unwrap();
     all.extend(value.iter().chain(&gradient).chain(&cells));
     if !matches!(case.likelihood, Likelihood::Binomial(100..)) {
-        prepared.sample(&params, Key(1), 3, &mut cells).unwrap();
+        prepared.sample(&params, Key(1), 3, &Interrupt::default(), &mut cells).unwrap();
         all.extend_from_slice(&cells);
     }
     all
@@ -609,7 +610,7 @@ fn shapes_that_do_not_fit_are_named() {
     shape(prepared.log_prob(&[], &params, &mut out), "params");
     shape(prepared.log_prob_grad(&x, &params, &mut out, &mut [0.0; 12]), "d_params");
     shape(prepared.mean(&params[..18], &mut [0.0; 12]), "params");
-    shape(prepared.sample(&params[..18], Key(0), 0, &mut [0.0; 12]), "params");
+    shape(prepared.sample(&params[..18], Key(0), 0, &Interrupt::default(), &mut [0.0; 12]), "params");
 }
 
 #[test]
@@ -624,7 +625,7 @@ fn no_rows_and_one_cell() {
             prepared.log_prob(&[], &[], &mut []).unwrap();
             prepared.log_prob_grad(&[], &[], &mut [], &mut []).unwrap();
             prepared.mean(&[], &mut []).unwrap();
-            prepared.sample(&[], Key(0), 0, &mut []).unwrap();
+            prepared.sample(&[], Key(0), 0, &Interrupt::default(), &mut []).unwrap();
         }
     }
     let mut out = [0.0];
@@ -648,7 +649,7 @@ fn draws_have_their_moments<F: Float + Draw>() {
         let row: Vec<F> = row[..likelihood.num_params(width)].iter().map(|&p| F::from_f64(p)).collect();
         let mut out = vec![F::NAN; rows * width];
         let prepared = likelihood.prepare::<F>(width).unwrap();
-        prepared.sample(&row.repeat(rows), Key(5), 0, &mut out).unwrap();
+        prepared.sample(&row.repeat(rows), Key(5), 0, &Interrupt::default(), &mut out).unwrap();
         likelihood.check_support("draws", &out, width).unwrap();
         for j in 0..width {
             let p = row[j].to_f64();
@@ -690,7 +691,7 @@ fn draws_are_addressed<F: Float + Draw>(width: usize) {
         let prepared = case.likelihood.prepare::<F>(width).unwrap();
         let draw = |params: &[F], first| {
             let mut out = vec![F::NAN; params.len() / columns * width];
-            prepared.sample(params, Key(6), first, &mut out).unwrap();
+            prepared.sample(params, Key(6), first, &Interrupt::default(), &mut out).unwrap();
             bits(&out)
         };
         let all = draw(&params, 1000);
@@ -722,7 +723,7 @@ fn gaussian_draws_are_loc_plus_the_scale_itself_times_the_normals() {
     let scales = [0.3, 1.7, 2.0];
     let (params, mut out, mut normals) = ([0.5, -1.0, 4.0, 0.0, 1.0, 2.0], [0.0_f64; 6], [0.0_f64; 6]);
     let prepared = Likelihood::Gaussian(Scale::PerFeature(scales.to_vec())).prepare::<f64>(3).unwrap();
-    prepared.sample(&params, Key(4), 9, &mut out).unwrap();
+    prepared.sample(&params, Key(4), 9, &Interrupt::default(), &mut out).unwrap();
     elbokit_core::random::fill_normals(Key(4), 0, 9, 3, &mut normals);
     for (i, x) in out.iter().enumerate() {
         assert_eq!(*x, scales[i % 3].mul_add(normals[i], params[i]));

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::arrays::{Element, Output, View, by_dtype, shape_error};
-use crate::enter::enter;
+use crate::enter::{enter, enter_long};
 use crate::errors::exception;
 
 type Any<'py> = Bound<'py, PyAny>;
@@ -127,8 +127,12 @@ fn sample<'py, F: Cached>(me: &Likelihood, params: &Any<'py>, key: Key, first_ro
     let params = View::<F>::new(params, "params")?;
     let (rows, width, prepared) = me.features_of(py, &params)?;
     let mut out = Output::<F>::new(py, None, &[rows, width])?;
+    let trials = match me.inner {
+        likelihood::Likelihood::Binomial(total) => total as usize,
+        _ => 1,
+    };
     let (p, o) = (params.slice(), out.slice());
-    enter(py, usize::MAX, || prepared.sample(p, key, first_row, o))?;
+    enter_long(py, o.len().saturating_mul(trials), |interrupt| prepared.sample(p, key, first_row, interrupt, o))?;
     Ok(out.done())
 }
 
