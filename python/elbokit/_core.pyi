@@ -1,5 +1,5 @@
 # The compiled extension: what rust/py defines, held against it by stubtest.
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ __all__ = [
 
 _Array: TypeAlias = NDArray[Any]
 
+@final
 class Likelihood:
     @staticmethod
     def gaussian(scale: list[float], per_feature: bool) -> Likelihood: ...
@@ -46,11 +47,13 @@ class Likelihood:
     def mean(self, params: _Array, out: _Array | None = None) -> _Array: ...
     def sample(self, params: _Array, key: int, first_row: int = 0) -> _Array: ...
 
+@final
 class RunningTerms:
     def __new__(cls, batch: int, double: bool) -> Self: ...
     def push(self, terms: _Array) -> None: ...
     def result(self) -> tuple[_Array, _Array]: ...
 
+@final
 class Vae:
     def __new__(
         cls,

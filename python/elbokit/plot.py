@@ -227,6 +227,12 @@ def _scaled(X: NDArray[np.float64], *others: NDArray[np.float64]) -> list[NDArra
     return [(a - mean) / spread for a in (X, *others)]
 
 
+def _whole_columns(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def _line_pairs(figure: SubFigure, X: NDArray[np.float64], reconstructions: NDArray[np.float64]) -> None:
     X, reconstructions = _scaled(X, reconstructions)
     n = min(6, len(X))
@@ -239,7 +245,7 @@ def _line_pairs(figure: SubFigure, X: NDArray[np.float64], reconstructions: NDAr
     panels[0].set_title("rows and reconstructions", loc="left")
     # Above the panel: over it, the legend would cover lines.
     panels[0].legend(frameon=False, fontsize="small", ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
-    panels[-1].xaxis.get_major_locator().set_params(integer=True)
+    _whole_columns(panels[-1])
     panels[-1].set_xlabel("column")
     figure.supylabel("standard deviations of the column", fontsize="medium")
 
@@ -257,7 +263,7 @@ def _line_samples(figure: SubFigure, X: NDArray[np.float64], samples: NDArray[np
     axes.set_title("samples from the prior", loc="left")
     axes.set_xlabel("column")
     axes.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1.0, 1.0))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _whole_columns(axes)
     axes.spines[["top", "right"]].set_visible(False)
 
 
