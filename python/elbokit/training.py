@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elbokit import random
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from elbokit import _core
+    from elbokit._plan import Plan
     from elbokit.random import Key
     from elbokit.vae import VAE
 
@@ -73,35 +72,6 @@ class History:
     best_epoch: int | None = None
     stopped_early: bool = False
     data: str = ""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A checked fit: its rows, which of them train and which are held out, and its options."""
-
-    rows: NDArray[Any]
-    train: NDArray[np.uint32] | None
-    held_out: tuple[NDArray[Any], NDArray[np.uint32] | None] | None
-    weights: NDArray[np.float64] | None
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    num_particles: int
-    kl_weight: float
-    patience: int | None
-    callbacks: tuple[Callable[[VAE, History], object], ...]
-    progress: bool
-
-    @property
-    def num_rows(self) -> int:
-        """Rows that train."""
-        return len(self.rows) if self.train is None else len(self.train)
-
-
-def shuffled(n: int, key: Key) -> NDArray[np.uint32]:
-    """0 … n − 1 in an order drawn by `key`: the ranks of n 64-bit draws."""
-    draws = random.raw(2 * n, key=key).view(np.uint64)
-    return np.argsort(draws, kind="stable").astype(np.uint32)
 
 
 def run(vae: VAE, core: _core.Vae, plan: Plan, history: History, noise: Key, scoring: Key) -> None:

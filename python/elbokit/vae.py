@@ -18,19 +18,18 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from elbokit import _core, random, training
-from elbokit._arrays import count, floats, number, rows_of
-from elbokit.errors import DtypeError, ElbokitError, ModelFileError, NotFittedError, ShapeError
+from elbokit import _core, _plan, random, training
+from elbokit._arrays import count, floats, rows_of
+from elbokit.errors import DtypeError, ModelFileError, NotFittedError, ShapeError
 from elbokit.evidence import ElboTerms, GaussianParams
 from elbokit.likelihood import Bernoulli, Binomial, Gaussian, Likelihood
 from elbokit.random import Key, seed_of
-from elbokit.training import History, Plan
+from elbokit.training import History
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["VAE", "Evidence"]
 
 _ACTIVATIONS = ("relu", "tanh", "silu", "softplus")
-# Rows at a time when columns' means and deviations are taken: no copy of the data set is made.
-_STATISTICS_ROWS = 1 << 14
 
 
 class Evidence(NamedTuple):
@@ -207,132 +204,24 @@ class VAE:
         """
         initial, noise, splitting, scoring = Key(seed_of(key)).split(4)
         rows = rows_of("X", X)
-        plan = self._plan(
+        plan = _plan.checked(
             rows, epochs, batch_size, learning_rate, validation, sample_weight, num_particles, kl_weight, patience,
             callbacks, progress, splitting,
         )  # fmt: skip
-        shift, scale = self._statistics(rows, plan.train)
+        shift, scale = _plan.statistics(self, rows, plan.train)
         core = _core.Vae(
             rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
             shift, scale, self.dtype == np.float64, initial.seed,
         )  # fmt: skip
         core.check(rows)
         if plan.held_out is not None and plan.held_out[1] is None:
-            _check_held_out(core, plan.held_out[0])
-        history = History(data=self._described(rows, plan))
+            _plan.check_held_out(core, plan.held_out[0])
+        history = History(data=_plan.described(self, rows, plan))
         # The buffers are made first: a fit that cannot start leaves the model of an earlier one in place.
         core.start(plan.num_rows, plan.batch_size, plan.num_particles)
         self._core = core
         training.run(self, core, plan, history, noise, scoring)
         return history
-
-    def _plan(
-        self,
-        rows: NDArray[Any],
-        epochs: int,
-        batch_size: int,
-        learning_rate: float,
-        validation: float | ArrayLike,
-        sample_weight: ArrayLike | None,
-        num_particles: int,
-        kl_weight: float,
-        patience: int | None,
-        callbacks: Sequence[Callable[[VAE, History], object]],
-        progress: bool,
-        splitting: Key,
-    ) -> Plan:
-        if len(rows) == 0 or rows.shape[1] == 0:
-            raise ShapeError(
-                f"X: expected at least one row and one column to train on, got shape {rows.shape}; give data",
-                argument="X",
-            )
-        if len(rows) >= 1 << 32:
-            raise ShapeError(f"X: expected less than 2**32 rows, got {len(rows)}; fit a part of them", argument="X")
-        train: NDArray[np.uint32] | None = None
-        held_out: tuple[NDArray[Any], NDArray[np.uint32] | None] | None = None
-        if np.ndim(validation) == 0:
-            share = number("validation", validation)
-            if not 0 <= share < 1:
-                raise ValueError(f"validation: expected a share from 0 to below 1 or rows, got {share}; use 0.1")
-            if held := round(share * len(rows)):
-                order = training.shuffled(len(rows), splitting)
-                # Sorted, so that a row's place among its kind does not depend on the share.
-                held_out, train = (rows, np.sort(order[:held])), np.sort(order[held:])
-                if not len(train):
-                    raise ValueError(
-                        f"validation: expected to leave rows to train on, got {share} of {len(rows)}; use less"
-                    )
-        else:
-            others = rows_of("validation", validation)
-            if others.shape[1] != rows.shape[1]:
-                raise ShapeError(
-                    f"validation: expected {rows.shape[1]} columns like X, got {others.shape[1]}; give such rows",
-                    argument="validation",
-                )
-            held_out = (others, None) if len(others) else None
-        least = {"learning_rate": learning_rate, "kl_weight": kl_weight}
-        rate, beta = (number(name, value) for name, value in least.items())
-        if not (rate > 0 and np.isfinite(rate)):
-            raise ValueError(f"learning_rate: expected a positive number, got {rate}; use 1e-3")
-        if not (beta >= 0 and np.isfinite(beta)):
-            raise ValueError(f"kl_weight: expected a number not below 0, got {beta}; use 1.0 for the ELBO")
-        if patience is not None:
-            patience = count("patience", patience, 1)
-            if held_out is None:
-                raise ValueError("patience: expected held-out rows to wait on, got none; give validation=0.1")
-        return Plan(
-            rows=rows,
-            train=train,
-            held_out=held_out,
-            weights=_weights(sample_weight, len(rows), train),
-            epochs=count("epochs", epochs, 1),
-            batch_size=count("batch_size", batch_size, 1),
-            learning_rate=rate,
-            num_particles=count("num_particles", num_particles, 1),
-            kl_weight=beta,
-            patience=patience,
-            callbacks=_functions(callbacks),
-            progress=bool(progress),
-        )
-
-    def _statistics(self, rows: NDArray[Any], train: NDArray[np.uint32] | None) -> tuple[list[float], list[float]]:
-        """What the columns are scaled by: mean and standard deviation of the observed training cells, or 0 and 1."""
-        width = rows.shape[1]
-        if self.standardize is False or not isinstance(self.likelihood, Gaussian):
-            return [0.0] * width, [1.0] * width
-        index = np.arange(len(rows), dtype=np.uint32) if train is None else train
-        blocks = [index[i : i + _STATISTICS_ROWS] for i in range(0, len(index), _STATISTICS_ROWS)]
-
-        def total(of: Callable[[NDArray[np.float64]], NDArray[Any]]) -> NDArray[np.float64]:
-            """The sum of a function of the cells over the observed ones, column by column."""
-            sums = [np.nansum(of(rows[block].astype(np.float64)), axis=0) for block in blocks]
-            return np.asarray(np.sum(sums, axis=0), dtype=np.float64)
-
-        # An infinity is named by the check that follows; here it must only not warn.
-        with np.errstate(invalid="ignore", over="ignore"):
-            seen = np.maximum(total(lambda x: ~np.isnan(x)), 1)
-            mean = total(lambda x: x) / seen
-            deviation = np.sqrt(total(lambda x: (x - mean) ** 2) / seen)
-        if self.dtype == np.float32:
-            _warn_of_rounding(mean, deviation)
-        usable = np.isfinite(mean) & np.isfinite(deviation) & (deviation > np.abs(mean) * 1e-12)
-        # A constant column carries no scale of its own.
-        shift = np.where(np.isfinite(mean), mean, 0.0)
-        return shift.tolist(), np.where(usable, deviation, 1.0).tolist()
-
-    def _described(self, rows: NDArray[Any], plan: Plan) -> str:
-        held_out = (
-            0 if plan.held_out is None else len(plan.held_out[0] if plan.held_out[1] is None else plan.held_out[1])
-        )
-        view = "as they are"
-        if isinstance(self.likelihood, Binomial):
-            view = f"over {self.likelihood.total_count}"
-        elif isinstance(self.likelihood, Gaussian) and self.standardize == "auto":
-            view = "standardised by the training rows"
-        return (
-            f"{len(rows)} rows of {rows.shape[1]} columns ({rows.dtype}, read as {self.dtype}); "
-            f"{plan.num_rows} train, {held_out} held out; {self.likelihood!r}; the encoder sees columns {view}"
-        )
 
     # The parts of the model
 
@@ -524,50 +413,3 @@ class VAE:
 
     def _latents(self, z: ArrayLike) -> NDArray[Any]:
         return floats("z", z).astype(self.dtype, copy=False)
-
-
-def _check_held_out(core: _core.Vae, rows: NDArray[Any]) -> None:
-    try:
-        core.check(rows)
-    except ElbokitError as error:
-        error.args = (f"validation: {error}",)
-        raise
-
-
-def _functions(callbacks: Sequence[Callable[[VAE, History], object]]) -> tuple[Callable[[VAE, History], object], ...]:
-    if not isinstance(callbacks, (list, tuple)) or not all(callable(callback) for callback in callbacks):
-        raise ValueError(f"callbacks: expected a list of functions, got {callbacks!r}; give callback(vae, history)")
-    return tuple(callbacks)
-
-
-def _warn_of_rounding(mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> None:
-    """Warn of columns whose spread float32 rounds away: rows are scaled after they are read as float32."""
-    lost = np.isfinite(mean) & (deviation > 0) & (np.abs(mean) * np.finfo(np.float32).eps > 0.01 * deviation)
-    if lost.any():
-        warnings.warn(
-            f"X: column {int(np.argmax(lost))} has a mean of {mean[lost][0]:.6g} and a standard deviation of "
-            f'{deviation[lost][0]:.3g}, too close for float32; use VAE(dtype="float64"), or subtract an offset',
-            UserWarning,
-            stacklevel=4,
-        )
-
-
-def _weights(
-    sample_weight: ArrayLike | None, rows: int, train: NDArray[np.uint32] | None
-) -> NDArray[np.float64] | None:
-    """The training rows' weights, of mean 1."""
-    if sample_weight is None:
-        return None
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (rows,):
-        raise ShapeError(
-            f"sample_weight: expected shape ({rows},), got shape {weights.shape}; give one weight a row",
-            argument="sample_weight",
-        )
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError("sample_weight: expected finite weights not below 0, got others; remove or replace them")
-    chosen = weights if train is None else weights[train]
-    mean = chosen.mean()
-    if not mean > 0:
-        raise ValueError("sample_weight: expected a positive weight among the training rows, got none; give one")
-    return np.ascontiguousarray(chosen / mean)
