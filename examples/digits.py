@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
     lower, upper = evidence.lower.mean(), evidence.upper.mean()
     print(f"held-out ELBO {terms.elbo.mean():.2f} nats a row", end=" ")
     print(f"(reconstruction {terms.reconstruction.mean():.2f}, KL {terms.kl.mean():.2f})")
-    print(f"held-out log evidence between {lower:.2f} and {upper:.2f} nats a row")
+    print(f"held-out log evidence: lower bound {lower:.2f}, upper bound {upper:.2f} nats a row")
 
     vae.save(folder / "digits.safetensors")
     plot.history(history).savefig(folder / "history.png")
