@@ -26,10 +26,11 @@ import numpy as np
 
 import elbokit as ek
 from elbokit import plot, tables
+from elbokit._files import whole
 from elbokit.errors import ElbokitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
     from numpy.typing import NDArray
@@ -371,7 +372,7 @@ def _draw(args: argparse.Namespace, vae: Any, table: tables.Table, part: NDArray
         image_shape=table.image_shape,
         title=title,
     )
-    with _whole(args.plot) as path:
+    with whole(args.plot) as path:
         figure.savefig(path)
     print(f"drew {args.plot}", flush=True)
 
@@ -394,7 +395,7 @@ def _score(args: argparse.Namespace) -> None:
     if args.out is None:
         _print_csv(bounds, sys.stdout)
         return
-    with _whole(args.out) as path:
+    with whole(args.out) as path:
         writers[args.out.suffix.lower()](bounds, path)
     scored = f"{args.data}, {len(table.rows)} rows"
     if len(table.rows):
@@ -450,18 +451,6 @@ def _check_outputs(outputs: dict[str, Path | None], inputs: list[str]) -> None:
 def _check_ending(path: Path, endings: list[str], option: str) -> None:
     if path.suffix.lower() not in endings:
         raise _UserError(f"{option} {path}: expected a name that ends in {', '.join(endings)}")
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Path to write instead of `path`, in the same folder; moved there at the end, or removed after a failure."""
-    place = path.resolve()
-    part = place.with_name(f".{place.stem}.{os.getpid()}{place.suffix}")
-    try:
-        yield part
-        part.replace(place)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ shuffled, repeated, chunked or on another thread it is the same bits.
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +24,7 @@ import numpy as np
 
 from elbokit import _core, _plan, random, training
 from elbokit._arrays import count, floats, rows_of
+from elbokit._files import whole
 from elbokit.errors import DtypeError, ModelFileError, NotFittedError, ShapeError
 from elbokit.evidence import ElboTerms, GaussianParams
 from elbokit.likelihood import Bernoulli, Binomial, Gaussian, Likelihood
@@ -330,25 +330,8 @@ class VAE:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, whole or not at all; the same model gives the same bytes."""
         data = self.core.to_bytes()
-        target = Path(path).resolve()
-        # Beside the target, so that the last step is a rename; opened plainly, so that it gets the user's permissions.
-        draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
-        try:
-            file = draft.open("xb")
-        except OSError as error:
-            raise type(error)(error.errno, error.strerror, str(target)) from None
-        try:
-            with file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(target)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise type(error)(error.errno, error.strerror, str(target)) from None
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        with whole(path) as draft:
+            draft.write_bytes(data)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> VAE:
