@@ -14,32 +14,94 @@ use crate::vmath::Lanes;
 /// The comparison mask of an element type's lanes.
 pub type Mask<F, S> = <Lanes<F, S> as SimdBase<S>>::Mask;
 
-/// An array that a kernel reads: row r starts at `data[(r mod rows) · stride]`, so one row, or every particle's batch, can be read again and again.
+/// An array that a kernel reads: row r starts at `data[((first + r) mod rows) · stride]`, so one row, or every particle's batch, can be read again
+/// and again.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a, F> {
     data: &'a [F],
     stride: usize,
     rows: usize,
+    first: usize,
 }
 
 impl<'a, F: Float> Input<'a, F> {
     /// Rows of `width` numbers, repeated where the kernel has more rows.
     #[must_use]
     pub fn rows(data: &'a [F], width: usize) -> Self {
-        Self { data, stride: width, rows: data.len().checked_div(width).unwrap_or(0).max(1) }
+        Self { data, stride: width, rows: data.len().checked_div(width).unwrap_or(0).max(1), first: 0 }
     }
 
-    /// Block `index` of rows that hold `blocks` blocks of `width` numbers.
+    /// The columns from `column` on of rows of `stride` numbers.
     #[must_use]
-    pub fn block(data: &'a [F], width: usize, index: usize, blocks: usize) -> Self {
-        let rows = Self::rows(data, width * blocks);
-        Self { data: data.get(index * width..).unwrap_or_default(), ..rows }
+    pub fn columns(data: &'a [F], stride: usize, column: usize) -> Self {
+        Self { data: data.get(column..).unwrap_or_default(), ..Self::rows(data, stride) }
     }
 
+    /// The same rows from row `first` on.
+    #[must_use]
+    pub fn after(self, first: usize) -> Self {
+        Self { first: (self.first + first) % self.rows, ..self }
+    }
+
+    /// Row `row` and all that follows it in memory.
     #[inline(always)]
-    fn from(&self, row: usize) -> &'a [F] {
+    #[must_use]
+    pub fn from(&self, row: usize) -> &'a [F] {
+        let row = self.first + row;
         let row = if row < self.rows { row } else { row % self.rows };
         &self.data[row * self.stride..]
+    }
+}
+
+/// Where a row's sum goes.
+#[derive(Debug)]
+pub enum Totals<'a, F> {
+    /// Nowhere: the kernel is called for its elementwise outputs.
+    Nowhere,
+    /// To its row, in the element type.
+    Each(&'a mut [F]),
+    /// To what other kernels have added for its row.
+    Added(&'a mut [f64]),
+}
+
+impl<'a, F> From<Option<&'a mut [F]>> for Totals<'a, F> {
+    fn from(sums: Option<&'a mut [F]>) -> Self {
+        sums.map_or(Self::Nowhere, Self::Each)
+    }
+}
+
+impl<F: Float> Totals<'_, F> {
+    /// Takes the sum of row `row`; returns whether it is finite.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, row: usize, sum: f64) -> bool {
+        match self {
+            Self::Nowhere => true,
+            Self::Each(sums) => {
+                let sum = F::from_f64(sum);
+                sums[row] = sum;
+                sum.finite()
+            }
+            Self::Added(sums) => {
+                sums[row] += sum;
+                sum.is_finite()
+            }
+        }
+    }
+}
+
+impl<F: Send> Outputs for Totals<'_, F> {
+    fn split_at(self, row: usize) -> (Self, Self) {
+        match self {
+            Self::Nowhere => (Self::Nowhere, Self::Nowhere),
+            Self::Each(sums) => {
+                let (low, high) = sums.split_at_mut(row);
+                (Self::Each(low), Self::Each(high))
+            }
+            Self::Added(sums) => {
+                let (low, high) = sums.split_at_mut(row);
+                (Self::Added(low), Self::Added(high))
+            }
+        }
     }
 }
 
@@ -77,24 +139,30 @@ impl<F: Send, const O: usize> RowOutputs<F, O> for [RowsMut<'_, F>; O] {
     }
 }
 
-/// `O` outputs side by side in one array, as `params` holds its blocks.
+/// `O` outputs of `width` numbers side by side in one array from column `first` on, as `params` holds its blocks.
 #[derive(Debug)]
-pub struct Blocks<'a, F>(pub RowsMut<'a, F>);
+pub struct Blocks<'a, F> {
+    /// The whole rows.
+    pub rows: RowsMut<'a, F>,
+    /// The first block's first column.
+    pub first: usize,
+    /// Columns a block.
+    pub width: usize,
+}
 
 impl<F: Send> Outputs for Blocks<'_, F> {
     fn split_at(self, row: usize) -> (Self, Self) {
-        let (low, high) = self.0.split_at(row);
-        (Self(low), Self(high))
+        let (low, high) = self.rows.split_at(row);
+        (Self { rows: low, ..self }, Self { rows: high, ..self })
     }
 }
 
 impl<F: Send, const O: usize> RowOutputs<F, O> for Blocks<'_, F> {
     #[inline(always)]
     fn row(&mut self, row: usize) -> [&mut [F]; O] {
-        let width = self.0.width / O;
-        let mut rest = self.0.row(row);
+        let mut rest = &mut self.rows.row(row)[self.first..];
         [(); O].map(|()| {
-            let (block, after) = std::mem::take(&mut rest).split_at_mut(width);
+            let (block, after) = std::mem::take(&mut rest).split_at_mut(self.width);
             rest = after;
             block
         })
@@ -103,13 +171,13 @@ impl<F: Send, const O: usize> RowOutputs<F, O> for Blocks<'_, F> {
 
 /// Runs a kernel over `rows` rows of `width` elements. Returns whether anything looked bad: an input outside the kernel's domain, or a row's result
 /// that is not finite. The caller then looks closer, at no cost to good input.
-pub fn map_rows<F, Op, R, const I: usize, const O: usize>(
+pub fn map_rows<'a, F, Op, R, const I: usize, const O: usize>(
     op: &Op,
     inputs: [Input<F>; I],
     rows: usize,
     width: usize,
     work: usize,
-    sums: Option<&mut [F]>,
+    totals: impl Into<Totals<'a, F>>,
     outputs: R,
 ) -> bool
 where
@@ -118,9 +186,8 @@ where
     R: RowOutputs<F, O>,
 {
     let bad = AtomicBool::new(false);
-    let out = (sums.map(|s| RowsMut::new(s, 1)), outputs);
-    for_rows(rows, width * work + 1, out, &|rows, (sums, outputs)| {
-        let pass = Pass { op, inputs: &inputs, rows, width, sums: sums.map(|s: RowsMut<F>| s.data), outputs };
+    for_rows(rows, width * work + 1, (totals.into(), outputs), &|rows, (totals, outputs)| {
+        let pass = Pass { op, inputs: &inputs, rows, width, totals, outputs };
         if dispatch(pass) {
             bad.store(true, Ordering::Relaxed);
         }
@@ -133,7 +200,7 @@ struct Pass<'a, 'd, F, Op, R, const I: usize, const O: usize> {
     inputs: &'a [Input<'d, F>; I],
     rows: Range<usize>,
     width: usize,
-    sums: Option<&'a mut [F]>,
+    totals: Totals<'a, F>,
     outputs: R,
 }
 
@@ -173,11 +240,7 @@ where
                     out[whole..whole + rest].copy_from_slice(&lanes.as_slice()[..rest]);
                 }
             }
-            if let Some(sums) = &mut self.sums {
-                let result = F::from_f64(self.op.finish(sum.finish()));
-                overflow |= !result.finite();
-                sums[local] = result;
-            }
+            overflow |= !self.totals.put(local, self.op.finish(sum.finish()));
         }
         overflow || bad.any_true()
     }

@@ -19,7 +19,7 @@ fn every_likelihood_comes_back_and_the_same_model_gives_the_same_bytes() {
     let scaling = Scaling { shift: vec![0.1, -2.0, 0.0], scale: vec![1.0 / 3.0, 1e-7, 1.0] };
     for likelihood in [
         Likelihood::Gaussian(Scale::Fixed(0.1 + 0.2)),
-        Likelihood::Gaussian(Scale::PerFeature(vec![1.0, 1.0 / 3.0, 7e300])),
+        Likelihood::Gaussian(Scale::ByFeature(vec![1.0, 1.0 / 3.0, 7e300])),
         Likelihood::Gaussian(Scale::Predicted),
         Likelihood::Bernoulli,
         Likelihood::Binomial(u32::MAX),

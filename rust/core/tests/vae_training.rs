@@ -77,7 +77,7 @@ fn check_gradient(likelihood: &Likelihood, activation: Activation, num_particles
 fn gradient_agrees_with_differences_for_every_likelihood_and_activation() {
     let likelihoods = [
         Likelihood::Gaussian(Scale::Fixed(0.8)),
-        Likelihood::Gaussian(Scale::PerFeature(vec![0.5, 1.0, 2.0, 0.7, 1.3])),
+        Likelihood::Gaussian(Scale::ByFeature(vec![0.5, 1.0, 2.0, 0.7, 1.3])),
         Likelihood::Gaussian(Scale::Predicted),
         Likelihood::Bernoulli,
         Likelihood::Binomial(16),

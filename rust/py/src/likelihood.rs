@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use elbokit_core::Result;
 use elbokit_core::likelihood::{self, Prepared, Scale};
 use elbokit_core::random::Key;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -13,6 +14,9 @@ use crate::enter::{enter, enter_long};
 use crate::errors::exception;
 
 type Any<'py> = Bound<'py, PyAny>;
+
+/// Multiply-adds that take as long as the draw of a cell.
+const DRAW: usize = 50;
 
 /// A likelihood, with the tables of the last width it met in each element type.
 #[pyclass(frozen, module = "elbokit._core")]
@@ -83,11 +87,10 @@ impl Likelihood {
     /// Rows, features and the tables that params of this shape belong to.
     fn features_of<F: Cached>(&self, py: Python<'_>, params: &View<'_, F>) -> PyResult<(usize, usize, Arc<Prepared<F>>)> {
         let (rows, columns) = params.matrix(py, "params", "an array (batch, num_params)")?;
-        let blocks = self.inner.blocks();
-        if columns % blocks != 0 {
-            return Err(shape_error(py, "params", &format!("{blocks} blocks of one width"), params.shape()));
-        }
-        let width = columns / blocks;
+        let Some(width) = self.inner.num_features(columns) else {
+            let expected = format!("(batch, num_params) of {}", self.inner.name());
+            return Err(shape_error(py, "params", &expected, params.shape()));
+        };
         let prepared = self.prepared(width).map_err(|error| exception(py, error))?;
         Ok((rows, width, prepared))
     }
@@ -115,8 +118,8 @@ fn log_prob_grad<'py, F: Cached>(me: &Likelihood, x: &Any<'py>, params: &Any<'py
 fn mean<'py, F: Cached>(me: &Likelihood, params: &Any<'py>, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {
     let py = params.py();
     let params = View::<F>::new(params, "params")?;
-    let (rows, width, prepared) = me.features_of(py, &params)?;
-    let mut out = Output::<F>::new(py, out, &[rows, width])?;
+    let (rows, _, prepared) = me.features_of(py, &params)?;
+    let mut out = Output::<F>::new(py, out, &[rows, prepared.num_means()])?;
     let (p, o) = (params.slice(), out.slice());
     enter(py, p.len(), || prepared.mean(p, o))?;
     Ok(out.done())
@@ -127,31 +130,29 @@ fn sample<'py, F: Cached>(me: &Likelihood, params: &Any<'py>, key: Key, first_ro
     let params = View::<F>::new(params, "params")?;
     let (rows, width, prepared) = me.features_of(py, &params)?;
     let mut out = Output::<F>::new(py, None, &[rows, width])?;
-    let trials = match me.inner {
-        likelihood::Likelihood::Binomial(total) => total as usize,
-        _ => 1,
-    };
     let (p, o) = (params.slice(), out.slice());
-    enter_long(py, o.len().saturating_mul(trials), |interrupt| prepared.sample(p, key, first_row, interrupt, o))?;
+    enter_long(py, o.len().saturating_mul(DRAW), |interrupt| prepared.sample(p, key, first_row, interrupt, o))?;
     Ok(out.done())
 }
 
 #[pymethods]
 impl Likelihood {
-    /// `Gaussian` with a fixed scale for all features or for each.
+    /// `Gaussian` of a scale in one of the forms of [`scale_of`].
     #[staticmethod]
-    fn gaussian(scale: Vec<f64>, per_feature: bool) -> PyResult<Self> {
-        let scale = match (per_feature, scale.as_slice()) {
-            (false, &[one]) => Scale::Fixed(one),
-            _ => Scale::PerFeature(scale),
-        };
-        Self::checked(likelihood::Likelihood::Gaussian(scale))
+    fn gaussian(scale: Vec<f64>, form: &str) -> PyResult<Self> {
+        Self::checked(likelihood::Likelihood::Gaussian(scale_of(scale, form)?))
     }
 
-    /// `Gaussian` whose log-variance is a second block of params.
+    /// `Laplace` likewise.
     #[staticmethod]
-    fn gaussian_predicted() -> Self {
-        likelihood::Likelihood::Gaussian(Scale::Predicted).into()
+    fn laplace(scale: Vec<f64>, form: &str) -> PyResult<Self> {
+        Self::checked(likelihood::Likelihood::Laplace(scale_of(scale, form)?))
+    }
+
+    /// `StudentT` likewise.
+    #[staticmethod]
+    fn student_t(df: f64, scale: Vec<f64>, form: &str) -> PyResult<Self> {
+        Self::checked(likelihood::Likelihood::StudentT(df, scale_of(scale, form)?))
     }
 
     /// `Bernoulli`.
@@ -160,10 +161,47 @@ impl Likelihood {
         likelihood::Likelihood::Bernoulli.into()
     }
 
+    /// `ContinuousBernoulli`.
+    #[staticmethod]
+    fn continuous_bernoulli() -> Self {
+        likelihood::Likelihood::ContinuousBernoulli.into()
+    }
+
     /// `Binomial`.
     #[staticmethod]
     fn binomial(total_count: u32) -> PyResult<Self> {
         Self::checked(likelihood::Likelihood::Binomial(total_count))
+    }
+
+    /// `Categorical`.
+    #[staticmethod]
+    fn categorical(num_classes: u32) -> PyResult<Self> {
+        Self::checked(likelihood::Likelihood::Categorical(num_classes))
+    }
+
+    /// `Poisson`.
+    #[staticmethod]
+    fn poisson() -> Self {
+        likelihood::Likelihood::Poisson.into()
+    }
+
+    /// `NegativeBinomial`.
+    #[staticmethod]
+    fn negative_binomial() -> Self {
+        likelihood::Likelihood::NegativeBinomial.into()
+    }
+
+    /// `ZeroInflatedNegativeBinomial`.
+    #[staticmethod]
+    fn zero_inflated_negative_binomial() -> Self {
+        likelihood::Likelihood::ZeroInflatedNegativeBinomial.into()
+    }
+
+    /// `Columns` of members, each with its columns.
+    #[staticmethod]
+    fn columns(members: Vec<(Vec<usize>, PyRef<'_, Likelihood>)>) -> PyResult<Self> {
+        let members = members.into_iter().map(|(columns, member)| (columns, member.inner.clone())).collect();
+        Self::checked(likelihood::Likelihood::Columns(members))
     }
 
     /// Numbers a row of params.
@@ -208,13 +246,26 @@ impl Likelihood {
 impl Likelihood {
     /// Refuses bad constants when the likelihood is made rather than when it is first used.
     fn checked(likelihood: likelihood::Likelihood) -> PyResult<Self> {
-        let width = match &likelihood {
-            likelihood::Likelihood::Gaussian(Scale::PerFeature(scale)) => scale.len(),
+        let width = match (&likelihood, likelihood.scale()) {
+            (_, Some(Scale::ByFeature(scale))) => scale.len(),
+            (likelihood::Likelihood::Columns(members), _) => members.iter().map(|(columns, _)| columns.len()).sum(),
             _ => 1,
         };
         match likelihood.prepare::<f64>(width) {
             Ok(_) => Ok(likelihood.into()),
             Err(error) => Err(Python::attach(|py| exception(py, error))),
         }
+    }
+}
+
+/// The scale in one of the forms `fixed`, `by_feature`, `shared`, `per_feature` and `predicted`; the first two have numbers.
+fn scale_of(scale: Vec<f64>, form: &str) -> PyResult<Scale> {
+    match (form, scale.as_slice()) {
+        ("fixed", &[one]) => Ok(Scale::Fixed(one)),
+        ("by_feature", _) => Ok(Scale::ByFeature(scale)),
+        ("shared", []) => Ok(Scale::Shared),
+        ("per_feature", []) => Ok(Scale::PerFeature),
+        ("predicted", []) => Ok(Scale::Predicted),
+        _ => Err(PyValueError::new_err(format!("scale: expected a known form, got {form:?}; make the likelihood in Python"))),
     }
 }

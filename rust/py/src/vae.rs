@@ -245,9 +245,9 @@ impl Vae {
         let likelihood = typed!(&self.typed, state => state.likelihood());
         let (scale, per_feature, total) = match likelihood {
             Core::Gaussian(Scale::Fixed(scale)) => (vec![*scale], false, 0),
-            Core::Gaussian(Scale::PerFeature(scale)) => (scale.clone(), true, 0),
+            Core::Gaussian(Scale::ByFeature(scale)) => (scale.clone(), true, 0),
             Core::Binomial(total) => (Vec::new(), false, *total),
-            Core::Gaussian(Scale::Predicted) | Core::Bernoulli | _ => (Vec::new(), false, 0),
+            _ => (Vec::new(), false, 0),
         };
         (likelihood.name(), scale, per_feature, total)
     }

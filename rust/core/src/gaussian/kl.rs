@@ -107,10 +107,10 @@ pub fn kl_per_dim<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, width: us
     let mut sums = vec![F::ZERO; rows];
     let outputs = [RowsMut::new(out, width)];
     let bad = match prior {
-        None => map_rows(&PerDim::<_, 2>(Standard), [l, v], rows, width, WORK, Some(&mut sums), outputs),
+        None => map_rows(&PerDim::<_, 2>(Standard), [l, v], rows, width, WORK, Some(sums.as_mut_slice()), outputs),
         Some((a, b)) => {
             let inputs = [l, v, Input::rows(a, width), Input::rows(b, width)];
-            map_rows(&PerDim::<_, 4>(General), inputs, rows, width, WORK, Some(&mut sums), outputs)
+            map_rows(&PerDim::<_, 4>(General), inputs, rows, width, WORK, Some(sums.as_mut_slice()), outputs)
         }
     };
     diagnose(bad, loc, log_var, prior, width)

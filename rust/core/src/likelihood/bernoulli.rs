@@ -1,6 +1,8 @@
 //! Cells of 0 or 1: −softplus((1 − 2x) · logit), which cancels nowhere, and its gradient x − sigmoid(logit).
 
+use super::cells::CellOp;
 use crate::float::Float;
+use crate::random::CellWords;
 use crate::rows::{LaneOp, Term};
 use crate::simd::{Select, Simd, SimdBase, SimdFloat};
 use crate::vmath::{Lanes, softplus_sigmoid};
@@ -23,13 +25,21 @@ impl<F: Float> LaneOp<F, 2, 1> for Bernoulli {
     }
 }
 
-/// The total times sigmoid(logit).
-pub(super) struct Mean<F>(pub(super) F);
+impl<F: Float> CellOp<F, 2, 1> for Bernoulli {
+    const WORK: usize = 1;
 
-impl<F: Float> LaneOp<F, 1, 1> for Mean<F> {
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, [logits]: [Lanes<F, S>; 1]) -> Term<F, S, 1> {
-        let (_, sigmoid) = softplus_sigmoid::<F, S>(simd, logits);
-        Term { sum: F::Lanes::splat(simd, F::ZERO), out: [sigmoid * self.0], bad: !logits.is_finite() }
+    fn mean<S: Simd>(&self, simd: S, [logits]: [Lanes<F, S>; 1]) -> Lanes<F, S> {
+        softplus_sigmoid::<F, S>(simd, logits).1
     }
+
+    fn draw(&self, _column: usize, [logit]: [f64; 1], words: &mut CellWords) -> f64 {
+        f64::from(u8::from(words.uniform() < sigmoid(logit)))
+    }
+}
+
+/// 1 / (1 + e⁻ˣ), the same bits on every machine.
+pub(super) fn sigmoid(x: f64) -> f64 {
+    let t = libm::exp(-x.abs());
+    (if x < 0.0 { t } else { 1.0 }) / (1.0 + t)
 }

@@ -1,49 +1,69 @@
 //! Counts of 0 to n: ln C(n, x) − x softplus(−logit) − (n − x) softplus(logit), and its gradient x sigmoid(−logit) − (n − x) sigmoid(logit).
 
+use super::cells::CellOp;
+use super::count::{Counts, LN_2PI_HALF};
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::random::{CellWords, binomial};
 use crate::rows::{LaneOp, Term};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat};
-use crate::vmath::{Lanes, softplus_sigmoid};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
+use crate::vmath::{Lanes, exp_excess, ln, softplus_sigmoid, stirling};
 
 /// Totals up to this have their coefficients in a table.
-const TABLE: u32 = 4096;
+pub(super) const TABLE: u32 = 4096;
 
+/// A total whose coefficients fit a table.
 #[derive(Debug, Clone)]
-pub(super) struct Binomial<F> {
+pub(super) struct Tabled<F> {
     /// n.
-    pub(super) total: F,
+    total: F,
     n: u32,
-    /// ln C(n, x) for x = 0 … n; empty where n is too large for a table.
+    /// ln C(n, x) for x = 0 … n.
     table: Vec<F>,
 }
 
-impl<F: Float> Binomial<F> {
+/// A total too large for a table: the deviance form of Loader (2000), in which nothing large is subtracted,
+/// −x h(ln(np/x)) − (n − x) h(ln(nq/(n − x))) + J(n) − J(x) − J(n − x) − ½ ln(2π x (n − x)/n), with h(t) = eᵗ − 1 − t and J the remainder of
+/// Stirling's formula.
+#[derive(Debug, Clone)]
+pub(super) struct Large {
+    n: u32,
+    /// ln n and J(n).
+    constants: [f64; 2],
+}
+
+/// n, or why it cannot be.
+pub(super) fn checked<F: Float>(n: u32) -> Result<F> {
+    if n == 0 {
+        return Err(Error::value("total_count", "at least 1", n, "give the largest count that a cell can hold"));
+    }
+    let total = F::from_f64(f64::from(n));
+    if total.to_f64() != f64::from(n) {
+        return Err(Error::value("total_count", format!("a count that {} holds", F::NAME), n, "use float64"));
+    }
+    Ok(total)
+}
+
+impl<F: Float> Tabled<F> {
     pub(super) fn new(n: u32) -> Result<Self> {
-        if n == 0 {
-            return Err(Error::value("total_count", "at least 1", n, "give the largest count that a cell can hold"));
-        }
-        let total = F::from_f64(f64::from(n));
-        if total.to_f64() != f64::from(n) {
-            return Err(Error::value("total_count", format!("a count that {} holds", F::NAME), n, "use float64"));
-        }
-        let table = if n <= TABLE { (0..=n).map(|k| F::from_f64(ln_choose(n, k))).collect() } else { Vec::new() };
-        Ok(Self { total, n, table })
+        Ok(Self { total: checked(n)?, n, table: (0..=n).map(|k| F::from_f64(ln_choose(n, k))).collect() })
     }
 
     /// ln C(n, x), and 0 for cells outside the support, whose value is never used.
     fn coefficient(&self, x: F) -> F {
-        let x = x.to_f64();
-        let k = x as u32; // saturates, and takes NaN to 0
-        match self.table.get(k as usize) {
-            Some(&value) => value,
-            None if k <= self.n => F::from_f64(ln_choose(self.n, k)),
-            None => F::ZERO,
-        }
+        // The cast saturates, and takes NaN to 0.
+        self.table.get(x.to_f64() as usize).copied().unwrap_or(F::ZERO)
     }
 }
 
-impl<F: Float> LaneOp<F, 2, 1> for Binomial<F> {
+impl Large {
+    pub(super) fn new(n: u32) -> Self {
+        let x = f64::from(n);
+        Self { n, constants: [libm::log(x), stirling_error(n)] }
+    }
+}
+
+impl<F: Float> LaneOp<F, 2, 1> for Tabled<F> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, logits]: [Lanes<F, S>; 2]) -> Term<F, S, 1> {
         let zero = F::Lanes::splat(simd, F::ZERO);
@@ -60,6 +80,61 @@ impl<F: Float> LaneOp<F, 2, 1> for Binomial<F> {
         let d = x * complement - failures * sigmoid;
         let bad = seen & !(inside & logits.is_finite());
         Term { sum: seen.select(term, zero), out: [seen.select(d, zero)], bad }
+    }
+}
+
+impl<F: Float> CellOp<F, 2, 1> for Tabled<F> {
+    const WORK: usize = 2;
+
+    #[inline(always)]
+    fn mean<S: Simd>(&self, simd: S, [logits]: [Lanes<F, S>; 1]) -> Lanes<F, S> {
+        softplus_sigmoid::<F, S>(simd, logits).1 * self.total
+    }
+
+    fn draw(&self, _column: usize, [logit]: [f64; 1], words: &mut CellWords) -> f64 {
+        binomial(words, self.n, logit)
+    }
+}
+
+impl LaneOp<f64, 2, 1> for Large {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, [x, logits]: [f64x8<S>; 2]) -> Term<f64, S, 1> {
+        let total = f64x8::splat(simd, f64::from(self.n));
+        let counts = Counts::new(simd, x);
+        let inside = counts.inside & x.simd_le(total);
+        // The ends have formulas of their own; what stands for a count there is 1.
+        let failures = total - counts.x;
+        let middle = counts.x.simd_gt(0.0) & failures.simd_gt(0.0);
+        let one = f64x8::splat(simd, 1.0);
+        let [successes, rest] = [counts.x, failures].map(|n| middle.select(n, one));
+        let (up, sigmoid) = softplus_sigmoid::<f64, S>(simd, logits);
+        let (down, complement) = softplus_sigmoid::<f64, S>(simd, -logits);
+        let [ln_n, remainder] = self.constants;
+        let deviance = |count: f64x8<S>, softplus: f64x8<S>| {
+            let ln_count = ln::<f64, S>(simd, count);
+            let (excess, _) = exp_excess::<f64, S>(simd, (-ln_count + ln_n) - softplus);
+            count * excess + ln_count * 0.5 + stirling::<f64, S>(simd, count).0
+        };
+        let inner = -(deviance(successes, down) + deviance(rest, up)) + (remainder + 0.5 * ln_n - LN_2PI_HALF);
+        let ends = counts.x.simd_gt(0.0).select(-down, -up) * total;
+        let term = middle.select(inner, ends);
+        let d = counts.x * complement - failures * sigmoid;
+        let bad = counts.seen & !(inside & logits.is_finite());
+        let zero = f64x8::splat(simd, 0.0);
+        Term { sum: counts.seen.select(term, zero), out: [counts.seen.select(d, zero)], bad }
+    }
+}
+
+impl CellOp<f64, 2, 1> for Large {
+    const WORK: usize = 10;
+
+    #[inline(always)]
+    fn mean<S: Simd>(&self, simd: S, [logits]: [f64x8<S>; 1]) -> f64x8<S> {
+        softplus_sigmoid::<f64, S>(simd, logits).1 * f64::from(self.n)
+    }
+
+    fn draw(&self, _column: usize, [logit]: [f64; 1], words: &mut CellWords) -> f64 {
+        binomial(words, self.n, logit)
     }
 }
 

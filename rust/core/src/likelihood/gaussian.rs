@@ -1,37 +1,17 @@
 //! Real cells: −½ [((x − loc) / scale)² + 2 ln scale + ln 2π].
 
-use crate::error::{Error, Result};
+use super::cells::CellOp;
 use crate::float::Float;
 use crate::gaussian::{LN_2PI, scale, square_plus, standardized};
-use crate::rows::{LaneOp, Mask, Term};
+use crate::random::CellWords;
+use crate::rows::{LaneOp, Term};
 use crate::simd::{Select, Simd, SimdBase, SimdFloat};
 use crate::vmath::Lanes;
 
-/// A scale known beforehand, by feature.
+/// A scale known beforehand; the tables hold 1 / scale and 2 ln scale + ln 2π.
 #[derive(Debug, Clone)]
 pub(super) struct Fixed<F> {
-    /// The scale itself, capped at the largest finite number.
     pub(super) scale: Vec<F>,
-    /// 1 / scale.
-    pub(super) inverse: Vec<F>,
-    /// 2 ln scale + ln 2π.
-    pub(super) constant: Vec<F>,
-}
-
-impl<F: Float> Fixed<F> {
-    pub(super) fn new(scales: &[f64]) -> Result<Self> {
-        let usable = |s: f64| {
-            let inverse = F::from_f64(1.0 / s);
-            s.is_finite() && inverse > F::ZERO && inverse.finite()
-        };
-        if let Some(&bad) = scales.iter().find(|s| !usable(**s)) {
-            return Err(Error::value("scale", "positive finite standard deviations", bad, "give the noise's standard deviation"));
-        }
-        let inverse = scales.iter().map(|s| F::from_f64(1.0 / s)).collect();
-        let constant = scales.iter().map(|s| F::from_f64(2.0 * libm::log(*s) + LN_2PI)).collect();
-        let scale = scales.iter().map(|s| F::from_f64(s.min(F::MAX.to_f64()))).collect();
-        Ok(Self { scale, inverse, constant })
-    }
 }
 
 impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
@@ -43,6 +23,19 @@ impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
         let term = square_plus::<F, S>(delta, constant) * F::from_f64(-0.5);
         let bad = seen & !(x.is_finite() & loc.is_finite());
         Term { sum: seen.select(term, zero), out: [delta[0] * inverse], bad }
+    }
+}
+
+impl<F: Float> CellOp<F, 4, 1> for Fixed<F> {
+    const WORK: usize = 1;
+
+    #[inline(always)]
+    fn mean<S: Simd>(&self, _simd: S, [loc]: [Lanes<F, S>; 1]) -> Lanes<F, S> {
+        loc
+    }
+
+    fn draw(&self, column: usize, [loc]: [f64; 1], words: &mut CellWords) -> f64 {
+        loc + self.scale[column].to_f64() * words.normal()
     }
 }
 
@@ -66,13 +59,15 @@ impl<F: Float> LaneOp<F, 3, 2> for Predicted {
     }
 }
 
-/// The mean is loc.
-pub(super) struct Mean;
+impl<F: Float> CellOp<F, 3, 2> for Predicted {
+    const WORK: usize = 1;
 
-impl<F: Float> LaneOp<F, 1, 1> for Mean {
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, [loc]: [Lanes<F, S>; 1]) -> Term<F, S, 1> {
-        let bad: Mask<F, S> = !loc.is_finite();
-        Term { sum: F::Lanes::splat(simd, F::ZERO), out: [loc], bad }
+    fn mean<S: Simd>(&self, _simd: S, [loc, _]: [Lanes<F, S>; 2]) -> Lanes<F, S> {
+        loc
+    }
+
+    fn draw(&self, _column: usize, [loc, log_var]: [f64; 2], words: &mut CellWords) -> f64 {
+        loc + libm::exp(0.5 * log_var).min(F::MAX.to_f64()) * words.normal()
     }
 }

@@ -1,7 +1,7 @@
 //! What a model is made of, and how its rows are scaled.
 
 use crate::error::{Error, Result};
-use crate::likelihood::Likelihood;
+use crate::likelihood::{Likelihood, Scale};
 use crate::network::Activation;
 use crate::network::matmul::panel;
 
@@ -26,8 +26,16 @@ impl Config {
     const MAX_PARAMETERS: usize = 1 << 31;
 
     /// # Errors
-    /// [`Error::Value`] for a width of 0 and for more than 2³¹ parameters.
+    /// [`Error::Value`] for a width of 0, for more than 2³¹ parameters and for a likelihood that no model is trained with.
     pub fn check(&self) -> Result<()> {
+        if !self.is_trained() {
+            let got = match self.likelihood.scale() {
+                Some(scale) => format!("{} of {scale:?} scale", self.likelihood.name()),
+                None => self.likelihood.name().into(),
+            };
+            let expected = "Gaussian (of given or predicted scale), Bernoulli or Binomial";
+            return Err(Error::value("likelihood", expected, got, "use one of them, or elbo with a decoder of your own"));
+        }
         let cure = "give a width of at least 1";
         for (argument, width) in [("x", self.num_features), ("latent_dim", self.latent_dim)] {
             if width == 0 {
@@ -42,13 +50,23 @@ impl Config {
                 w[0].checked_add(1)?.checked_mul(w[1].checked_next_multiple_of(panel::<f32>())?)?.checked_add(sum)
             })
         };
-        let params = self.num_features.saturating_mul(self.likelihood.blocks());
+        let params = self.likelihood.num_params(self.num_features);
         let encoder = count(&self.encoder_widths());
         let decoder = count(&self.decoder_widths(params));
         match encoder.zip(decoder).and_then(|(e, d)| e.checked_add(d)) {
             Some(n) if n <= Self::MAX_PARAMETERS => Ok(()),
             _ => Err(Error::value("hidden", "at most 2³¹ parameters", format!("{:?}", self.hidden), "make layers narrower")),
         }
+    }
+
+    /// Whether the encoder has a view of the likelihood's rows, and the decoder makes all of its params.
+    fn is_trained(&self) -> bool {
+        matches!(
+            self.likelihood,
+            Likelihood::Gaussian(Scale::Fixed(_) | Scale::ByFeature(_) | Scale::Predicted)
+                | Likelihood::Bernoulli
+                | Likelihood::Binomial(_)
+        )
     }
 
     pub(crate) fn encoder_widths(&self) -> Vec<usize> {

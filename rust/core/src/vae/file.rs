@@ -169,10 +169,11 @@ fn describe(likelihood: &Likelihood) -> Value {
     let name = likelihood.name();
     match likelihood {
         Likelihood::Gaussian(Scale::Fixed(scale)) => json!({ "name": name, "scale": scale }),
-        Likelihood::Gaussian(Scale::PerFeature(scales)) => json!({ "name": name, "scale": scales }),
+        Likelihood::Gaussian(Scale::ByFeature(scales)) => json!({ "name": name, "scale": scales }),
         Likelihood::Gaussian(Scale::Predicted) => json!({ "name": name, "scale": "predicted" }),
-        Likelihood::Bernoulli => json!({ "name": name }),
         Likelihood::Binomial(total) => json!({ "name": name, "total_count": total }),
+        // Bernoulli: no other kind gets past `Config::check`.
+        _ => json!({ "name": name }),
     }
 }
 
@@ -181,7 +182,7 @@ fn understand(value: Value) -> Result<Likelihood> {
     let name = fields.take("name", |v| v.as_str().map(str::to_owned))?;
     let scale = |v: &Value| match v {
         Value::Number(scale) => scale.as_f64().map(Scale::Fixed),
-        Value::Array(scales) => scales.iter().map(Value::as_f64).collect::<Option<_>>().map(Scale::PerFeature),
+        Value::Array(scales) => scales.iter().map(Value::as_f64).collect::<Option<_>>().map(Scale::ByFeature),
         other => (other.as_str()? == "predicted").then_some(Scale::Predicted),
     };
     let likelihood = match name.as_str() {

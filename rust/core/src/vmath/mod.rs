@@ -5,8 +5,10 @@
 //! asserts them against float64 (for float32) and against double-double series (for float64).
 
 mod coefficients;
+mod stirling;
 
 pub use coefficients::Coefficients;
+pub use stirling::stirling;
 
 use crate::float::Float;
 use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat, f32x16, f64x8};
@@ -166,6 +168,19 @@ pub fn ln<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
     let y = x.simd_eq(zero).select(F::Lanes::splat(simd, F::ZERO - F::INFINITY), y);
     let y = x.simd_lt(zero).select(F::Lanes::splat(simd, F::NAN), y);
     x.simd_lt(F::INFINITY).select(y, x + y)
+}
+
+/// ln(1 + x); −∞ at −1 and NaN below.
+#[inline(always)]
+pub fn ln_1p<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
+    let sum = x + F::ONE;
+    // What the sum lost, to first order; of a sum of 0 or ∞ nothing is lost that matters.
+    let lost = x - (sum - F::ONE);
+    let zero = constant::<F, S>(simd, 0.0);
+    let kept = sum.simd_gt(zero) & sum.simd_lt(F::INFINITY);
+    let y = ln::<F, S>(simd, sum) + kept.select(lost / sum, zero);
+    // Where x is its own logarithm, so that 0 keeps its sign.
+    x.abs().simd_lt(F::EPSILON * F::EPSILON).select(x, y)
 }
 
 /// ln((1 + f) · 2ᵉ) for √½ ≤ 1 + f ≤ √2.

@@ -165,4 +165,60 @@ impl Double {
         let y = -e / (e + 2.0);
         if self.hi < 0.0 { -y } else { y }
     }
+
+    /// x + n ≥ 40, and ln of, and Σ of the inverses of, the factors x … x + n − 1 in between.
+    fn raised(self) -> (Self, Self, Self) {
+        let (mut x, mut product, mut ln, mut inverses) = (self, Self::from(1.0), Self::from(0.0), Self::from(0.0));
+        while x.hi < 40.0 {
+            product = product * x;
+            inverses = inverses + Self::from(1.0) / x;
+            x = x + 1.0;
+        }
+        if product.hi != 1.0 || product.lo != 0.0 {
+            ln = product.ln();
+        }
+        (x, ln, inverses)
+    }
+
+    /// ln Γ(x) for x > 0: Stirling's series from 40 on, whose sixteenth term is below 10⁻⁴⁰.
+    pub(crate) fn ln_gamma(self) -> Self {
+        let (x, ln, _) = self.raised();
+        let inverse = Self::from(1.0) / x;
+        let square = inverse * inverse;
+        let terms = BERNOULLI.iter().enumerate().rev().fold(Self::from(0.0), |sum, (i, (above, below))| {
+            let k = 2.0 * (i as f64 + 1.0);
+            sum * square + Self::from(*above) / (*below * k * (k - 1.0))
+        });
+        (x - 0.5) * x.ln() - x + LN_2PI * 0.5 + terms * inverse - ln
+    }
+
+    /// The derivative of ln Γ.
+    pub(crate) fn digamma(self) -> Self {
+        let (x, _, inverses) = self.raised();
+        let inverse = Self::from(1.0) / x;
+        let square = inverse * inverse;
+        let terms = BERNOULLI.iter().enumerate().rev().fold(Self::from(0.0), |sum, (i, (above, below))| {
+            (sum + Self::from(*above) / (*below * 2.0 * (i as f64 + 1.0))) * square
+        });
+        x.ln() - inverse * 0.5 - terms - inverses
+    }
 }
+
+/// The Bernoulli numbers B₂, B₄, …, B₃₀ as (numerator, denominator).
+const BERNOULLI: [(f64, f64); 15] = [
+    (1.0, 6.0),
+    (-1.0, 30.0),
+    (1.0, 42.0),
+    (-1.0, 30.0),
+    (5.0, 66.0),
+    (-691.0, 2730.0),
+    (7.0, 6.0),
+    (-3617.0, 510.0),
+    (43_867.0, 798.0),
+    (-174_611.0, 330.0),
+    (854_513.0, 138.0),
+    (-236_364_091.0, 2730.0),
+    (8_553_103.0, 6.0),
+    (-23_749_461_029.0, 870.0),
+    (8_615_841_276_005.0, 14_322.0),
+];

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod double;
+pub(crate) mod likelihood;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

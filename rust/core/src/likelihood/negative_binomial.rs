@@ -1,0 +1,120 @@
+//! Counts of mean μ and concentration r, so of variance μ + μ²/r: ln Γ(x + r)/(Γ(r) x!) + r ln(r/(r + μ)) + x ln(μ/(r + μ)), with log μ and log r as params.
+//!
+//! With n = r + x, s = ln(n/(r + μ)), t = ln(nμ/((r + μ)x)), h(y) = eʸ − 1 − y and J the remainder of Stirling's formula it is (Loader 2000)
+//! −r h(s) − x h(t) − ½ ln 2πx − ½ ln(1 + x/r) + J(n) − J(r) − J(x), and r s for x = 0: no term is a difference of large ones, at any concentration.
+//! The gradients are r (eˢ − 1) by log μ, and −r h(s) + x/2n + r (J′(n) − J′(r)) by log r.
+
+use super::cells::CellOp;
+use super::count::{Counts, LN_2PI_HALF};
+use crate::random::{CellWords, ln_gamma_variate, poisson};
+use crate::rows::{LaneOp, Term};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
+use crate::vmath::{exp, exp_excess, ln, ln_1p, softplus_sigmoid, stirling};
+
+#[derive(Debug, Clone)]
+pub(super) struct NegativeBinomial;
+
+/// Past this, log r changes no digit of a count's probability, which is Poisson's, and r itself would leave the range.
+const LOG_CONCENTRATION_MAX: f64 = 690.0;
+/// Below this, J(r) = −½ log r − ½ ln 2π and r J′(r) = −½ to the last digit, and r may be 0.
+const LOG_CONCENTRATION_TINY: f64 = -40.0;
+/// Params are held within this, so that their difference stays in the range.
+const LOG_MAX: f64 = 1e307;
+
+/// Value and gradients of cells, wherever x is a count.
+pub(super) struct Parts<S: Simd> {
+    pub(super) value: f64x8<S>,
+    pub(super) d_log_mean: f64x8<S>,
+    pub(super) d_log_concentration: f64x8<S>,
+}
+
+/// [`inline`] as a call: four kernels use it, and it is too long to be compiled into each.
+#[inline(never)]
+pub(super) fn parts<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: f64x8<S>) -> Parts<S> {
+    simd.vectorize(
+        #[inline(always)]
+        || inline(simd, x, log_mean, log_concentration),
+    )
+}
+
+#[inline(always)]
+fn inline<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: f64x8<S>) -> Parts<S> {
+    let constant = |x: f64| f64x8::splat(simd, x);
+    let (zero, one) = (constant(0.0), constant(1.0));
+    let m = log_mean.min(LOG_MAX).max(-LOG_MAX);
+    let c = log_concentration.min(LOG_CONCENTRATION_MAX).max(-LOG_MAX);
+    let r = exp::<f64, S>(simd, c);
+    let positive = x.simd_gt(zero);
+    let count = positive.select(x, one);
+    let ln_x = ln::<f64, S>(simd, count);
+
+    // s and t differ by log μ − ln x; the one whose parts are small is computed, the other follows: t where r is the least of r, x and μ.
+    let odds = m - c;
+    let direct = r.simd_ge(x) | odds.simd_le(zero);
+    let ratio = direct.select(x, r) / direct.select(r, count);
+    let far = m - ln_x;
+    let ln_ratio = ln_1p::<f64, S>(simd, ratio.min(1e300));
+    let ln_ratio = ratio.simd_lt(constant(1e300)).select(ln_ratio, positive.select(ln_x - c, zero));
+    let (softplus, sigmoid) = softplus_sigmoid::<f64, S>(simd, direct.select(odds, -odds));
+    let near = ln_ratio - softplus;
+    let s = direct.select(near, near - far);
+    let t = direct.select(near + far, near);
+
+    // The probabilities r/(r + μ) and μ/(r + μ); the smaller is the exact one.
+    let (_, other) = softplus_sigmoid::<f64, S>(simd, direct.select(-odds, odds));
+    let (of_mean, of_concentration) = (direct.select(sigmoid, other), direct.select(other, sigmoid));
+    let (excess, expm1) = exp_excess::<f64, S>(simd, s);
+    let inner = s.abs().simd_le(constant(4.0));
+    // Outside, eˢ may leave the range where r eˢ does not.
+    let spread = x * of_concentration - r * of_mean;
+    let slope = inner.select(r * expm1, spread);
+    let loss = inner.select(r * excess, spread - r * s);
+
+    let (excess_t, _) = exp_excess::<f64, S>(simd, t);
+    let n = r + x;
+    let safe = |y: f64x8<S>| y.simd_gt(zero).select(y, one);
+    let tiny = c.simd_lt(constant(LOG_CONCENTRATION_TINY));
+    let (j_x, _) = stirling::<f64, S>(simd, count);
+    let (j_n, dj_n) = stirling::<f64, S>(simd, safe(n));
+    let (j_r, dj_r) = stirling::<f64, S>(simd, safe(r));
+    let j_r = tiny.select(c * -0.5 - LN_2PI_HALF, j_r);
+    let rise = r * dj_n - tiny.select(constant(-0.5), r * dj_r);
+    // ½ ln(1 + x/r).
+    let half_ln = direct.select(ln_ratio, ln_ratio + (ln_x - c)) * 0.5;
+    let corrections = ((j_n - j_r) - j_x) - (half_ln + (ln_x * 0.5 + LN_2PI_HALF));
+    let value = positive.select(corrections - (loss + count * excess_t), r * s);
+    let share = positive.select(x / safe(n) * 0.5 + rise, zero);
+    Parts { value, d_log_mean: slope, d_log_concentration: share - loss }
+}
+
+impl LaneOp<f64, 3, 2> for NegativeBinomial {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, [x, log_mean, log_concentration]: [f64x8<S>; 3]) -> Term<f64, S, 2> {
+        let zero = f64x8::splat(simd, 0.0);
+        let counts = Counts::new(simd, x);
+        let parts = parts(simd, counts.x, log_mean, log_concentration);
+        let bad = counts.seen & !(counts.inside & log_mean.is_finite() & log_concentration.is_finite());
+        let out = [parts.d_log_mean, parts.d_log_concentration].map(|d| counts.seen.select(d, zero));
+        Term { sum: counts.seen.select(parts.value, zero), out, bad }
+    }
+}
+
+impl CellOp<f64, 3, 2> for NegativeBinomial {
+    const WORK: usize = 15;
+
+    #[inline(always)]
+    fn mean<S: Simd>(&self, simd: S, [log_mean, _]: [f64x8<S>; 2]) -> f64x8<S> {
+        exp::<f64, S>(simd, log_mean)
+    }
+
+    fn draw(&self, _column: usize, [log_mean, log_concentration]: [f64; 2], words: &mut CellWords) -> f64 {
+        draw(log_mean, log_concentration, words)
+    }
+}
+
+/// A Poisson count whose rate is Gamma of shape r and mean μ.
+pub(super) fn draw(log_mean: f64, log_concentration: f64, words: &mut CellWords) -> f64 {
+    let c = log_concentration.clamp(-LOG_CONCENTRATION_MAX, LOG_CONCENTRATION_MAX);
+    let log_rate = log_mean + (ln_gamma_variate(words, libm::exp(c)) - c);
+    poisson(words, libm::exp(log_rate).min(f64::MAX))
+}
