@@ -7,10 +7,11 @@
 //! | word | holds |
 //! |---|---|
 //! | 0, 1 | the block's number within the draw, low word first |
-//! | 2 | the particle |
-//! | 3 | the purpose: 0 [`raw`] words, 1 normals, 2 uniforms, 3 [`Key::fold_in`], 4 [`Key::split`], 5 [`permutation`] |
+//! | 2 | the particle; of a cell, the block's number |
+//! | 3 | the purpose: 0 [`raw`] words, 1 normals, 2 uniforms, 3 [`Key::fold_in`], 4 [`Key::split`], 5 [`permutation`], 6 [`CellWords`] |
 //!
-//! ([`raw`] alone counts over all 128 bits.) A draw of rows of width w is one stream: element j of row i is number e = i·w + j. The stream is cut into
+//! ([`raw`] alone counts over all 128 bits. The words of a cell are those of its own blocks: words 0, 1 of their counters are the cell's number
+//! row · width + column, and samplers of counts and gammas take as many of them as they need.) A draw of rows of width w is one stream: element j of row i is number e = i·w + j. The stream is cut into
 //! tiles of sixteen blocks. In float32 a block gives four numbers and number 16 v + l of tile t is number v of block 16 t + l; in float64
 //! it gives two, in the same order. So a row is a function of the key, its number, the particle and the width, whatever batch, thread or chunk draws it.
 //!
@@ -31,14 +32,23 @@
 //! assert_eq!(tail, all[24..]);
 //! ```
 
+mod binomial;
+mod gamma;
 mod normal;
 mod philox;
+mod poisson;
+mod saddle;
 mod stream;
 mod uniform;
+mod words;
 
+pub use binomial::binomial;
+pub use gamma::ln_gamma_variate;
 pub use philox::block;
+pub use poisson::poisson;
 pub use stream::Draw;
 pub(crate) use stream::{Sink, stream};
+pub use words::CellWords;
 
 use crate::float::Float;
 use crate::simd::{Kernel, Simd, SimdBase, dispatch};
@@ -53,6 +63,7 @@ pub(crate) enum Purpose {
     FoldIn = 3,
     Split = 4,
     Permutation = 5,
+    Cell = 6,
 }
 
 /// The generator's key: 64 bits, the low word first.
