@@ -10,16 +10,16 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -type f \( -name '*.rs' -o -name
 PACKAGE := pyproject.toml README.md $(shell find python -type f \( -name '*.py' -o -name '*.pyi' -o -name py.typed \))
 
 # PyO3's build script asks an interpreter for its version: the environment's own, whatever is first on the path.
-$(VENV)/% lint test docs wheel: export PYO3_PYTHON := $(abspath $(BIN)/python)
+$(VENV)/% lint test test-statistics docs wheel: export PYO3_PYTHON := $(abspath $(BIN)/python)
 # An environment of conda beside ours would make maturin ask which one is meant.
 unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench wheel docs clean
+.PHONY: help demo test test-statistics lint format bench wheel docs clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DEMO)/.installed  ## train a VAE on real digits, print its bounds, draw a picture
 	@mkdir -p build/demo
@@ -30,6 +30,21 @@ demo: $(DEMO)/.installed  ## train a VAE on real digits, print its bounds, draw 
 test: $(VENV)/.built  ## run the tests of both languages
 	cargo test --locked --profile tested --workspace --exclude elbokit-py
 	$(BIN)/python -m pytest
+
+# Where TestU01 is, and which of its batteries runs: small, crush (an hour) or big (half a day).
+TESTU01 ?= /usr/local
+CRUSH ?= small
+
+test-statistics: $(VENV)/.built  ## run the long batteries on the random numbers, TestU01's too where it is installed
+	$(BIN)/python -m pytest -m statistics tests/statistics
+	@mkdir -p build
+	@if $(CC) -O2 -I$(TESTU01)/include -I/usr/include/testu01 -L$(TESTU01)/lib -o build/testu01 tests/statistics/testu01.c \
+		-ltestu01 -lprobdist -lmylib -lm 2> build/testu01.log; then \
+		$(BIN)/python tests/statistics/words.py | build/testu01 $(CRUSH) && \
+		$(BIN)/python tests/statistics/words.py | build/testu01 $(CRUSH) reversed; \
+	else \
+		echo 'TestU01 is not in $(TESTU01): its batteries are left out (build/testu01.log says what the compiler missed).'; \
+	fi
 
 lint: $(VENV)/.built  ## hold the code to rustfmt, clippy, ruff, mypy and stubtest
 	cargo fmt --all --check

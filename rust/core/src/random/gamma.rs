@@ -27,7 +27,7 @@ fn at_least_one(words: &mut CellWords, shape: f64) -> f64 {
         }
         let u = words.uniform_open();
         let square = x * x;
-        // Their squeeze, which saves the logarithms 19 times out of 20.
+        // Their squeeze, which nearly always saves the logarithms.
         let accepted = u < 1.0 - 0.0331 * square * square || {
             // ln v + 1 − v = 3 (ln(1 + t) − t) − 3t² − t³: each term is of the size of x²/d, so that none loses its digits to a large d.
             let ln_ratio = 0.5 * square + d * (3.0 * log1p_minus(t) - t * t * (3.0 + t));

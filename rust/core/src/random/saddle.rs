@@ -1,5 +1,5 @@
-//! Probabilities of counts by their deviance, which keeps its accuracy where ln k! and k ln λ are large and cancel
-//! (Loader 2000, "Fast and accurate computation of binomial probabilities").
+//! What samplers share: how long they look, and probabilities by their deviance, which keeps its accuracy where ln k! and k ln λ are large
+//! and cancel (Loader 2000, "Fast and accurate computation of binomial probabilities").
 
 /// How many proposals a sampler may refuse. Each accepts more than half of them, so that the last resort behind it is never seen.
 pub(super) const ATTEMPTS: usize = 1000;
