@@ -219,7 +219,7 @@ fn float32_is_right_to_the_ends_of_its_range() {
     let mut numbers = Numbers(9);
     let mut signed = |exponent: f64| {
         let size = libm::exp2(numbers.uniform(-149.0, exponent));
-        f64::from(if numbers.bits() % 2 == 0 { size as f32 } else { -size as f32 })
+        f64::from(if numbers.bits().is_multiple_of(2) { size as f32 } else { -size as f32 })
     };
     let (mut finite, mut capped) = (0, 0);
     for round in 0..60_000 {
