@@ -78,15 +78,30 @@ def log_prob(z, loc, log_var):
     return by_row(-((z - loc) ** 2) * exp(-log_var) / 2, -log_var / 2, 0 * loc - LN_2PI / 2)
 
 
+def log_prob_grad(z, loc, log_var):
+    """∂log_prob/∂ z, loc, log_var."""
+    z, loc, log_var = exact(z), exact(loc), exact(log_var)
+    precision = exp(-log_var)
+    d_loc, square = (z - loc) * precision, (z - loc) ** 2 * precision
+    return total(-d_loc), total(d_loc), total(square / 2, 0 * square - mp.mpf(1) / 2)
+
+
 def entropy(log_var):
     log_var = exact(log_var)
     return by_row(log_var / 2, 0 * log_var + (1 + LN_2PI) / 2)
 
 
+@lambda f: np.frompyfunc(f, 1, 1)
+def excess(v):
+    """eᵛ − 1 − v, by its series where the difference would lose more digits than there are to spare."""
+    if abs(v) > mp.mpf("1e-6"):
+        return mp.expm1(v) - v
+    return mp.fsum(v**k / mp.factorial(k) for k in range(2, 12))
+
+
 def _kl_terms(loc, log_var, prior_loc=0.0, prior_log_var=0.0):
     loc, log_var, prior_loc, prior_log_var = (exact(x) for x in (loc, log_var, prior_loc, prior_log_var))
-    v = log_var - prior_log_var
-    return (expm1(v) - v) / 2, (loc - prior_loc) ** 2 * exp(-prior_log_var) / 2
+    return excess(log_var - prior_log_var) / 2, (loc - prior_loc) ** 2 * exp(-prior_log_var) / 2
 
 
 def kl(*arguments):
@@ -106,13 +121,52 @@ def kl_grad(loc, log_var, prior_loc=0.0, prior_log_var=0.0):
     return total(d_loc), total(half_expm1), total(-d_loc), total(-half_expm1, -((loc - prior_loc) ** 2) * precision / 2)
 
 
+def scale(log_var):
+    """A draw's scale, capped at the largest finite number."""
+    largest = mp.mpf(float(np.finfo(log_var.dtype).max))
+    return np.frompyfunc(lambda s: min(s, largest), 1, 1)(exp(exact(log_var) / 2))
+
+
 def rsample(eps, loc, log_var):
-    return total(exact(loc), exp(exact(log_var) / 2) * exact(eps))
+    return total(exact(loc), scale(log_var) * exact(eps))
+
+
+def rsample_grad(eps, log_var, d_z):
+    """d_loc and d_log_var of particles (particles, batch, latent)."""
+    d_z = exact(d_z)
+    terms = d_z * scale(log_var) * exact(eps) / 2
+    return tuple(Exact(x.sum(0), abs(x).sum(0)) for x in (d_z, terms))
 
 
 def log_prob_of_eps(eps, log_var):
     eps, log_var = exact(eps), exact(log_var)
     return by_row(-(eps**2) / 2, 0 * eps - log_var / 2, 0 * eps - LN_2PI / 2)
+
+
+# The mixture of Gaussians.
+
+
+def mixture(weights, locs, variances, x):
+    """The log density of each row, and its gradient; the gradient's magnitude is that of its components' terms."""
+    total_weight = mp.fsum(exact(weights))
+    values, gradients, magnitudes = [], [], []
+    for row in exact(x):
+        shares, pulls = [], []
+        for weight, loc, variance in zip(exact(weights), exact(locs), exact(np.asarray(variances)), strict=True):
+            d = len(row)
+            full = np.ndim(variance) == 2
+            matrix = mp.matrix(variance.tolist()) if full else mp.diag(list(0 * loc + variance))
+            off = mp.matrix((row - loc).tolist())
+            pull = mp.lu_solve(matrix, off)
+            square = (off.T * pull)[0]
+            shares.append(weight / total_weight * mp.exp(-square / 2) / mp.sqrt((2 * mp.pi) ** d * mp.det(matrix)))
+            pulls.append([-p for p in pull])
+        density = mp.fsum(shares)
+        values.append(mp.log(density))
+        terms = [[s / density * p for p in pull] for s, pull in zip(shares, pulls, strict=True)]
+        gradients.append([mp.fsum(column) for column in zip(*terms, strict=True)])
+        magnitudes.append([mp.fsum(map(abs, column)) for column in zip(*terms, strict=True)])
+    return np.array(values, object), Exact(np.array(gradients, object), np.array(magnitudes, object))
 
 
 # Likelihoods: (log_prob, d_params), without missing cells.

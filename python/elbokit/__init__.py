@@ -6,7 +6,8 @@
     array([2.5])
 
 Kernels: `gaussian`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `log_weights`; a model that trains:
-`VAE`. The unit is nats a row, an elbo is larger when better, and every random number is a function of a `Key`.
+`VAE`; one whose density is known: `GaussianMixture`. The unit is nats a row, an elbo is larger when better, and every
+random number is a function of a `Key`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from elbokit.errors import (
     SupportError,
 )
 from elbokit.evidence import ElboTerms, GaussianParams, elbo, log_weights
+from elbokit.mixture import GaussianMixture
 from elbokit.random import Key
 from elbokit.threads import build_info, get_num_threads, num_threads, set_num_threads
 from elbokit.training import History
@@ -33,6 +35,7 @@ __all__ = [
     "ElboTerms",
     "ElbokitError",
     "Evidence",
+    "GaussianMixture",
     "GaussianParams",
     "History",
     "Key",

@@ -19,6 +19,7 @@ from elbokit import _core, gaussian
 from elbokit._arrays import agree, count, floats, observed, pair
 from elbokit.errors import ShapeError
 from elbokit.likelihood import Likelihood
+from elbokit.mixture import GaussianMixture
 from elbokit.random import Key, seed_of
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def elbo(
     key: Key | int,
     num_particles: int = 1,
     kl: str = "analytic",
-    prior: GaussianParams | None = None,
+    prior: GaussianParams | GaussianMixture | None = None,
     mask: ArrayLike | None = None,
     first_row: int = 0,
 ) -> ElboTerms:
@@ -99,8 +100,8 @@ def elbo(
         The draws are those of `gaussian.rsample` with this key, num_particles and first_row.
     num_particles : int
     kl : {"analytic", "monte_carlo"}
-    prior : GaussianParams, optional
-        (latent,) or (batch, latent); N(0, I) by default.
+    prior : GaussianParams or GaussianMixture, optional
+        (latent,) or (batch, latent); N(0, I) by default. A mixture needs ``kl="monte_carlo"``.
     mask : array_like of bool, shape (batch, features), optional
         True = observed.
     first_row : int
@@ -125,6 +126,11 @@ def elbo(
     """
     if kl not in {"analytic", "monte_carlo"}:
         raise ValueError(f'kl: expected "analytic" or "monte_carlo", got {kl!r}; use one of them')
+    if kl == "analytic" and isinstance(prior, GaussianMixture):
+        raise ValueError(
+            'kl: expected "monte_carlo" with a GaussianMixture as prior, which has no closed form, got "analytic"; '
+            'give kl="monte_carlo"'
+        )
     terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, first_row)
     reconstruction = _core.RunningTerms(terms.batch, True)
     if kl == "analytic":
@@ -152,7 +158,7 @@ def log_weights(
     *,
     key: Key | int,
     num_particles: int,
-    prior: GaussianParams | None = None,
+    prior: GaussianParams | GaussianMixture | None = None,
     mask: ArrayLike | None = None,
 ) -> NDArray[Any]:
     """log p(x, z) − log q(z | x) of each draw, shape (particles, batch), in nats: what `bounds` takes.
@@ -188,7 +194,7 @@ class _Terms:
         likelihood: Likelihood,
         key: Key | int,
         num_particles: int,
-        prior: GaussianParams | None,
+        prior: GaussianParams | GaussianMixture | None,
         mask: ArrayLike | None,
         first_row: int,
     ) -> None:
@@ -212,6 +218,9 @@ class _Terms:
         self.decoder, self.likelihood = decoder, likelihood
         self.seed, self.first_row = seed_of(key), count("first_row", first_row)
         self.num_particles = count("num_particles", num_particles, 1)
+        self.mixture = None
+        if isinstance(prior, GaussianMixture):
+            self.mixture, prior = gaussian._mixture_density(prior, self.latent), None
         arguments = () if prior is None else pair("prior_loc", prior[0], "prior_log_var", prior[1])
         # Needed by one form of the bound only, but it checks posterior and prior before any decoder runs.
         self.divergence = gaussian.kl(self.loc, self.log_var, *arguments)
@@ -242,8 +251,4 @@ class _Terms:
 
     def _log_prior(self, z: NDArray[Any]) -> NDArray[Any]:
         """log p(z), (particles, batch); a draw that has left the float's range has density 0."""
-        inside = np.isfinite(z).all(axis=-1)
-        if inside.all():
-            return gaussian.log_prob(z, *self.prior)
-        log_prior = gaussian.log_prob(np.where(inside[..., None], z, self.dtype.type(0)), *self.prior)
-        return np.where(inside, log_prior, self.dtype.type(-np.inf))
+        return gaussian._log_density_of_draws(z, self.mixture or (lambda draws: gaussian.log_prob(draws, *self.prior)))

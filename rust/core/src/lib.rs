@@ -1,7 +1,7 @@
 //! The mathematics of elbokit: kernels of the evidence lower bound, and variational autoencoders whose whole training step
 //! runs here. It knows neither Python nor `NumPy`: rows come in as slices, results go out as slices.
 //!
-//! Layers, top to bottom, each using only what is below it: [`vae`]; [`network`] and [`optimizer`]; [`bound`];
+//! Layers, top to bottom, each using only what is below it: [`vae`]; [`exact`]; [`network`] and [`optimizer`]; [`bound`];
 //! [`likelihood`], [`gaussian`]; [`rows`] (the one loop driver); [`random`], [`vmath`], [`reduce`]; [`simd`], [`threads`],
 //! [`float`], [`error`].
 //!
@@ -17,6 +17,7 @@
 
 pub mod bound;
 pub mod error;
+pub mod exact;
 pub mod float;
 pub mod gaussian;
 pub mod likelihood;

@@ -148,18 +148,58 @@ pub(crate) fn gaussian_log_prob<'py>(
 fn log_prob<'py, F: Element>(z: &Any<'py>, loc: &Any<'py>, log_var: &Any<'py>, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {
     let py = z.py();
     let a = Arguments::<F>::new(loc, log_var, None)?;
-    let (rows, width) = a.shape;
+    let (_, width) = a.shape;
     let z = View::<F>::new(z, "z")?;
-    let [leading @ .., _, _] = z.shape() else {
-        return Err(shape_error(py, "z", &format!("({rows}, {width}) or (particles, {rows}, {width})"), z.shape()));
-    };
-    if leading.len() > 1 || !z.shape().ends_with(&[rows, width]) {
-        return Err(shape_error(py, "z", &format!("({rows}, {width}) or (particles, {rows}, {width})"), z.shape()));
-    }
+    check_draws(py, "z", z.shape(), a.shape)?;
     let mut out = Output::<F>::new(py, out, &z.shape()[..z.shape().len() - 1])?;
     let (z, l, v, o) = (z.slice(), a.loc.slice(), a.log_var.slice(), out.slice());
     enter(py, z.len(), || gaussian::log_prob(z, l, v, width, o))?;
     Ok(out.done())
+}
+
+/// Draws are (batch, latent), or (particles, batch, latent).
+fn check_draws(py: Python<'_>, argument: &'static str, got: &[usize], (rows, width): (usize, usize)) -> PyResult<()> {
+    if (2..=3).contains(&got.len()) && got.ends_with(&[rows, width]) {
+        return Ok(());
+    }
+    Err(shape_error(py, argument, &format!("({rows}, {width}) or (particles, {rows}, {width})"), got))
+}
+
+/// `log_prob` and its gradient by draw: four arrays.
+#[pyfunction]
+pub(crate) fn gaussian_log_prob_grad<'py>(z: &Any<'py>, loc: &Any<'py>, log_var: &Any<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    by_dtype!(z, "z", log_prob_grad(z, loc, log_var))
+}
+
+fn log_prob_grad<'py, F: Element>(z: &Any<'py>, loc: &Any<'py>, log_var: &Any<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    let py = z.py();
+    let a = Arguments::<F>::new(loc, log_var, None)?;
+    let z = View::<F>::new(z, "z")?;
+    check_draws(py, "z", z.shape(), a.shape)?;
+    let mut value = Output::<F>::new(py, None, &z.shape()[..z.shape().len() - 1])?;
+    let make = || Output::<F>::new(py, None, z.shape());
+    let (mut d_z, mut d_loc, mut d_log_var) = (make()?, make()?, make()?);
+    let (x, l, v, o) = (z.slice(), a.loc.slice(), a.log_var.slice(), value.slice());
+    let (dz, dl, dv) = (d_z.slice(), d_loc.slice(), d_log_var.slice());
+    enter(py, x.len(), || gaussian::log_prob_grad(x, l, v, a.shape.1, o, dz, dl, dv))?;
+    PyTuple::new(py, [value.done(), d_z.done(), d_loc.done(), d_log_var.done()])
+}
+
+/// `entropy` of each row and its gradient.
+#[pyfunction]
+pub(crate) fn gaussian_entropy_grad<'py>(log_var: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+    by_dtype!(log_var, "log_var", entropy_grad(log_var))
+}
+
+fn entropy_grad<'py, F: Element>(log_var: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+    let py = log_var.py();
+    let view = View::<F>::new(log_var, "log_var")?;
+    let (rows, width) = view.matrix(py, "log_var", "an array (batch, latent)")?;
+    let mut value = Output::<F>::new(py, None, &[rows])?;
+    let mut d_log_var = Output::<F>::new(py, None, &[rows, width])?;
+    let (v, o, d) = (view.slice(), value.slice(), d_log_var.slice());
+    enter(py, rows * width, || gaussian::entropy_grad(v, width, o, d))?;
+    Ok((value.done(), d_log_var.done()))
 }
 
 /// `entropy` of each row.
@@ -244,4 +284,38 @@ fn rsample_and_log_prob<'py, F: Element>(
     let (l, v, o, p) = (a.loc.slice(), a.log_var.slice(), z.slice(), log_prob.slice());
     enter(py, o.len(), || gaussian::rsample_and_log_prob(l, v, key, first_particle, first_row, width, o, p))?;
     Ok((z.done(), log_prob.done()))
+}
+
+/// `rsample_grad`: the cotangent of z, (batch, latent) or (particles, batch, latent), pulled back to loc and `log_var`.
+#[pyfunction]
+#[pyo3(signature = (loc, log_var, d_z, key, num_particles=None, first_row=0))]
+pub(crate) fn gaussian_rsample_grad<'py>(
+    loc: &Any<'py>,
+    log_var: &Any<'py>,
+    d_z: &Any<'py>,
+    key: u64,
+    num_particles: Option<usize>,
+    first_row: u64,
+) -> PyResult<(Any<'py>, Any<'py>)> {
+    by_dtype!(loc, "loc", rsample_grad(loc, log_var, d_z, Key(key), num_particles, first_row))
+}
+
+fn rsample_grad<'py, F: Element>(
+    loc: &Any<'py>,
+    log_var: &Any<'py>,
+    d_z: &Any<'py>,
+    key: Key,
+    particles: Option<usize>,
+    first_row: u64,
+) -> PyResult<(Any<'py>, Any<'py>)> {
+    let py = loc.py();
+    let a = Arguments::<F>::new(loc, log_var, None)?;
+    let (rows, width) = a.shape;
+    let d_z = View::<F>::new(d_z, "d_z")?;
+    same_shape(py, "d_z", d_z.shape(), "z", &draws(particles, &[rows, width]))?;
+    let mut d_loc = Output::<F>::new(py, None, &[rows, width])?;
+    let mut d_log_var = Output::<F>::new(py, None, &[rows, width])?;
+    let (l, v, d, o, p) = (a.loc.slice(), a.log_var.slice(), d_z.slice(), d_loc.slice(), d_log_var.slice());
+    enter(py, d.len(), || gaussian::rsample_grad(l, v, d, key, first_row, width, o, p))?;
+    Ok((d_loc.done(), d_log_var.done()))
 }

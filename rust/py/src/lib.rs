@@ -7,6 +7,7 @@ mod enter;
 mod errors;
 mod gaussian;
 mod likelihood;
+mod mixture;
 mod random;
 mod rows;
 mod threads;
@@ -20,11 +21,13 @@ mod _core {
     use super::bound::{RunningTerms, bound_elbo, bound_iwae};
     #[pymodule_export]
     use super::gaussian::{
-        gaussian_entropy, gaussian_kl, gaussian_kl_grad, gaussian_kl_per_dim, gaussian_log_prob, gaussian_rsample,
-        gaussian_rsample_and_log_prob,
+        gaussian_entropy, gaussian_entropy_grad, gaussian_kl, gaussian_kl_grad, gaussian_kl_per_dim, gaussian_log_prob,
+        gaussian_log_prob_grad, gaussian_rsample, gaussian_rsample_and_log_prob, gaussian_rsample_grad,
     };
     #[pymodule_export]
     use super::likelihood::Likelihood;
+    #[pymodule_export]
+    use super::mixture::Mixture;
     #[pymodule_export]
     use super::random::{key_fold_in, key_split, random_normal, random_raw, random_uniform};
     #[pymodule_export]

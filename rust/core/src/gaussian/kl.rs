@@ -4,13 +4,14 @@
 //! comes from its own kernel ([`vmath::exp_excess`]), so the divergence is never negative and keeps full relative accuracy
 //! where q is within 1e-7 of the prior.
 
-use super::{scale, square_plus, standardized};
+use super::ends::{self, for_lost_rows, mend, repeated};
+use super::{deviation, square_plus};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::rows::{Input, LaneOp, Mask, SumOnly, Term, check_finite, check_len, map_rows, no_outputs};
 use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask};
 use crate::threads::RowsMut;
-use crate::vmath::{Lanes, exp_excess};
+use crate::vmath::{Lanes, exp, exp_excess};
 
 /// To N(0, I).
 struct Standard;
@@ -37,8 +38,11 @@ impl<F: Float> LaneOp<F, 2, 2> for Standard {
 impl<F: Float> LaneOp<F, 4, 4> for General {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [loc, log_var, prior_loc, prior_log_var]: [Lanes<F, S>; 4]) -> Term<F, S, 4> {
-        let inverse = scale::<F, S>(simd, prior_log_var, -1.0);
-        let delta = standardized::<F, S>(simd, loc, prior_loc, inverse);
+        let inverse = exp::<F, S>(simd, prior_log_var * F::from_f64(-0.5));
+        // A row with an infinite inverse is not finite and is computed again; one with a subnormal inverse, which has lost its digits, is made so.
+        let normal = prior_log_var.simd_le(F::from_f64(1.96 * F::EXP_MAX.to_f64()));
+        let inverse = normal.select(inverse, F::Lanes::splat(simd, F::NAN));
+        let delta = deviation::<F, S>(simd, loc, prior_loc, inverse);
         let (excess, expm1) = difference_excess::<F, S>(simd, log_var, prior_log_var);
         let d_loc = delta[0] * inverse;
         let half = F::from_f64(0.5);
@@ -86,13 +90,17 @@ pub fn kl<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, width: usize, out
     check(loc, log_var, prior, rows, width)?;
     let [l, v] = [loc, log_var].map(|x| Input::rows(x, width));
     let bad = match prior {
-        None => map_rows(&SumOnly::<_, 2>(&Standard), [l, v], rows, width, WORK, Some(out), no_outputs()),
+        None => map_rows(&SumOnly::<_, 2>(&Standard), [l, v], rows, width, WORK, Some(&mut *out), no_outputs()),
         Some((a, b)) => {
             let inputs = [l, v, Input::rows(a, width), Input::rows(b, width)];
-            map_rows(&SumOnly::<_, 4>(&General), inputs, rows, width, WORK, Some(out), no_outputs())
+            map_rows(&SumOnly::<_, 4>(&General), inputs, rows, width, WORK, Some(&mut *out), no_outputs())
         }
     };
-    diagnose(bad, loc, log_var, prior, width)
+    if bad {
+        diagnose(loc, log_var, prior, width)?;
+        lost_rows(loc, log_var, prior, width, out, |_, _| ());
+    }
+    Ok(())
 }
 
 /// The divergence of each latent of each row into `out`, (rows, width); a row's sum is its [`kl`] but for rounding.
@@ -105,7 +113,7 @@ pub fn kl_per_dim<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, width: us
     let [l, v] = [loc, log_var].map(|x| Input::rows(x, width));
     // The sums are computed for their finiteness: an elementwise output hides nothing that its row's sum shows.
     let mut sums = vec![F::ZERO; rows];
-    let outputs = [RowsMut::new(out, width)];
+    let outputs = [RowsMut::new(&mut *out, width)];
     let bad = match prior {
         None => map_rows(&PerDim::<_, 2>(Standard), [l, v], rows, width, WORK, Some(sums.as_mut_slice()), outputs),
         Some((a, b)) => {
@@ -113,7 +121,11 @@ pub fn kl_per_dim<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, width: us
             map_rows(&PerDim::<_, 4>(General), inputs, rows, width, WORK, Some(sums.as_mut_slice()), outputs)
         }
     };
-    diagnose(bad, loc, log_var, prior, width)
+    if bad {
+        diagnose(loc, log_var, prior, width)?;
+        lost_rows(loc, log_var, prior, width, &mut sums, |at, cell| mend(&mut out[at], cell.kl()));
+    }
+    Ok(())
 }
 
 /// [`kl`] and its gradient in one pass: ∂/∂loc = δ / prior scale, ∂/∂`log_var` = ½ (eᵛ − 1), and with respect to the prior
@@ -129,16 +141,16 @@ pub fn kl_grad<F: Float>(
     out: &mut [F],
     d_loc: &mut [F],
     d_log_var: &mut [F],
-    d_prior: PriorGrad<F>,
+    mut d_prior: PriorGrad<F>,
 ) -> Result<()> {
     let rows = out.len();
     check(loc, log_var, prior, rows, width)?;
     check_len("d_loc", d_loc, rows, width)?;
     check_len("d_log_var", d_log_var, rows, width)?;
     let [l, v] = [loc, log_var].map(|x| Input::rows(x, width));
-    let outputs = [d_loc, d_log_var].map(|x| RowsMut::new(x, width));
-    let bad = match (prior, d_prior) {
-        (None, None) => map_rows(&Standard, [l, v], rows, width, WORK, Some(out), outputs),
+    let outputs = [&mut *d_loc, &mut *d_log_var].map(|x| RowsMut::new(x, width));
+    let bad = match (prior, &mut d_prior) {
+        (None, None) => map_rows(&Standard, [l, v], rows, width, WORK, Some(&mut *out), outputs),
         (Some((a, b)), d_prior) => {
             let inputs = [l, v, Input::rows(a, width), Input::rows(b, width)];
             if let Some((c, d)) = d_prior {
@@ -146,14 +158,26 @@ pub fn kl_grad<F: Float>(
                 check_len("d_prior_log_var", d, rows, width)?;
                 let [e, f] = outputs;
                 let outputs = [e, f, RowsMut::new(c, width), RowsMut::new(d, width)];
-                map_rows(&General, inputs, rows, width, WORK, Some(out), outputs)
+                map_rows(&General, inputs, rows, width, WORK, Some(&mut *out), outputs)
             } else {
-                map_rows(&PosteriorOnly, inputs, rows, width, WORK, Some(out), outputs)
+                map_rows(&PosteriorOnly, inputs, rows, width, WORK, Some(&mut *out), outputs)
             }
         }
         (None, Some(_)) => return Err(Error::value("d_prior", "a prior", "none", "give prior_loc and prior_log_var")),
     };
-    diagnose(bad, loc, log_var, prior, width)
+    if bad {
+        diagnose(loc, log_var, prior, width)?;
+        lost_rows(loc, log_var, prior, width, out, |at, cell| {
+            let pull = ends::pull(cell.loc, cell.prior_loc, cell.prior_log_var);
+            mend(&mut d_loc[at], pull);
+            mend(&mut d_log_var[at], cell.half_expm1);
+            if let Some((c, d)) = &mut d_prior {
+                mend(&mut c[at], -pull);
+                mend(&mut d[at], -cell.half_expm1 - 0.5 * cell.delta * cell.delta);
+            }
+        });
+    }
+    Ok(())
 }
 
 /// [`General`] without the prior's gradient.
@@ -183,15 +207,54 @@ fn check<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, rows: usize, width
     Ok(())
 }
 
-/// A result that is not finite comes from a bad input, which is named, or from the range's end, which stands.
-fn diagnose<F: Float>(bad: bool, loc: &[F], log_var: &[F], prior: Prior<F>, width: usize) -> Result<()> {
-    if bad {
-        check_finite("loc", loc, width)?;
-        check_finite("log_var", log_var, width)?;
-        if let Some((a, b)) = prior {
-            check_finite("prior_loc", a, width)?;
-            check_finite("prior_log_var", b, width)?;
-        }
+/// Names a NaN or infinity.
+fn diagnose<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, width: usize) -> Result<()> {
+    check_finite("loc", loc, width)?;
+    check_finite("log_var", log_var, width)?;
+    if let Some((a, b)) = prior {
+        check_finite("prior_loc", a, width)?;
+        check_finite("prior_log_var", b, width)?;
     }
     Ok(())
+}
+
+/// One latent of a row at the end of the range.
+struct Lost {
+    loc: f64,
+    prior_loc: f64,
+    prior_log_var: f64,
+    delta: f64,
+    half_excess: f64,
+    half_expm1: f64,
+}
+
+impl Lost {
+    fn kl(&self) -> f64 {
+        self.half_excess + 0.5 * self.delta * self.delta
+    }
+}
+
+/// Computes the rows of `sums` that are not finite again, and calls `each` with the place of their latents.
+fn lost_rows<F: Float>(
+    loc: &[F],
+    log_var: &[F],
+    prior: Prior<F>,
+    width: usize,
+    sums: &mut [F],
+    mut each: impl FnMut(usize, &Lost),
+) {
+    for_lost_rows(sums, |row| {
+        let first = row * width;
+        let prior = prior.map(|(a, b)| (repeated(a, row, width), repeated(b, row, width)));
+        let cells = (0..width).map(|j| {
+            let (loc, log_var) = (loc[first + j].to_f64(), log_var[first + j].to_f64());
+            let (prior_loc, prior_log_var) = prior.map_or((0.0, 0.0), |(a, b)| (a[j].to_f64(), b[j].to_f64()));
+            let (half_excess, half_expm1) = ends::half_excess(log_var, prior_log_var);
+            let delta = ends::delta(loc, prior_loc, prior_log_var);
+            let cell = Lost { loc, prior_loc, prior_log_var, delta, half_excess, half_expm1 };
+            each(first + j, &cell);
+            cell.kl()
+        });
+        ends::sum(cells)
+    });
 }

@@ -3,13 +3,18 @@
 //! Arrays are rows of `width` latents, one after another; results are one number a row, in nats. All sums follow [`reduce`](crate::reduce);
 //! a NaN or infinity in an input is an [`Error::NonFinite`](crate::Error) that names it, and finite input never gives NaN: what leaves the range is ±∞.
 
+mod ends;
 mod kl;
 mod log_prob;
+mod log_prob_grad;
 mod sample;
+mod sample_grad;
 
 pub use kl::{Prior, PriorGrad, kl, kl_grad, kl_per_dim};
 pub use log_prob::{entropy, log_prob};
+pub use log_prob_grad::{entropy_grad, log_prob_grad};
 pub use sample::{rsample, rsample_and_log_prob};
+pub use sample_grad::rsample_grad;
 
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -60,6 +65,21 @@ pub(crate) fn standardized<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, b: Lanes<
     }
     let lost = difference.fma(scale, -product);
     let cross = delta * (lost * F::from_f64(4.0));
+    // Past the range of δ² it would be ∞ − ∞.
+    [delta, (delta * delta).simd_le(F::MAX).select(cross, zero)]
+}
+
+/// [`standardized`] for rows that are computed again where they are not finite: the difference may overflow, and loses nothing where halves would.
+#[inline(always)]
+fn deviation<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, b: Lanes<F, S>, scale: Lanes<F, S>) -> [Lanes<F, S>; 2] {
+    let difference = a - b;
+    let delta = difference * scale;
+    let zero = F::Lanes::splat(simd, F::ZERO);
+    if F::EPSILON.to_f64() < 1e-10 {
+        return [delta, zero];
+    }
+    let lost = difference.fma(scale, -delta);
+    let cross = (delta + delta) * lost;
     // Past the range of δ² it would be ∞ − ∞.
     [delta, (delta * delta).simd_le(F::MAX).select(cross, zero)]
 }

@@ -3,6 +3,7 @@
 // Each test file uses a part of it.
 #![allow(dead_code)]
 
+pub(crate) mod cell;
 pub(crate) mod double;
 pub(crate) mod likelihood;
 
