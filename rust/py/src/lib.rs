@@ -7,6 +7,7 @@ mod enter;
 mod errors;
 mod gaussian;
 mod likelihood;
+mod mvn;
 mod random;
 mod rows;
 mod threads;
@@ -25,6 +26,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::likelihood::Likelihood;
+    #[pymodule_export]
+    use super::mvn::{mvn_entropy, mvn_kl, mvn_kl_grad, mvn_log_prob, mvn_rsample, mvn_rsample_and_log_prob};
     #[pymodule_export]
     use super::random::{key_fold_in, key_split, random_normal, random_raw, random_uniform};
     #[pymodule_export]
