@@ -5,7 +5,7 @@
 
 mod reference;
 
-use elbokit_core::mvn::{Tril, entropy, kl, kl_grad, log_prob, rsample, rsample_and_log_prob};
+use elbokit_core::mvn::{Tril, diagonal, entropy, kl, kl_grad, log_prob, rsample, rsample_and_log_prob};
 use elbokit_core::random::{Draw, Key, fill_normals};
 use elbokit_core::{Error, Float, Result, gaussian};
 use proptest::prelude::*;
@@ -295,7 +295,7 @@ proptest! {
 fn every_width_is_within_the_bound() {
     let mut worst = [[0.0_f64; 4]; 2];
     for width in WIDTHS {
-        // Well conditioned, and with condition numbers up to about 10⁹.
+        // Well conditioned, and with condition numbers up to about 10⁶.
         for (seed, spread, weight) in [(1, 0.5, 1.0), (2, 3.0, 6.0)] {
             let found = [
                 values_and_gradients_are_right(&Batch::<f32>::new(seed, 2, width, spread, weight)),
@@ -428,6 +428,31 @@ fn the_diagonal_case_is_that_of_the_diagonal_gaussian() {
     // The triangle holds exp(log_var / 2) rounded, which moves a term by up to four roundings of its size.
     the_diagonal_case_is_the_diagonal_gaussian::<f32>(4e-7);
     the_diagonal_case_is_the_diagonal_gaussian::<f64>(1e-15);
+}
+
+fn a_diagonal_has_its_triangle<F: Float>() {
+    let (rows, width) = (50, 7);
+    let log_var = Numbers(21).vec::<F>(rows * width, -60.0, 60.0);
+    let mut tril = vec![F::NAN; rows * width * width];
+    diagonal(&log_var, width, &mut tril).unwrap();
+    for (at, x) in tril.iter().enumerate() {
+        let (row, i, j) = (at / (width * width), at / width % width, at % width);
+        let expected = if i == j { Double::from(0.5 * log_var[row * width + i].to_f64()).exp() } else { 0.0.into() };
+        assert!(Terms::of([expected]).error(*x) <= F::EPSILON.to_f64(), "{x} for {expected:?}");
+    }
+    let mut ends = [F::ZERO; 2];
+    diagonal(&[F::MAX, F::ZERO - F::MAX], 1, &mut ends).unwrap();
+    let least = if F::LANES == 16 { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE };
+    assert_eq!(ends, [F::MAX, F::from_f64(least)]);
+    assert_named(diagonal(&[F::ONE, F::ONE, F::NAN, F::ONE], 2, &mut [F::ZERO; 8]), "log_var", 1, 0, f64::NAN);
+    assert!(matches!(diagonal(&[F::ONE], 1, &mut ends), Err(Error::Shape { argument: "scale_tril", .. })));
+    diagonal::<F>(&[], 0, &mut []).unwrap();
+}
+
+#[test]
+fn a_diagonal_gaussian_has_its_triangle() {
+    a_diagonal_has_its_triangle::<f32>();
+    a_diagonal_has_its_triangle::<f64>();
 }
 
 #[test]

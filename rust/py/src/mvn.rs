@@ -151,6 +151,22 @@ fn log_prob<'py, F: Element>(z: &Any<'py>, loc: &Any<'py>, tril: &Any<'py>, out:
     Ok(out.done())
 }
 
+/// The triangles of diagonal Gaussians: `log_var` with one axis more.
+#[pyfunction]
+pub(crate) fn mvn_diagonal<'py>(log_var: &Any<'py>) -> PyResult<Any<'py>> {
+    by_dtype!(log_var, "log_var", diagonal(log_var))
+}
+
+fn diagonal<'py, F: Element>(log_var: &Any<'py>) -> PyResult<Any<'py>> {
+    let view = View::<F>::new(log_var, "log_var")?;
+    let width = view.shape().last().copied().unwrap_or(0);
+    let shape: Vec<usize> = view.shape().iter().copied().chain([width]).collect();
+    let mut out = Output::<F>::new(log_var.py(), None, &shape)?;
+    let (v, o) = (view.slice(), out.slice());
+    enter(log_var.py(), o.len(), || mvn::diagonal(v, width, o))?;
+    Ok(out.done())
+}
+
 /// `entropy` of each triangle.
 #[pyfunction]
 #[pyo3(signature = (scale_tril, out=None))]

@@ -146,9 +146,9 @@ impl<F: Float> Kernel for Pass<'_, F> {
             w: vector(),
         };
         let prior_shared = prior.is_none_or(|(_, tril)| tril.shared());
-        // Where nothing but the means differs, the matrices' part is one number.
+        // Where nothing but the means differs, the matrices' part is one.
         let one_matrix = prior_shared && tril.shared() && d_post.is_none();
-        let (mut bad, mut of_matrices) = (false, 0.0);
+        let (mut bad, mut of_matrices) = (false, Compensated::zero(simd));
         for (local, row) in rows.enumerate() {
             if let Some((_, prior_tril)) = prior
                 && (local == 0 || !prior_shared)
@@ -165,7 +165,7 @@ impl<F: Float> Kernel for Pass<'_, F> {
             }
             let loc = &loc[row * width..][..width];
             let prior_loc = prior.map(|(all, _)| if all.len() == width { all } else { &all[row * width..][..width] });
-            let kl = 0.5 * (of_matrices + work.means::<F, S>(simd, loc, prior_loc));
+            let kl = 0.5 * work.means::<F, S>(simd, loc, prior_loc, of_matrices).finish();
             // Only parts past the range cancel to NaN.
             let kl = F::from_f64(if kl.is_nan() { f64::INFINITY } else { kl });
             bad |= !kl.finite();
@@ -188,51 +188,52 @@ fn positive(diagonal: &[f64]) -> bool {
 impl Work {
     /// X, and Σ X² + 2 Σ (x − ln(1 + x)).
     #[inline(always)]
-    fn matrices<F: Float, S: Simd, const PRIOR: bool>(&mut self, simd: S, tril: &[F], prior: &[F]) -> f64 {
+    fn matrices<F: Float, S: Simd, const PRIOR: bool>(&mut self, simd: S, tril: &[F], prior: &[F]) -> Compensated<S> {
         let stride = self.y.len();
         let width = self.prior.width();
-        for i in 0..width {
-            self.diagonal[i] = tril[i * width + i].to_f64();
-        }
-        for i in 0..width {
+        for (i, tril) in tril.chunks_exact(width).enumerate() {
             let inverse = self.prior.inverse[i];
             let row = &mut self.x[i * stride..][..stride];
             for at in (0..=i).step_by(LANES) {
-                let ours = load::<F, S>(simd, &tril[i * width..], at, i + 1);
-                let theirs = if PRIOR { load::<F, S>(simd, &prior[i * width..], at, i + 1) } else { in_lane(simd, i - at, 1.0) };
+                let ours = load::<F, S>(simd, tril, at, i + 1);
+                let theirs =
+                    if PRIOR { load::<F, S>(simd, &prior[i * width..][..width], at, i + 1) } else { in_lane(simd, i - at, 1.0) };
                 ((ours - theirs) * inverse).store_slice(&mut row[at..at + LANES]);
             }
-            self.x_diagonal[i] = row[i];
+            (self.diagonal[i], self.x_diagonal[i]) = (tril[i].to_f64(), row[i]);
         }
         let mut sum = self.prior.forward::<S, PRIOR>(simd, &mut self.x, Compensated::zero(simd));
         for at in (0..width).step_by(LANES) {
-            let [x, ours, theirs] =
-                [&self.x_diagonal, &self.diagonal, &self.prior.diagonal].map(|v| f64x8::from_slice(simd, &v[at..at + LANES]));
+            let x = f64x8::from_slice(simd, &self.x_diagonal[at..at + LANES]);
+            let ours = f64x8::from_slice(simd, &self.diagonal[at..at + LANES]);
+            let theirs = f64x8::from_slice(simd, &self.prior.diagonal[at..at + LANES]);
             let excess = log_excess(simd, x, ours, theirs);
             sum = sum.add(excess + excess);
         }
-        sum.finish()
+        sum
     }
 
-    /// y, and Σ y².
+    /// y, and `sum` + Σ y².
     #[inline(always)]
-    fn means<F: Float, S: Simd>(&mut self, simd: S, loc: &[F], prior_loc: Option<&[F]>) -> f64 {
+    fn means<F: Float, S: Simd>(&mut self, simd: S, loc: &[F], prior_loc: Option<&[F]>, mut sum: Compensated<S>) -> Compensated<S> {
         let width = loc.len();
         for at in (0..width).step_by(LANES) {
             let ours = load::<F, S>(simd, loc, at, width);
-            let theirs = prior_loc.map_or(f64x8::splat(simd, 0.0), |prior| load::<F, S>(simd, prior, at, width));
+            let theirs = match prior_loc {
+                Some(prior) => load::<F, S>(simd, prior, at, width),
+                None => f64x8::splat(simd, 0.0),
+            };
             let inverse = f64x8::from_slice(simd, &self.prior.inverse[at..at + LANES]);
             ((ours - theirs) * inverse).store_slice(&mut self.y[at..at + LANES]);
         }
         if prior_loc.is_some() {
             self.prior.forward_vector(simd, &mut self.y);
         }
-        let mut sum = Compensated::zero(simd);
         for y in self.y.chunks_exact(LANES) {
             let y = f64x8::from_slice(simd, y);
             sum = sum.add(y * y);
         }
-        sum.finish()
+        sum
     }
 
     #[inline(always)]
@@ -309,6 +310,8 @@ impl Work {
 fn log_excess<S: Simd>(simd: S, x: f64x8<S>, above: f64x8<S>, below: f64x8<S>) -> f64x8<S> {
     /// √½ − 1 and √2 − 1, a little inside.
     const NEAR: (f64, f64) = (-0.292_893, 0.414_213);
+    /// Quotients below it are exact to half a unit, and so are their inverses.
+    const FAR: f64 = 1e300;
     let near = x.simd_ge(NEAR.0) & x.simd_le(NEAR.1);
     // ln(1 + x) = x − x²/2 + x³ tail(x).
     let tail = polynomial::<f64, S>(simd, x, f64::LN_TAIL);
@@ -316,8 +319,15 @@ fn log_excess<S: Simd>(simd: S, x: f64x8<S>, above: f64x8<S>, below: f64x8<S>) -
     if near.all_true() {
         return series;
     }
-    let [(a, e), (b, f)] = [above, below].map(|v| f64::split_exponent(simd, v));
-    let (m, g) = f64::split_exponent(simd, a / b);
-    let ln = ln_reduced::<f64, S>(simd, m - 1.0, e - f + g);
+    let quotient = above / below;
+    let (m, e) = f64::split_exponent(simd, quotient);
+    let mut ln = ln_reduced::<f64, S>(simd, m - 1.0, e);
+    let inside = quotient.simd_gt(1.0 / FAR) & quotient.simd_lt(FAR);
+    if !inside.all_true() {
+        let (a, e) = f64::split_exponent(simd, above);
+        let (b, f) = f64::split_exponent(simd, below);
+        let (m, g) = f64::split_exponent(simd, a / b);
+        ln = inside.select(ln, ln_reduced::<f64, S>(simd, m - 1.0, e - f + g));
+    }
     near.select(series, x - ln)
 }

@@ -28,7 +28,8 @@ pub use sample::{rsample, rsample_and_log_prob};
 
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::rows::check_len;
+use crate::rows::{check_finite, check_len};
+use crate::threads::{RowsMut, for_rows};
 
 /// Lower triangles, each `width` rows of `width` numbers.
 #[derive(Debug, Clone, Copy)]
@@ -91,4 +92,30 @@ fn check_posterior<F: Float>(argument: &'static str, rows: usize, loc: &[F], tri
         return Err(Error::shape(argument, expected, format!("{rows} rows"), "give each draw its loc and scale_tril"));
     }
     Ok(batch)
+}
+
+/// The triangles of diagonal Gaussians: exp(`log_var` / 2) on the diagonal, 0 elsewhere. A scale past the range is its end, largest or least normal
+/// number, so that every finite `log_var` has a triangle.
+///
+/// # Errors
+/// [`Error::Shape`] and [`Error::NonFinite`].
+pub fn diagonal<F: Float>(log_var: &[F], width: usize, out: &mut [F]) -> Result<()> {
+    check_len("scale_tril", out, log_var.len(), width)?;
+    check_finite("log_var", log_var, width)?;
+    let least = F::from_f64(if F::LANES == 16 { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE });
+    for_rows(log_var.len(), 10 + width, RowsMut::new(out, width), &|rows, mut out: RowsMut<F>| {
+        for (local, at) in rows.enumerate() {
+            let row = out.row(local);
+            let scale = F::from_f64(libm::exp(0.5 * log_var[at].to_f64()));
+            row.fill(F::ZERO);
+            row[at % width] = if scale < least {
+                least
+            } else if scale > F::MAX {
+                F::MAX
+            } else {
+                scale
+            };
+        }
+    });
+    Ok(())
 }

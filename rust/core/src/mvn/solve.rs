@@ -5,6 +5,8 @@
 //! start at the diagonal; four rows run together, which shares loads and changes no operation. A vector's product with a row is striped over eight lanes
 //! up to the last multiple of eight, added as in `reduce`, and goes on term by term. Rows are padded to whole vectors; the padding is 0.
 
+use std::ops::Range;
+
 use crate::float::Float;
 use crate::reduce::{Compensated, LaneSum};
 use crate::simd::{Fused, Select, Simd, SimdBase, SimdSplit, f64x8};
@@ -37,7 +39,11 @@ pub(super) fn load<F: Float, S: Simd>(simd: S, x: &[F], at: usize, count: usize)
     if at + LANES <= x.len() {
         return first(simd, live).select(F::widened(simd, &x[at..at + LANES]), zero);
     }
-    f64x8::from_fn(simd, |l| if l < live { x[at + l].to_f64() } else { 0.0 })
+    let mut part = [0.0; LANES];
+    for (part, x) in part.iter_mut().zip(&x[at..at + live]) {
+        *part = x.to_f64();
+    }
+    f64x8::from_slice(simd, &part)
 }
 
 /// Rounds lanes to numbers `at … at + 8` of a row, as far as it goes; what is NaN has overflowed on the way, its sign lost, and is +∞.
@@ -109,19 +115,15 @@ impl Triangle {
     #[inline(always)]
     pub(super) fn set<F: Float, S: Simd>(&mut self, simd: S, tril: &[F]) {
         let width = self.width;
-        for i in 0..width {
-            self.diagonal[i] = tril[i * width + i].to_f64();
-        }
-        for at in (0..width).step_by(LANES) {
-            let inverse = f64x8::splat(simd, 1.0) / f64x8::from_slice(simd, &self.diagonal[at..at + LANES]);
-            let inverse = inverse.simd_gt(f64::MAX).select(f64x8::splat(simd, f64::MAX), inverse);
-            first(simd, width - at).select(inverse, f64x8::splat(simd, 0.0)).store_slice(&mut self.inverse[at..at + LANES]);
-        }
-        for i in 0..width {
+        for (i, tril) in tril.chunks_exact(width).enumerate() {
+            let diagonal = tril[i].to_f64();
+            let inverse = 1.0 / diagonal;
+            // A comparison rather than a minimum, so that NaN goes through.
+            let inverse = if inverse > f64::MAX { f64::MAX } else { inverse };
+            (self.diagonal[i], self.inverse[i]) = (diagonal, inverse);
             let row = &mut self.minus[i * self.stride..][..self.stride];
             for at in (0..i).step_by(LANES) {
-                let below = load::<F, S>(simd, &tril[i * width..], at, i);
-                (below * -self.inverse[i]).store_slice(&mut row[at..at + LANES]);
+                (load::<F, S>(simd, tril, at, i) * -inverse).store_slice(&mut row[at..at + LANES]);
             }
         }
     }
@@ -153,34 +155,18 @@ impl Triangle {
     ) -> f64x8<S> {
         let stride = self.stride;
         let (solved, open) = x.split_at_mut(top * stride);
-        let mut rows: [[f64x8<S>; C]; BLOCK] = std::array::from_fn(|r| load_panel(simd, &open[r * stride + panel..]));
+        let mut rows = load_block::<S, C>(simd, &open[panel..], stride);
         if SOLVE {
-            let minus: [&[f64]; BLOCK] = std::array::from_fn(|r| &self.minus[(top + r) * stride..][..stride]);
             // The panel's first rows have nothing in its second vector.
             let middle = if C == 1 { top } else { panel + LANES };
-            let [a, b, c, d] = minus.map(|m| &m[panel..middle]);
-            let known = solved[panel * stride..].chunks_exact(stride);
-            for ((((known, a), b), c), d) in known.zip(a).zip(b).zip(c).zip(d) {
-                let [k] = load_panel::<S, 1>(simd, &known[panel..]);
-                for (row, &m) in rows.iter_mut().zip([a, b, c, d]) {
-                    row[0] = k.fma(m, row[0]);
-                }
-            }
+            let minus = &self.minus[top * stride..][..BLOCK * stride];
+            rows = self.update::<S, 1, C>(simd, rows, &solved[panel * stride..], panel, panel..middle, top);
             if C == 2 {
-                let [a, b, c, d] = minus.map(|m| &m[middle..top]);
-                let known = solved[middle * stride..].chunks_exact(stride);
-                for ((((known, a), b), c), d) in known.zip(a).zip(b).zip(c).zip(d) {
-                    let k = load_panel::<S, C>(simd, &known[panel..]);
-                    for (row, &m) in rows.iter_mut().zip([a, b, c, d]) {
-                        for (x, k) in row.iter_mut().zip(k) {
-                            *x = k.fma(m, *x);
-                        }
-                    }
-                }
+                rows = self.update::<S, C, C>(simd, rows, &solved[middle * stride..], panel, middle..top, top);
             }
             for r in 1..BLOCK {
                 for s in 0..r {
-                    let m = minus[r][top + s];
+                    let m = minus[r * stride + top + s];
                     for c in 0..C {
                         rows[r][c] = rows[s][c].fma(m, rows[r][c]);
                     }
@@ -188,15 +174,39 @@ impl Triangle {
             }
         }
         let mut squares = f64x8::splat(simd, 0.0);
-        for (r, row) in rows.iter().enumerate() {
-            for (c, x) in row.iter().enumerate() {
-                squares = x.fma(*x, squares);
-                if SOLVE {
-                    x.store_slice(&mut open[r * stride + panel + c * LANES..][..LANES]);
-                }
-            }
+        for x in rows.iter().flatten() {
+            squares = x.fma(*x, squares);
+        }
+        if SOLVE {
+            store_block(&rows, &mut open[panel..], stride);
         }
         squares
+    }
+
+    /// Adds to the first `A` vectors of rows `top` and on what the solved rows `columns` give, which `solved` begins with.
+    #[inline(always)]
+    fn update<S: Simd, const A: usize, const C: usize>(
+        &self,
+        simd: S,
+        mut rows: [[f64x8<S>; C]; BLOCK],
+        solved: &[f64],
+        panel: usize,
+        columns: Range<usize>,
+        top: usize,
+    ) -> [[f64x8<S>; C]; BLOCK] {
+        let minus = |r: usize| &self.minus[(top + r) * self.stride..][columns.clone()];
+        // Side by side, so that no index is checked in the loop.
+        let rest = minus(0).iter().zip(minus(1)).zip(minus(2)).zip(minus(3));
+        for (solved, (((a, b), c), d)) in solved.chunks_exact(self.stride).zip(rest) {
+            let solved = load_panel::<S, A>(simd, &solved[panel..]);
+            for v in 0..A {
+                rows[0][v] = solved[v].fma(*a, rows[0][v]);
+                rows[1][v] = solved[v].fma(*b, rows[1][v]);
+                rows[2][v] = solved[v].fma(*c, rows[2][v]);
+                rows[3][v] = solved[v].fma(*d, rows[3][v]);
+            }
+        }
+        rows
     }
 
     /// Solves Nᵀ H = X in place, H's lower triangle only; in the lanes above the diagonal it leaves what it likes. Each row times the inverse
@@ -204,7 +214,8 @@ impl Triangle {
     #[inline(always)]
     pub(super) fn backward<S: Simd>(&self, simd: S, x: &mut [f64]) {
         for panel in (0..self.width).step_by(PANEL) {
-            for top in (panel..self.width).step_by(BLOCK).rev() {
+            for block in (panel / BLOCK..self.width.div_ceil(BLOCK)).rev() {
+                let top = block * BLOCK;
                 if top < panel + LANES {
                     self.backward_block::<S, 1>(simd, x, panel, top);
                 } else {
@@ -219,14 +230,18 @@ impl Triangle {
         let stride = self.stride;
         let (open, solved) = x.split_at_mut((top + BLOCK) * stride);
         let open = &mut open[top * stride..];
-        let mut rows: [[f64x8<S>; C]; BLOCK] = std::array::from_fn(|r| load_panel(simd, &open[r * stride + panel..]));
-        let solved = solved.chunks_exact(stride).zip(self.minus[(top + BLOCK) * stride..].chunks_exact(stride)).rev();
-        for (known, minus) in solved {
-            let k = load_panel::<S, C>(simd, &known[panel..]);
-            for (row, &m) in rows.iter_mut().zip(&minus[top..top + BLOCK]) {
-                for (x, k) in row.iter_mut().zip(k) {
-                    *x = k.fma(m, *x);
-                }
+        let mut rows = load_block::<S, C>(simd, &open[panel..], stride);
+        let below = self.width.saturating_sub(top + BLOCK) * stride;
+        let solved = solved[..below].chunks_exact(stride).rev();
+        let minus = self.minus[(top + BLOCK) * stride..][..below].chunks_exact(stride).rev();
+        for (solved, minus) in solved.zip(minus) {
+            let solved = load_panel::<S, C>(simd, &solved[panel..]);
+            let [a, b, c, d] = [minus[top], minus[top + 1], minus[top + 2], minus[top + 3]];
+            for v in 0..C {
+                rows[0][v] = solved[v].fma(a, rows[0][v]);
+                rows[1][v] = solved[v].fma(b, rows[1][v]);
+                rows[2][v] = solved[v].fma(c, rows[2][v]);
+                rows[3][v] = solved[v].fma(d, rows[3][v]);
             }
         }
         for r in (0..BLOCK - 1).rev() {
@@ -237,11 +252,7 @@ impl Triangle {
                 }
             }
         }
-        for (r, row) in rows.iter().enumerate() {
-            for (c, x) in row.iter().enumerate() {
-                x.store_slice(&mut open[r * stride + panel + c * LANES..][..LANES]);
-            }
-        }
+        store_block(&rows, &mut open[panel..], stride);
     }
 
     /// Solves L y = b in place, where `y` holds b divided by the diagonal.
@@ -311,22 +322,45 @@ fn product_block<S: Simd, const C: usize>(
     inner: usize,
 ) {
     let mut rows = [[f64x8::splat(simd, 0.0); C]; BLOCK];
-    for (k, b) in b.chunks_exact(stride).enumerate().take(inner) {
+    let row = |r: usize| &a[(top + r) * stride..][..inner];
+    let a = row(0).iter().zip(row(1)).zip(row(2)).zip(row(3));
+    for (b, (((p, q), r), s)) in b.chunks_exact(stride).zip(a) {
         let b = load_panel::<S, C>(simd, &b[panel..]);
-        for (r, row) in rows.iter_mut().enumerate() {
-            for (x, b) in row.iter_mut().zip(b) {
-                *x = b.fma(a[(top + r) * stride + k], *x);
-            }
+        for c in 0..C {
+            rows[0][c] = b[c].fma(*p, rows[0][c]);
+            rows[1][c] = b[c].fma(*q, rows[1][c]);
+            rows[2][c] = b[c].fma(*r, rows[2][c]);
+            rows[3][c] = b[c].fma(*s, rows[3][c]);
         }
     }
-    for (r, row) in rows.iter().enumerate() {
-        for (c, x) in row.iter().enumerate() {
-            x.store_slice(&mut out[(top + r) * stride + panel + c * LANES..][..LANES]);
-        }
+    store_block(&rows, &mut out[top * stride + panel..], stride);
+}
+
+// Arrays of lanes are filled in loops: a closure of `array::from_fn` is not always inlined, and then runs without the frame's instructions.
+#[inline(always)]
+fn load_panel<S: Simd, const C: usize>(simd: S, x: &[f64]) -> [f64x8<S>; C] {
+    let mut panel = [f64x8::splat(simd, 0.0); C];
+    let x = &x[..C * LANES];
+    for c in 0..C {
+        panel[c] = f64x8::from_slice(simd, &x[c * LANES..(c + 1) * LANES]);
     }
+    panel
 }
 
 #[inline(always)]
-fn load_panel<S: Simd, const C: usize>(simd: S, x: &[f64]) -> [f64x8<S>; C] {
-    std::array::from_fn(|c| f64x8::from_slice(simd, &x[c * LANES..(c + 1) * LANES]))
+fn load_block<S: Simd, const C: usize>(simd: S, x: &[f64], stride: usize) -> [[f64x8<S>; C]; BLOCK] {
+    let mut rows = [[f64x8::splat(simd, 0.0); C]; BLOCK];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = load_panel(simd, &x[r * stride..]);
+    }
+    rows
+}
+
+#[inline(always)]
+fn store_block<S: Simd, const C: usize>(rows: &[[f64x8<S>; C]; BLOCK], x: &mut [f64], stride: usize) {
+    for (r, row) in rows.iter().enumerate() {
+        for (lanes, x) in row.iter().zip(x[r * stride..].chunks_exact_mut(LANES)) {
+            lanes.store_slice(x);
+        }
+    }
 }
