@@ -55,7 +55,7 @@ print(len(os.listdir("/proc/self/task")) - before)
 
 
 def test_everything_named_public_is_there():
-    for module in (ek, ek.bounds, ek.errors, ek.gaussian, ek.likelihood, ek.random):
+    for module in (ek, ek.bounds, ek.errors, ek.gaussian, ek.likelihood, ek.mvn, ek.random):
         assert len(set(module.__all__)) == len(module.__all__)
         for name in module.__all__:
             assert getattr(module, name) is not None
@@ -66,6 +66,7 @@ def test_what_the_design_names_is_there():
     names = {
         "Key", "random.normal", "random.uniform", "random.raw", "gaussian.rsample", "gaussian.rsample_and_log_prob",
         "gaussian.log_prob", "gaussian.entropy", "gaussian.kl", "gaussian.kl_per_dim", "gaussian.kl_grad",
+        "mvn.rsample", "mvn.log_prob", "mvn.entropy", "mvn.kl", "mvn.kl_grad", "MvnParams",
         "likelihood.Gaussian", "likelihood.Bernoulli", "likelihood.Binomial", "GaussianParams", "elbo", "ElboTerms",
         "log_weights", "bounds.elbo", "bounds.iwae", "VAE", "Evidence", "set_num_threads", "get_num_threads",
         "num_threads", "build_info",

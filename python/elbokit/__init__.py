@@ -5,14 +5,14 @@
     >>> ek.gaussian.kl(np.array([[1.0, 2.0]]), np.zeros((1, 2)))
     array([2.5])
 
-Kernels: `gaussian`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `log_weights`; a model that trains:
-`VAE`; one whose density is known: `GaussianMixture`. The unit is nats a row, an elbo is larger when better, and every
-random number is a function of a `Key`.
+Kernels: `gaussian`, `mvn`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `log_weights`; a model that
+trains: `VAE`; one whose density is known: `GaussianMixture`. The unit is nats a row, an elbo is larger when better, and
+every random number is a function of a `Key`.
 """
 
 from __future__ import annotations
 
-from elbokit import bounds, errors, gaussian, likelihood, random
+from elbokit import bounds, errors, gaussian, likelihood, mvn, random
 from elbokit.errors import (
     DtypeError,
     ElbokitError,
@@ -22,7 +22,7 @@ from elbokit.errors import (
     ShapeError,
     SupportError,
 )
-from elbokit.evidence import ElboTerms, GaussianParams, elbo, log_weights
+from elbokit.evidence import ElboTerms, GaussianParams, MvnParams, elbo, log_weights
 from elbokit.mixture import GaussianMixture
 from elbokit.random import Key
 from elbokit.threads import build_info, get_num_threads, num_threads, set_num_threads
@@ -40,6 +40,7 @@ __all__ = [
     "History",
     "Key",
     "ModelFileError",
+    "MvnParams",
     "NonFiniteError",
     "NotFittedError",
     "ShapeError",
@@ -52,6 +53,7 @@ __all__ = [
     "get_num_threads",
     "likelihood",
     "log_weights",
+    "mvn",
     "num_threads",
     "random",
     "set_num_threads",

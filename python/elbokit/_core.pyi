@@ -26,6 +26,13 @@ __all__ = [
     "get_num_threads",
     "key_fold_in",
     "key_split",
+    "mvn_diagonal",
+    "mvn_entropy",
+    "mvn_kl",
+    "mvn_kl_grad",
+    "mvn_log_prob",
+    "mvn_rsample",
+    "mvn_rsample_and_log_prob",
     "random_normal",
     "random_raw",
     "random_uniform",
@@ -182,6 +189,35 @@ def gaussian_rsample_grad(
 def get_num_threads() -> int: ...
 def key_fold_in(key: int, data: int) -> int: ...
 def key_split(key: int, index: int) -> int: ...
+def mvn_diagonal(log_var: _Array) -> _Array: ...
+def mvn_entropy(scale_tril: _Array, out: _Array | None = None) -> _Array: ...
+def mvn_kl(
+    loc: _Array,
+    scale_tril: _Array,
+    prior_loc: _Array | None = None,
+    prior_scale_tril: _Array | None = None,
+    out: _Array | None = None,
+) -> _Array: ...
+def mvn_kl_grad(
+    loc: _Array, scale_tril: _Array, prior_loc: _Array | None = None, prior_scale_tril: _Array | None = None
+) -> tuple[_Array, ...]: ...
+def mvn_log_prob(z: _Array, loc: _Array, scale_tril: _Array, out: _Array | None = None) -> _Array: ...
+def mvn_rsample(
+    loc: _Array,
+    scale_tril: _Array,
+    key: int,
+    num_particles: int | None = None,
+    first_row: int = 0,
+    out: _Array | None = None,
+) -> _Array: ...
+def mvn_rsample_and_log_prob(
+    loc: _Array,
+    scale_tril: _Array,
+    key: int,
+    num_particles: int | None = None,
+    first_row: int = 0,
+    first_particle: int = 0,
+) -> tuple[_Array, _Array]: ...
 def random_normal(
     shape: list[int], key: int, double: bool, first_row: int = 0, out: _Array | None = None
 ) -> _Array: ...

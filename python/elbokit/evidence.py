@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from elbokit import _core, gaussian
+from elbokit import _core, gaussian, mvn
 from elbokit._arrays import agree, count, floats, observed, pair
 from elbokit.errors import ShapeError
 from elbokit.likelihood import Likelihood
@@ -24,10 +24,11 @@ from elbokit.random import Key, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TypeGuard
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ElboTerms", "GaussianParams", "elbo", "log_weights"]
+__all__ = ["ElboTerms", "GaussianParams", "MvnParams", "elbo", "log_weights"]
 
 # Numbers of z that one call of the decoder gets: enough to amortise the call, little enough to stay in memory.
 _BLOCK = 1 << 20
@@ -45,6 +46,20 @@ class GaussianParams(NamedTuple):
 
     loc: Any
     log_var: Any
+
+
+class MvnParams(NamedTuple):
+    """A Gaussian with a full covariance for each row.
+
+    Attributes
+    ----------
+    loc : ndarray, shape (batch, latent)
+    scale_tril : ndarray, shape (batch, latent, latent) or (latent, latent)
+        The covariance's lower triangular factor, of positive diagonal; (latent, latent) is that of every row.
+    """
+
+    loc: Any
+    scale_tril: Any
 
 
 class ElboTerms(NamedTuple):
@@ -70,14 +85,14 @@ class ElboTerms(NamedTuple):
 
 def elbo(
     x: ArrayLike,
-    post: GaussianParams,
+    post: GaussianParams | MvnParams,
     decoder: Callable[[NDArray[Any]], ArrayLike],
     likelihood: Likelihood,
     *,
     key: Key | int,
     num_particles: int = 1,
     kl: str = "analytic",
-    prior: GaussianParams | GaussianMixture | None = None,
+    prior: GaussianParams | MvnParams | GaussianMixture | None = None,
     mask: ArrayLike | None = None,
     first_row: int = 0,
 ) -> ElboTerms:
@@ -90,18 +105,19 @@ def elbo(
     ----------
     x : array_like, shape (batch, features)
         Any real dtype; NaN is a missing cell, and the bound is then of the observed cells.
-    post : GaussianParams
-        loc and log_var, (batch, latent), float32 or float64.
+    post : GaussianParams or MvnParams
+        loc and log_var, (batch, latent), or loc and scale_tril; float32 or float64.
     decoder : callable
         z (rows, latent) -> params (rows, num_params), of z's dtype. Rows are particle-major: row r is particle r //
         batch of batch row r % batch. It may be called several times and must treat rows independently.
     likelihood : Likelihood
     key : Key or int
-        The draws are those of `gaussian.rsample` with this key, num_particles and first_row.
+        The draws are those of `gaussian.rsample` or `mvn.rsample` with this key, num_particles and first_row.
     num_particles : int
     kl : {"analytic", "monte_carlo"}
-    prior : GaussianParams or GaussianMixture, optional
-        (latent,) or (batch, latent); N(0, I) by default. A mixture needs ``kl="monte_carlo"``.
+    prior : GaussianParams, MvnParams or GaussianMixture, optional
+        Of either Gaussian kind, whatever post is: loc and log_var (latent,) or (batch, latent), scale_tril (latent,
+        latent) or (batch, latent, latent); N(0, I) by default. A mixture needs ``kl="monte_carlo"``.
     mask : array_like of bool, shape (batch, features), optional
         True = observed.
     first_row : int
@@ -152,13 +168,13 @@ def elbo(
 
 def log_weights(
     x: ArrayLike,
-    post: GaussianParams,
+    post: GaussianParams | MvnParams,
     decoder: Callable[[NDArray[Any]], ArrayLike],
     likelihood: Likelihood,
     *,
     key: Key | int,
     num_particles: int,
-    prior: GaussianParams | GaussianMixture | None = None,
+    prior: GaussianParams | MvnParams | GaussianMixture | None = None,
     mask: ArrayLike | None = None,
 ) -> NDArray[Any]:
     """log p(x, z) − log q(z | x) of each draw, shape (particles, batch), in nats: what `bounds` takes.
@@ -189,24 +205,21 @@ class _Terms:
     def __init__(
         self,
         x: ArrayLike,
-        post: GaussianParams,
+        post: GaussianParams | MvnParams,
         decoder: Callable[[NDArray[Any]], ArrayLike],
         likelihood: Likelihood,
         key: Key | int,
         num_particles: int,
-        prior: GaussianParams | GaussianMixture | None,
+        prior: GaussianParams | MvnParams | GaussianMixture | None,
         mask: ArrayLike | None,
         first_row: int,
     ) -> None:
-        if not isinstance(post, tuple):
-            raise ValueError(f"post: expected GaussianParams(loc, log_var), got {type(post).__name__}; make one")
         if not isinstance(likelihood, Likelihood):
             raise ValueError(f"likelihood: expected one of elbokit.likelihood, got {likelihood!r}; make one")
         if not callable(decoder):
             raise ValueError(f"decoder: expected a function from z to params, got {decoder!r}; give one")
-        loc, log_var = post
-        self.loc, self.log_var = pair("loc", loc, "log_var", log_var)
-        self.dtype = self.loc.dtype
+        post = _coerced("post", post)
+        self.post, self.loc, self.dtype = post, post.loc, post.loc.dtype
         self.x = observed(x, self.dtype, mask)
         if self.loc.ndim != 2 or self.x.ndim != 2 or len(self.x) != len(self.loc):
             raise ShapeError(
@@ -218,24 +231,20 @@ class _Terms:
         self.decoder, self.likelihood = decoder, likelihood
         self.seed, self.first_row = seed_of(key), count("first_row", first_row)
         self.num_particles = count("num_particles", num_particles, 1)
-        self.mixture = None
-        if isinstance(prior, GaussianMixture):
-            self.mixture, prior = gaussian._mixture_density(prior, self.latent), None
-        arguments = () if prior is None else pair("prior_loc", prior[0], "prior_log_var", prior[1])
+        self.mixture = gaussian._mixture_density(prior, self.latent) if isinstance(prior, GaussianMixture) else None
+        known = None if prior is None or isinstance(prior, GaussianMixture) else _coerced("prior", prior, "prior_")
         # Needed by one form of the bound only, but it checks posterior and prior before any decoder runs.
-        self.divergence = gaussian.kl(self.loc, self.log_var, *arguments)
-        shape = self.loc.shape
-        zeros = np.zeros(shape, self.dtype)
-        self.prior = [np.ascontiguousarray(np.broadcast_to(part, shape)) for part in arguments] or [zeros, zeros]
+        self.divergence = _divergence(post, known)
+        self.prior = _by_row(known, self.loc)
 
     def particles(self, *, weigh: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Blocks of particles (particles, batch): log q(z | x), to `weigh` less log p(z), and log p(x | z)."""
         block = max(1, _BLOCK // max(1, self.batch * self.latent))
         for first in range(0, self.num_particles, block):
             number = min(block, self.num_particles - first)
-            z, log_posterior = _core.gaussian_rsample_and_log_prob(
-                self.loc, self.log_var, self.seed, number, self.first_row, first
-            )
+            draw = _core.mvn_rsample_and_log_prob if _is_full(self.post) else _core.gaussian_rsample_and_log_prob
+            loc, spread = self.post
+            z, log_posterior = draw(loc, spread, self.seed, number, self.first_row, first)
             # Before the decoder has z, which is the decoder's to write over.
             log_ratio = log_posterior - self._log_prior(z) if weigh else log_posterior
             params = floats("params", self.decoder(z.reshape(number * self.batch, self.latent)))
@@ -251,4 +260,51 @@ class _Terms:
 
     def _log_prior(self, z: NDArray[Any]) -> NDArray[Any]:
         """log p(z), (particles, batch); a draw that has left the float's range has density 0."""
-        return gaussian._log_density_of_draws(z, self.mixture or (lambda draws: gaussian.log_prob(draws, *self.prior)))
+        return gaussian._log_density_of_draws(z, self.mixture or (lambda draws: _log_prob(draws, self.prior)))
+
+
+# What depends on the kind of a posterior or a prior.
+
+
+def _is_full(params: GaussianParams | MvnParams) -> TypeGuard[MvnParams]:
+    # A plain pair is loc and log_var.
+    return isinstance(params, MvnParams)
+
+
+def _coerced(argument: str, params: GaussianParams | MvnParams, prefix: str = "") -> GaussianParams | MvnParams:
+    if not isinstance(params, tuple):
+        raise ValueError(
+            f"{argument}: expected GaussianParams(loc, log_var) or MvnParams(loc, scale_tril), "
+            f"got {type(params).__name__}; make one"
+        )
+    kind, second = (MvnParams, "scale_tril") if _is_full(params) else (GaussianParams, "log_var")
+    loc, spread = params
+    return kind(*pair(f"{prefix}loc", loc, f"{prefix}{second}", spread))
+
+
+def _divergence(post: GaussianParams | MvnParams, prior: GaussianParams | MvnParams | None) -> NDArray[Any]:
+    """KL(q ‖ p(z)) of each row; whatever is wrong with either is an error that names it."""
+    if prior is None:
+        return mvn.kl(*post) if _is_full(post) else gaussian.kl(*post)
+    if _is_full(post) == _is_full(prior):
+        return mvn.kl(*post, *prior) if _is_full(post) else gaussian.kl(*post, *prior)
+    # A mixed pair: the diagonal one is checked under its own names, then becomes a triangle.
+    if _is_full(post):
+        gaussian.kl(post.loc, np.zeros_like(post.loc), *prior)
+        return mvn.kl(*post, prior[0], _core.mvn_diagonal(prior[1]))
+    gaussian.kl(*post)
+    return mvn.kl(post[0], _core.mvn_diagonal(post[1]), *prior)
+
+
+def _by_row(prior: GaussianParams | MvnParams | None, like: NDArray[Any]) -> GaussianParams | MvnParams:
+    """A prior whose vectors have the rows of `like`, as `log_prob` takes them."""
+    if prior is None:
+        return GaussianParams(np.zeros_like(like), np.zeros_like(like))
+    loc = np.ascontiguousarray(np.broadcast_to(prior.loc, like.shape))
+    if _is_full(prior):
+        return MvnParams(loc, prior.scale_tril)
+    return GaussianParams(loc, np.ascontiguousarray(np.broadcast_to(prior[1], like.shape)))
+
+
+def _log_prob(z: NDArray[Any], params: GaussianParams | MvnParams) -> NDArray[Any]:
+    return mvn.log_prob(z, *params) if _is_full(params) else gaussian.log_prob(z, *params)

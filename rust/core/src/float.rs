@@ -1,7 +1,7 @@
 //! The two element types, float32 and float64, and what kernels generic over them need.
 
 use crate::reduce::{Compensated, LaneSum, Widened};
-use crate::simd::{Simd, SimdFloat, f32x16, f64x8};
+use crate::simd::{Simd, SimdBase, SimdCombine, SimdFloat, SimdNarrow, SimdSplit, SimdWiden, f32x8, f32x16, f64x8};
 use crate::vmath::Elementary;
 
 /// A float type of the arrays: `f32` in sixteen lanes or `f64` in eight.
@@ -52,6 +52,10 @@ pub trait Float:
     /// `self * a + b`, rounded once.
     #[must_use]
     fn fused(self, a: Self, b: Self) -> Self;
+    /// Eight numbers as float64 lanes.
+    fn widened<S: Simd>(simd: S, x: &[Self]) -> f64x8<S>;
+    /// Eight float64 lanes, each rounded to this type, into `out`.
+    fn store_rounded<S: Simd>(x: f64x8<S>, out: &mut [Self]);
     /// Whether the number is neither infinite nor NaN.
     fn finite(self) -> bool;
     /// The number's little-endian bytes, −0 as 0 and every NaN as one: what a row's hash sees.
@@ -59,7 +63,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($t:ident, $name:literal, $lanes:ident, $n:literal, $sum:ident) => {
+    ($t:ident, $name:literal, $lanes:ident, $n:literal, $sum:ident, $widened:ident, $store:ident) => {
         impl Float for $t {
             const NAME: &'static str = $name;
             const LANES: usize = $n;
@@ -80,6 +84,14 @@ macro_rules! float {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 f64::from(self)
+            }
+            #[inline(always)]
+            fn widened<S: Simd>(simd: S, x: &[Self]) -> f64x8<S> {
+                $widened(simd, x)
+            }
+            #[inline(always)]
+            fn store_rounded<S: Simd>(x: f64x8<S>, out: &mut [Self]) {
+                $store(x, out);
             }
             #[inline(always)]
             fn fused(self, a: Self, b: Self) -> Self {
@@ -103,5 +115,27 @@ macro_rules! float {
     };
 }
 
-float!(f32, "float32", f32x16, 16, Widened);
-float!(f64, "float64", f64x8, 8, Compensated);
+float!(f32, "float32", f32x16, 16, Widened, widened_f32, store_f32);
+float!(f64, "float64", f64x8, 8, Compensated, widened_f64, store_f64);
+
+#[inline(always)]
+fn widened_f32<S: Simd>(simd: S, x: &[f32]) -> f64x8<S> {
+    let (low, high) = f32x8::from_slice(simd, x).widen();
+    low.combine(high)
+}
+
+#[inline(always)]
+fn store_f32<S: Simd>(x: f64x8<S>, out: &mut [f32]) {
+    let (low, high) = x.split();
+    low.narrow(high).store_slice(out);
+}
+
+#[inline(always)]
+fn widened_f64<S: Simd>(simd: S, x: &[f64]) -> f64x8<S> {
+    f64x8::from_slice(simd, x)
+}
+
+#[inline(always)]
+fn store_f64<S: Simd>(x: f64x8<S>, out: &mut [f64]) {
+    x.store_slice(out);
+}

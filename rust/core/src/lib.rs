@@ -2,7 +2,7 @@
 //! runs here. It knows neither Python nor `NumPy`: rows come in as slices, results go out as slices.
 //!
 //! Layers, top to bottom, each using only what is below it: [`vae`]; [`exact`]; [`network`] and [`optimizer`]; [`bound`];
-//! [`likelihood`], [`gaussian`]; [`rows`] (the one loop driver); [`random`], [`vmath`], [`reduce`]; [`simd`], [`threads`],
+//! [`likelihood`], [`gaussian`], [`mvn`]; [`rows`] (the one loop driver); [`random`], [`vmath`], [`reduce`]; [`simd`], [`threads`],
 //! [`float`], [`error`].
 //!
 //! ```
@@ -21,6 +21,7 @@ pub mod exact;
 pub mod float;
 pub mod gaussian;
 pub mod likelihood;
+pub mod mvn;
 pub mod network;
 pub mod optimizer;
 pub mod random;

@@ -40,7 +40,7 @@ impl<'py, F: Element> Arguments<'py, F> {
     }
 }
 
-fn pair<'a, 'py>(a: Option<&'a Any<'py>>, b: Option<&'a Any<'py>>) -> Option<(&'a Any<'py>, &'a Any<'py>)> {
+pub(crate) fn pair<'a, 'py>(a: Option<&'a Any<'py>>, b: Option<&'a Any<'py>>) -> Option<(&'a Any<'py>, &'a Any<'py>)> {
     a.zip(b)
 }
 
@@ -220,7 +220,7 @@ fn entropy<'py, F: Element>(log_var: &Any<'py>, out: Option<&Any<'py>>) -> PyRes
 }
 
 /// The shape of draws: (batch, latent), with the particles in front where there are any.
-fn draws(particles: Option<usize>, inner: &[usize]) -> Vec<usize> {
+pub(crate) fn draws(particles: Option<usize>, inner: &[usize]) -> Vec<usize> {
     particles.into_iter().chain(inner.iter().copied()).collect()
 }
 

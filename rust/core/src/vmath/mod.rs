@@ -77,7 +77,7 @@ elementary!(f64, f64x8, 52, 1023.0, 709.782_712_893_384, -745.133_219_101_941_2,
 
 /// Horner's scheme, lowest degree first.
 #[inline(always)]
-fn polynomial<F: Float, S: Simd>(simd: S, x: Lanes<F, S>, coefficients: &'static [F]) -> Lanes<F, S> {
+pub(crate) fn polynomial<F: Float, S: Simd>(simd: S, x: Lanes<F, S>, coefficients: &'static [F]) -> Lanes<F, S> {
     let mut value = F::Lanes::splat(simd, coefficients[coefficients.len() - 1]);
     for &c in coefficients.iter().rev().skip(1) {
         value = value.fma(x, c);
