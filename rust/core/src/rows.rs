@@ -166,11 +166,16 @@ where
                 }
             }
             if rest > 0 {
-                let term = self.op.lanes(simd, inputs.map(|x| load_part(simd, &x[whole..], rest)));
+                // A loop, as the closure of an array's `map` is not always inlined, and lanes then go through memory and baseline code.
+                let mut parts = [zero; I];
+                for (part, x) in parts.iter_mut().zip(inputs) {
+                    *part = load_part(simd, &x[whole..], rest);
+                }
+                let term = self.op.lanes(simd, parts);
                 sum = sum.add(live.select(term.sum, zero));
                 bad |= term.bad & live;
                 for (out, lanes) in outputs.iter_mut().zip(term.out) {
-                    out[whole..whole + rest].copy_from_slice(&lanes.as_slice()[..rest]);
+                    store_part(lanes.as_slice(), &mut out[whole..whole + rest]);
                 }
             }
             if let Some(sums) = &mut self.sums {
@@ -189,7 +194,21 @@ fn load_part<F: Float, S: Simd>(simd: S, x: &[F], n: usize) -> Lanes<F, S> {
     if x.len() >= F::LANES {
         return F::Lanes::from_slice(simd, &x[..F::LANES]);
     }
-    F::Lanes::from_fn(simd, |l| if l < n { x[l] } else { F::ZERO })
+    let mut part = [F::ZERO; 16];
+    part[..n].copy_from_slice(&x[..n]);
+    F::Lanes::from_slice(simd, &part[..F::LANES])
+}
+
+/// The first lanes to a row's end, in pieces whose sizes the compiler knows.
+#[inline(always)]
+fn store_part<F: Float>(lanes: &[F], out: &mut [F]) {
+    let mut at = 0;
+    for size in [8, 4, 2, 1] {
+        if out.len() & size != 0 {
+            out[at..at + size].copy_from_slice(&lanes[at..at + size]);
+            at += size;
+        }
+    }
 }
 
 /// A kernel whose elementwise outputs are not wanted; the compiler drops their arithmetic.
