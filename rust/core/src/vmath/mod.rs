@@ -75,7 +75,7 @@ macro_rules! elementary {
             #[inline(always)]
             fn exponent_below<S: Simd>(simd: S, v: $lanes<S>) -> ($lanes<S>, [$lanes<S>; 2]) {
                 // 2ⁿ⁺ˡ 2⁻ˡ, l half the bias: from n = 0 down to the last subnormal number both are normal.
-                let lift = ($bias as u64 + 1) / 2;
+                let lift = ($bias as u64).div_ceil(2);
                 let lifted = $lanes::splat(simd, 1.5 * (1_u64 << $mantissa) as $t + $bias + lift as $t);
                 let whole = v.fma(Self::INV_LN2, lifted);
                 let down = $t::from_bits((($bias as u64 - lift) << $mantissa) as _);
