@@ -43,6 +43,11 @@ pub trait Elementary: Coefficients + Sized {
     fn split_exponent<S: Simd>(simd: S, x: Lanes<Self, S>) -> (Lanes<Self, S>, Lanes<Self, S>)
     where
         Self: Float;
+
+    /// As [`split_exponent`](Self::split_exponent) where no x is subnormal.
+    fn split_exponent_normal<S: Simd>(simd: S, x: Lanes<Self, S>) -> (Lanes<Self, S>, Lanes<Self, S>)
+    where
+        Self: Float;
 }
 
 macro_rules! elementary {
@@ -86,7 +91,13 @@ macro_rules! elementary {
             fn split_exponent<S: Simd>(simd: S, x: $lanes<S>) -> ($lanes<S>, $lanes<S>) {
                 let subnormal = x.simd_lt($t::MIN_POSITIVE);
                 let lift = (1_u64 << ($mantissa + 1)) as $t;
-                let x = subnormal.select(x * lift, x);
+                let (m, e) = Self::split_exponent_normal(simd, subnormal.select(x * lift, x));
+                let zero = $lanes::splat(simd, 0.0);
+                (m, e - subnormal.select(zero + ($mantissa + 1) as $t, zero))
+            }
+
+            #[inline(always)]
+            fn split_exponent_normal<S: Simd>(_simd: S, x: $lanes<S>) -> ($lanes<S>, $lanes<S>) {
                 let bits = x.to_bits();
                 let root = std::$t::consts::FRAC_1_SQRT_2.to_bits();
                 // Counting exponents from √½ instead of from 1 centres m on 1.
@@ -95,9 +106,7 @@ macro_rules! elementary {
                 let m = $lanes::from_bits(bits - ((biased - (one >> $mantissa)) << $mantissa));
                 // A whole number below 2^mantissa in the low bits of 2^mantissa is that float.
                 let base = (1_u64 << $mantissa) as $t;
-                let e = $lanes::from_bits(biased | base.to_bits()) - base - $bias;
-                let zero = $lanes::splat(simd, 0.0);
-                (m, e - subnormal.select(zero + ($mantissa + 1) as $t, zero))
+                (m, $lanes::from_bits(biased | base.to_bits()) - (base + $bias))
             }
         }
     };
