@@ -154,11 +154,19 @@ where
         let live = F::Lanes::from_fn(simd, |l| F::from_f64(l as f64)).simd_lt(F::from_f64(rest as f64));
         let zero = F::Lanes::splat(simd, F::ZERO);
         for (local, row) in self.rows.enumerate() {
-            let inputs = self.inputs.map(|input| input.from(row));
+            let mut inputs: [&[F]; I] = [&[]; I];
+            for (x, input) in inputs.iter_mut().zip(self.inputs) {
+                *x = input.from(row);
+            }
             let mut outputs = self.outputs.row(local);
             let mut sum = F::Sum::<S>::zero(simd);
             for at in (0..whole).step_by(F::LANES) {
-                let term = self.op.lanes(simd, inputs.map(|x| F::Lanes::from_slice(simd, &x[at..at + F::LANES])));
+                // Loops, as the closure of an array's `map` is not always inlined, and lanes then go through memory and baseline code.
+                let mut lanes = [zero; I];
+                for (lanes, x) in lanes.iter_mut().zip(inputs) {
+                    *lanes = F::Lanes::from_slice(simd, &x[at..at + F::LANES]);
+                }
+                let term = self.op.lanes(simd, lanes);
                 sum = sum.add(term.sum);
                 bad |= term.bad;
                 for (out, lanes) in outputs.iter_mut().zip(term.out) {
@@ -166,7 +174,6 @@ where
                 }
             }
             if rest > 0 {
-                // A loop, as the closure of an array's `map` is not always inlined, and lanes then go through memory and baseline code.
                 let mut parts = [zero; I];
                 for (part, x) in parts.iter_mut().zip(inputs) {
                     *part = load_part(simd, &x[whole..], rest);
