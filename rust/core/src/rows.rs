@@ -221,11 +221,19 @@ where
         let live = F::Lanes::from_fn(simd, |l| F::from_f64(l as f64)).simd_lt(F::from_f64(rest as f64));
         let zero = F::Lanes::splat(simd, F::ZERO);
         for (local, row) in self.rows.enumerate() {
-            let inputs = self.inputs.map(|input| input.from(row));
+            let mut inputs: [&[F]; I] = [&[]; I];
+            for (x, input) in inputs.iter_mut().zip(self.inputs) {
+                *x = input.from(row);
+            }
             let mut outputs = self.outputs.row(local);
             let mut sum = F::Sum::<S>::zero(simd);
             for at in (0..whole).step_by(F::LANES) {
-                let term = self.op.lanes(simd, inputs.map(|x| F::Lanes::from_slice(simd, &x[at..at + F::LANES])));
+                // Loops, as the closure of an array's `map` is not always inlined, and lanes then go through memory and baseline code.
+                let mut lanes = [zero; I];
+                for (lanes, x) in lanes.iter_mut().zip(inputs) {
+                    *lanes = F::Lanes::from_slice(simd, &x[at..at + F::LANES]);
+                }
+                let term = self.op.lanes(simd, lanes);
                 sum = sum.add(term.sum);
                 bad |= term.bad;
                 for (out, lanes) in outputs.iter_mut().zip(term.out) {
@@ -233,11 +241,15 @@ where
                 }
             }
             if rest > 0 {
-                let term = self.op.lanes(simd, inputs.map(|x| load_part(simd, &x[whole..], rest)));
+                let mut parts = [zero; I];
+                for (part, x) in parts.iter_mut().zip(inputs) {
+                    *part = load_part(simd, &x[whole..], rest);
+                }
+                let term = self.op.lanes(simd, parts);
                 sum = sum.add(live.select(term.sum, zero));
                 bad |= term.bad & live;
                 for (out, lanes) in outputs.iter_mut().zip(term.out) {
-                    out[whole..whole + rest].copy_from_slice(&lanes.as_slice()[..rest]);
+                    store_part(lanes.as_slice(), &mut out[whole..whole + rest]);
                 }
             }
             overflow |= !self.totals.put(local, self.op.finish(sum.finish()));
@@ -252,7 +264,21 @@ fn load_part<F: Float, S: Simd>(simd: S, x: &[F], n: usize) -> Lanes<F, S> {
     if x.len() >= F::LANES {
         return F::Lanes::from_slice(simd, &x[..F::LANES]);
     }
-    F::Lanes::from_fn(simd, |l| if l < n { x[l] } else { F::ZERO })
+    let mut part = [F::ZERO; 16];
+    part[..n].copy_from_slice(&x[..n]);
+    F::Lanes::from_slice(simd, &part[..F::LANES])
+}
+
+/// The first lanes to a row's end, in pieces whose sizes the compiler knows.
+#[inline(always)]
+fn store_part<F: Float>(lanes: &[F], out: &mut [F]) {
+    let mut at = 0;
+    for size in [8, 4, 2, 1] {
+        if out.len() & size != 0 {
+            out[at..at + size].copy_from_slice(&lanes[at..at + size]);
+            at += size;
+        }
+    }
 }
 
 /// A kernel whose elementwise outputs are not wanted; the compiler drops their arithmetic.

@@ -52,6 +52,23 @@ fn raw_words_run_on_and_carry_through_all_128_bits() {
         }
     }
     assert!(words(Key(1), 0, 0).is_empty());
+    // Lanes run sixteen blocks at a time; every place of the carries among them, and every length on either side of them.
+    for counter in
+        [u128::from(u32::MAX), u128::from(u64::MAX), u128::MAX, 0x1234_5678_9abc_def0_0fed_cba9_8765_4321].map(|c| c - 20)
+    {
+        for len in [63, 64, 65, 127, 160, 199] {
+            let expected: Vec<u32> = (0..50)
+                .flat_map(|b| {
+                    let c = counter.wrapping_add(b);
+                    block([c as u32, (c >> 32) as u32, (c >> 64) as u32, (c >> 96) as u32], 5)
+                })
+                .take(len)
+                .collect();
+            assert_eq!(words(Key(5), counter, len), expected, "{len} words from {counter:x}");
+        }
+    }
+    let spread = |n| words(Key(5), u128::from(u64::MAX) - 20, n).into_iter().map(f64::from).collect::<Vec<f64>>();
+    same_at_every_level("raw", || spread(199));
 }
 
 /// The block and the words within it that number e of a stream is made of: `per_block` numbers a block, tiles of sixteen blocks.

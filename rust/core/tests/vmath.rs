@@ -26,10 +26,10 @@ use Function::{Excess, Exp, Expm1, Ln, Sigmoid, Softplus, Tanh};
 /// the random float64 here. A change that loses accuracy shows long before the promised 2.
 const MEASURED: [(Function, f64, f64); 7] = [
     (Exp, 0.99, 0.96),
-    (Excess, 1.63, 1.48),
+    (Excess, 1.51, 1.42),
     (Expm1, 1.44, 1.17),
     (Ln, 0.83, 0.76),
-    (Softplus, 1.97, 1.55),
+    (Softplus, 1.97, 1.75),
     (Sigmoid, 1.48, 1.39),
     (Tanh, 1.42, 1.42),
 ];

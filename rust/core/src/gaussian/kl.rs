@@ -27,7 +27,7 @@ impl<F: Float> LaneOp<F, 2, 2> for Standard {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [loc, log_var]: [Lanes<F, S>; 2]) -> Term<F, S, 2> {
         let (excess, expm1) = exp_excess::<F, S>(simd, log_var);
-        Term { sum: loc * loc + excess, out: [loc, expm1 * F::from_f64(0.5)], bad: Mask::<F, S>::splat(simd, false) }
+        Term { sum: loc.fma(loc, excess), out: [loc, expm1 * F::from_f64(0.5)], bad: Mask::<F, S>::splat(simd, false) }
     }
 
     fn finish(&self, sum: f64) -> f64 {

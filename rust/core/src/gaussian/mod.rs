@@ -56,7 +56,7 @@ pub(crate) fn scale<F: Float, S: Simd>(simd: S, log_var: Lanes<F, S>, sign: f64)
 #[inline(always)]
 pub(crate) fn standardized<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, b: Lanes<F, S>, scale: Lanes<F, S>) -> [Lanes<F, S>; 2] {
     let half = F::from_f64(0.5);
-    let difference = a * half - b * half;
+    let difference = a.fma(half, -(b * half));
     let product = difference * scale;
     let delta = product + product;
     let zero = F::Lanes::splat(simd, F::ZERO);

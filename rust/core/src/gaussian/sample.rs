@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::random::{Draw, Key, Sink, fill_normals, stream};
 use crate::rows::{Input, LaneOp, Mask, Term, check_finite, check_len, map_rows};
-use crate::simd::{Fused, Kernel, Simd, SimdBase, SimdFloat, SimdMask, dispatch};
+use crate::simd::{Fused, Kernel, Simd, SimdBase, SimdMask, dispatch};
 use crate::threads::{Outputs, RowsMut, for_rows};
-use crate::vmath::Lanes;
+use crate::vmath::{Lanes, zero_if_finite};
 
 /// Draws z for each particle and row into `z`, (particles, rows, width): row i of particle k is a function of the key, k, `first_row` + i
 /// and the width, and of its own loc and `log_var`.
@@ -90,7 +90,7 @@ impl<F: Float, S: Simd> Sink<F, S> for Reparameterise<'_, F, S> {
     fn full(&mut self, simd: S, at: usize, eps: F::Lanes<S>) {
         let loc = F::Lanes::from_slice(simd, &self.loc[at..at + F::LANES]);
         let log_var = F::Lanes::from_slice(simd, &self.log_var[at..at + F::LANES]);
-        self.bad |= !(loc.is_finite() & log_var.is_finite());
+        self.bad |= !zero_if_finite::<F, S, 2>(simd, [loc, log_var]).simd_eq(F::ZERO);
         let z = scale::<F, S>(simd, log_var, 1.0).fma(eps, loc);
         z.store_slice(&mut self.z[at..at + F::LANES]);
     }
@@ -99,7 +99,7 @@ impl<F: Float, S: Simd> Sink<F, S> for Reparameterise<'_, F, S> {
         let n = draws.len();
         let part = |x: &[F]| F::Lanes::from_fn(simd, |l| if l < n { x[l] } else { F::ZERO });
         let (loc, log_var) = (part(&self.loc[at..]), part(&self.log_var[at..]));
-        self.bad |= !(loc.is_finite() & log_var.is_finite());
+        self.bad |= !zero_if_finite::<F, S, 2>(simd, [loc, log_var]).simd_eq(F::ZERO);
         let z = scale::<F, S>(simd, log_var, 1.0).fma(part(draws), loc);
         self.z[at..at + n].copy_from_slice(&z.as_slice()[..n]);
     }
@@ -112,8 +112,8 @@ impl<F: Float> LaneOp<F, 3, 1> for WithLogProb {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [eps, loc, log_var]: [Lanes<F, S>; 3]) -> Term<F, S, 1> {
         let z = scale::<F, S>(simd, log_var, 1.0).fma(eps, loc);
-        let bad = !(loc.is_finite() & log_var.is_finite());
-        Term { sum: eps * eps + log_var, out: [z], bad }
+        let bad = !zero_if_finite::<F, S, 2>(simd, [loc, log_var]).simd_eq(F::ZERO);
+        Term { sum: eps.fma(eps, log_var), out: [z], bad }
     }
 
     fn finish(&self, sum: f64) -> f64 {

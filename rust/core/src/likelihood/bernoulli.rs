@@ -4,7 +4,7 @@ use super::cells::CellOp;
 use crate::float::Float;
 use crate::random::CellWords;
 use crate::rows::{LaneOp, Term};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat};
+use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat};
 use crate::vmath::{Lanes, softplus_sigmoid};
 
 #[derive(Debug, Clone)]
@@ -20,7 +20,8 @@ impl<F: Float> LaneOp<F, 2, 1> for Bernoulli {
         let u = one.select(-logits, logits);
         let (softplus, sigmoid) = softplus_sigmoid::<F, S>(simd, u);
         let d = one.select(sigmoid, -sigmoid);
-        let bad = seen & !((one | x.simd_eq(zero)) & logits.is_finite());
+        // x² − x + 0 · logit is 0 where x is 0 or 1 and the logit finite, and nowhere else.
+        let bad = seen & !logits.fma(zero, x.fma(x, -x)).simd_eq(zero);
         Term { sum: seen.select(-softplus, zero), out: [seen.select(d, zero)], bad }
     }
 }

@@ -6,7 +6,7 @@ use crate::gaussian::{LN_2PI, scale, square_plus, standardized};
 use crate::random::CellWords;
 use crate::rows::{LaneOp, Term};
 use crate::simd::{Select, Simd, SimdBase, SimdFloat};
-use crate::vmath::Lanes;
+use crate::vmath::{Lanes, zero_if_finite};
 
 /// A scale known beforehand; the tables hold 1 / scale and 2 ln scale + ln 2π.
 #[derive(Debug, Clone)]
@@ -19,10 +19,10 @@ impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
     fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, constant]: [Lanes<F, S>; 4]) -> Term<F, S, 1> {
         let seen = !x.is_nan();
         let zero = F::Lanes::splat(simd, F::ZERO);
-        let delta = standardized::<F, S>(simd, x, loc, inverse).map(|d| seen.select(d, zero));
+        let delta = standardized::<F, S>(simd, x, loc, inverse);
         let term = square_plus::<F, S>(delta, constant) * F::from_f64(-0.5);
-        let bad = seen & !(x.is_finite() & loc.is_finite());
-        Term { sum: seen.select(term, zero), out: [delta[0] * inverse], bad }
+        let bad = seen & !zero_if_finite::<F, S, 2>(simd, [x, loc]).simd_eq(zero);
+        Term { sum: seen.select(term, zero), out: [seen.select(delta[0] * inverse, zero)], bad }
     }
 }
 
@@ -53,8 +53,8 @@ impl<F: Float> LaneOp<F, 3, 2> for Predicted {
         let delta = standardized::<F, S>(simd, x, loc, inverse);
         let term = square_plus::<F, S>(delta, log_var + F::from_f64(LN_2PI)) * F::from_f64(-0.5);
         let excess = square_plus::<F, S>(delta, F::Lanes::splat(simd, F::ZERO - F::ONE));
-        let bad = seen & !(x.is_finite() & loc.is_finite() & log_var.is_finite());
-        let out = [delta[0] * inverse, excess * half].map(|d| seen.select(d, zero));
+        let bad = seen & !zero_if_finite::<F, S, 3>(simd, [x, loc, log_var]).simd_eq(zero);
+        let out = [seen.select(delta[0] * inverse, zero), seen.select(excess * half, zero)];
         Term { sum: seen.select(term, zero), out, bad }
     }
 }

@@ -91,10 +91,29 @@ impl Key {
 
 /// The generator's own words from a 128-bit block counter on: word 4 b + w is word w of block `counter + b`.
 pub fn raw(key: Key, counter: u128, out: &mut [u32]) {
-    for (b, words) in out.chunks_mut(4).enumerate() {
-        let c = counter.wrapping_add(b as u128);
-        let counter = [c as u32, (c >> 32) as u32, (c >> 64) as u32, (c >> 96) as u32];
-        words.copy_from_slice(&block(counter, key.0)[..words.len()]);
+    dispatch(Raw { key, counter, out });
+}
+
+struct Raw<'a> {
+    key: Key,
+    counter: u128,
+    out: &'a mut [u32],
+}
+
+impl Kernel for Raw<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut counter = self.counter;
+        let (tiles, rest) = self.out.as_chunks_mut();
+        for tile in tiles {
+            philox::sixteen_blocks(simd, self.key.0, counter, tile);
+            counter = counter.wrapping_add(philox::BLOCKS as u128);
+        }
+        for (b, words) in rest.chunks_mut(4).enumerate() {
+            let block = block(philox::words_of(counter.wrapping_add(b as u128)), self.key.0);
+            words.copy_from_slice(&block[..words.len()]);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ const TOP_64: u64 = 0xB504_F333_F9DE_6485;
 pub(super) fn pair_f32<S: Simd>(simd: S, x: u32x16<S>, y: u32x16<S>) -> (f32x16<S>, f32x16<S>) {
     let top = x.simd_ge(TOP_32);
     let distance = top.select(!x, x).to_float::<f32x16<S>>() + 0.5;
-    let (m, e) = f32::split_exponent(simd, distance);
+    let (m, e) = f32::split_exponent_normal(simd, distance);
     let zero = f32x16::splat(simd, 0.0);
     let f = top.select(distance * (-1.0 / 4_294_967_296.0), m - 1.0);
     let e = top.select(zero, e - 32.0);
@@ -37,7 +37,7 @@ pub(super) fn pair_f64<S: Simd>(simd: S, x: u64x8<S>, y: u64x8<S>) -> (f64x8<S>,
     const SCALE: f64 = 1.0 / 18_446_744_073_709_551_616.0;
     let top = x.simd_ge(TOP_64);
     let distance = whole(simd, top.select(!x, x)) + 0.5;
-    let (m, e) = f64::split_exponent(simd, distance);
+    let (m, e) = f64::split_exponent_normal(simd, distance);
     let zero = f64x8::splat(simd, 0.0);
     let f = top.select(distance * -SCALE, m - 1.0);
     let e = top.select(zero, e - 64.0);

@@ -1,7 +1,7 @@
 //! Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"): one block at a time,
 //! and sixteen blocks on lanes.
 
-use crate::simd::{Simd, SimdBase, u64x8};
+use crate::simd::{Bytes, Simd, SimdBase, u32x16, u64x8};
 
 const MULTIPLIERS: (u32, u32) = (0xD251_1F53, 0xCD9E_8D57);
 /// The golden ratio and √3 − 1, as the paper's key schedule adds them.
@@ -29,33 +29,76 @@ pub(crate) const BLOCKS: usize = 16;
 /// The words of eight blocks, each in the low half of a 64-bit lane; the high halves hold nothing of meaning.
 type Words<S> = [u64x8<S>; 4];
 
-/// Sixteen blocks whose counters' first 64 bits are `16 tile … 16 tile + 15`: the words of the first eight and of the last eight.
-///
-/// Words live in 64-bit lanes because the multiplication of low halves is one instruction there and its high half one shift.
+/// The words of the first eight and of the last eight blocks of a tile.
+pub(crate) type Tile<S> = [Words<S>; 2];
+
+/// The counters of eight blocks: their number within the draw, and the words that all share.
 #[inline(always)]
-pub(crate) fn tile<S: Simd>(simd: S, key: u64, tile: u64, particle: u32, purpose: u32) -> [Words<S>; 2] {
+fn counters<S: Simd>(simd: S, first: u64, offset: u64, particle: u32, purpose: u32) -> Words<S> {
+    // `first` is a multiple of 16, so the lane's number carries into no other bit.
+    let lane = u64x8::from_fn(simd, |l| l as u64 + offset);
+    [
+        lane | (first & 0xFFFF_FFFF),
+        u64x8::splat(simd, first >> 32),
+        u64x8::splat(simd, u64::from(particle)),
+        u64x8::splat(simd, u64::from(purpose)),
+    ]
+}
+
+/// Sixteen blocks whose counters' first 64 bits are `16 tile … 16 tile + 15`.
+#[inline(always)]
+pub(crate) fn tile<S: Simd>(simd: S, key: u64, tile: u64, particle: u32, purpose: u32) -> Tile<S> {
     let first = tile.wrapping_mul(BLOCKS as u64);
-    let start = |offset: u64| -> Words<S> {
-        // `first` is a multiple of 16, so the lane's number carries into no other bit.
-        let lane = u64x8::from_fn(simd, |l| l as u64 + offset);
-        [
-            lane | (first & 0xFFFF_FFFF),
-            u64x8::splat(simd, first >> 32),
-            u64x8::splat(simd, u64::from(particle)),
-            u64x8::splat(simd, u64::from(purpose)),
-        ]
-    };
-    // Two chains in flight hide the multiplier's latency.
-    let mut halves = [start(0), start(8)];
+    rounds(key, [counters(simd, first, 0, particle, purpose), counters(simd, first, 8, particle, purpose)])
+}
+
+/// Chains in flight together hide the multiplier's latency. Words live in 64-bit lanes because the multiplication of low halves is one
+/// instruction there and its high half one shift.
+#[inline(always)]
+fn rounds<S: Simd, const N: usize>(key: u64, mut chains: [Words<S>; N]) -> [Words<S>; N] {
     let (mut low, mut high) = (key as u32, (key >> 32) as u32);
     for _ in 0..ROUNDS {
-        for words in &mut halves {
+        for words in &mut chains {
             *words = round(*words, low, high);
         }
         low = low.wrapping_add(WEYL.0);
         high = high.wrapping_add(WEYL.1);
     }
-    halves
+    chains
+}
+
+/// The words of sixteen blocks from a 128-bit counter on, in order: block after block.
+#[inline(always)]
+pub(super) fn sixteen_blocks<S: Simd>(simd: S, key: u64, counter: u128, out: &mut [u32; 4 * BLOCKS]) {
+    let (first, rest) = (counter as u64, (counter >> 64) as u64);
+    if first > u64::MAX - BLOCKS as u64 {
+        for (b, words) in out.chunks_exact_mut(4).enumerate() {
+            words.copy_from_slice(&block(words_of(counter.wrapping_add(b as u128)), key));
+        }
+        return;
+    }
+    let (c, d) = (u64x8::splat(simd, rest & 0xFFFF_FFFF), u64x8::splat(simd, rest >> 32));
+    let a = u64x8::from_fn(simd, |l| l as u64) + first;
+    let b = a + 8;
+    let [first, second] = rounds(key, [[a, a >> 32, c, d], [b, b >> 32, c, d]]);
+    let (low, high) = out.split_at_mut(2 * BLOCKS);
+    store(first, low);
+    store(second, high);
+}
+
+/// Eight blocks, one after another.
+#[inline(always)]
+fn store<S: Simd>([a, b, c, d]: Words<S>, out: &mut [u32]) {
+    let (low, high) = (a & 0xFFFF_FFFF | b << 32, c & 0xFFFF_FFFF | d << 32);
+    let (first, last) = low.interleave(high);
+    let (first, last): (u32x16<S>, u32x16<S>) = (first.bitcast(), last.bitcast());
+    first.store_slice(&mut out[..BLOCKS]);
+    last.store_slice(&mut out[BLOCKS..]);
+}
+
+/// A counter's words, low word first.
+pub(super) fn words_of(counter: u128) -> [u32; 4] {
+    [counter as u32, (counter >> 32) as u32, (counter >> 64) as u32, (counter >> 96) as u32]
 }
 
 #[inline(always)]

@@ -9,32 +9,52 @@ impl Draw for f32 {
 
     #[inline(always)]
     fn tile<S: Simd, const NORMAL: bool>(simd: S, [a, b]: [[u64x8<S>; 4]; 2]) -> [f32x16<S>; 4] {
-        let words: [u32x16<S>; 4] = std::array::from_fn(|w| a[w].narrow(b[w]));
+        // Written out: the closure of an array's `map` is not always inlined, and lanes then go through memory.
+        let ([a, b, c, d], [e, f, g, h]) = (a, b);
+        let (x, y, z, w): (u32x16<S>, u32x16<S>, u32x16<S>, u32x16<S>) = (a.narrow(e), b.narrow(f), c.narrow(g), d.narrow(h));
         if NORMAL {
-            let (x, y) = normal::pair_f32(simd, words[0], words[1]);
-            let (z, w) = normal::pair_f32(simd, words[2], words[3]);
+            let (x, y) = normal::pair_f32(simd, x, y);
+            let (z, w) = normal::pair_f32(simd, z, w);
             [x, y, z, w]
         } else {
-            // A word's top 24 bits are below 2²⁴, where signed and unsigned conversions agree.
-            words.map(|w| (w >> 8).to_float::<f32x16<S>>() * (1.0 / 16_777_216.0))
+            [top_24(x), top_24(y), top_24(z), top_24(w)]
         }
     }
+}
+
+/// A word's top 24 bits over 2²⁴; they are below 2²⁴, where signed and unsigned conversions agree.
+#[inline(always)]
+fn top_24<S: Simd>(word: u32x16<S>) -> f32x16<S> {
+    (word >> 8).to_float::<f32x16<S>>() * (1.0 / 16_777_216.0)
 }
 
 impl Draw for f64 {
     const VECTORS: usize = 4;
 
     #[inline(always)]
-    fn tile<S: Simd, const NORMAL: bool>(simd: S, halves: [[u64x8<S>; 4]; 2]) -> [f64x8<S>; 4] {
-        let joined = halves.map(|[a, b, c, d]| [a << 32 | (b & 0xFFFF_FFFF), c << 32 | (d & 0xFFFF_FFFF)]);
+    fn tile<S: Simd, const NORMAL: bool>(simd: S, [first, last]: [[u64x8<S>; 4]; 2]) -> [f64x8<S>; 4] {
+        let (x, y) = joined(first);
+        let (z, w) = joined(last);
         if NORMAL {
-            let [(a, b), (c, d)] = joined.map(|[x, y]| normal::pair_f64(simd, x, y));
+            let (a, b) = normal::pair_f64(simd, x, y);
+            let (c, d) = normal::pair_f64(simd, z, w);
             [a, c, b, d]
         } else {
-            let [[a, b], [c, d]] = joined.map(|pair| pair.map(|x| whole(simd, x >> 11) * (1.0 / 9_007_199_254_740_992.0)));
-            [a, c, b, d]
+            [top_53(simd, x), top_53(simd, z), top_53(simd, y), top_53(simd, w)]
         }
     }
+}
+
+/// The two 64-bit words of each block, even words high.
+#[inline(always)]
+fn joined<S: Simd>([a, b, c, d]: [u64x8<S>; 4]) -> (u64x8<S>, u64x8<S>) {
+    (a << 32 | (b & 0xFFFF_FFFF), c << 32 | (d & 0xFFFF_FFFF))
+}
+
+/// A word's top 53 bits over 2⁵³.
+#[inline(always)]
+fn top_53<S: Simd>(simd: S, word: u64x8<S>) -> f64x8<S> {
+    whole(simd, word >> 11) * (1.0 / 9_007_199_254_740_992.0)
 }
 
 /// Whole numbers as float64, rounded once: 2⁵² and 2⁸⁴ hold the low and high words in their last bits, which any processor adds exactly.

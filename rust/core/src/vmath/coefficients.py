@@ -27,7 +27,6 @@ def series(ratio, terms=80):
 
 
 exp_tail = series(lambda k, x: x**k / mp.factorial(k + 2))  # (e^x - 1 - x) / x^2
-atanh_tail = series(lambda k, z: 2 * z**k / (2 * k + 3), 400)  # log1p(t) = 2s + s z R(z) with s = t/(2+t), z = s^2: R = sum 2 z^k / (2k+3)
 sin_turn = series(lambda k, z: (-1) ** k * (2 * mp.pi) ** (2 * k + 1) * z**k / mp.factorial(2 * k + 1))  # sin(2 pi u) / u, z = u^2
 cos_turn = series(lambda k, z: (-1) ** (k + 1) * (2 * mp.pi) ** (2 * k + 2) * z**k / mp.factorial(2 * k + 2))  # (cos(2 pi u) - 1) / z
 
@@ -35,6 +34,11 @@ cos_turn = series(lambda k, z: (-1) ** (k + 1) * (2 * mp.pi) ** (2 * k + 2) * z*
 def ln_tail(f):
     """(log1p(f) - f + f^2/2) / f^3."""
     return mp.fsum((-f) ** k / (k + 3) for k in range(400)) if abs(f) < mpf("0.1") else (mp.log1p(f) - f + f**2 / 2) / f**3
+
+
+def log1p_tail(t):
+    """(t - log1p(t)) / t^2."""
+    return mp.fsum((-t) ** k / (k + 2) for k in range(400)) if abs(t) < mpf("0.1") else (t - mp.log1p(t)) / t**2
 
 
 def stirling(x):
@@ -60,8 +64,9 @@ PIECES = [
 SPECS = [
     # name, function, interval, degree for float32 and float64, weight of the polynomial's error in the result, doc
     ("EXP_TAIL", exp_tail, (mpf("-0.75"), mpf("0.75")), (7, 14), lambda x: x**2 / mp.e**x, "`(e^r − 1 − r) / r²` for |r| ≤ 0.75"),
+    ("EXP_NEAR", exp_tail, (mpf("-0.3466"), mpf("0.3466")), (5, 10), lambda x: x**2 / mp.e**x, "`(e^r − 1 − r) / r²` for |r| ≤ ln 2 / 2"),
     ("LN_TAIL", ln_tail, (mp.sqrt(mpf("0.5")) - 1, mp.sqrt(2) - 1), (8, 19), lambda f: f**3 / mp.log1p(f) if f else mpf(0), "`(ln(1 + f) − f + f²/2) / f³` for √½ ≤ 1 + f ≤ √2"),
-    ("ATANH_TAIL", atanh_tail, (mpf(0), mpf(1) / 9), (4, 10), lambda z: z / 2, "`(2 artanh(s) − 2s) / s³` in z = s² ≤ 1/9"),
+    ("LOG1P_TAIL", log1p_tail, (mpf(0), mpf(1)), (9, 20), lambda t: t**2 / mp.log1p(t) if t else mpf(0), "`(t − ln(1 + t)) / t²` for 0 ≤ t ≤ 1"),
     ("SIN_TURN", sin_turn, (mpf(0), mpf(1) / 64), (3, 7), lambda z: 1 / sin_turn(z), "`sin(2πu) / u` in z = u² ≤ 1/64"),
     ("STIRLING", lambda z: stirling(1 / mp.sqrt(z)) / mp.sqrt(z), (mpf("1e-20"), mpf(1) / 16), (5, 12), lambda z: 12, "`x J(x)` in z = 1/x² ≤ 1/16"),
     ("STIRLING_SLOPE", lambda z: stirling_slope(1 / mp.sqrt(z)) / z, (mpf("1e-20"), mpf(1) / 16), (5, 13), lambda z: 12, "`x² J′(x)` in z = 1/x² ≤ 1/16"),

@@ -20,13 +20,24 @@ pub type Lanes<F, S> = <F as Float>::Lanes<S>;
 pub trait Elementary: Coefficients + Sized {
     /// exp of anything larger overflows.
     const EXP_MAX: Self;
-    /// exp of anything smaller rounds to 0.
-    const EXP_MIN: Self;
-    /// The least and the greatest n for which 2ⁿ, or an argument near it, is computed.
-    const EXPONENT_RANGE: (Self, Self);
+    /// Arguments just past both ends, whose exponentials round to 0 and to ∞.
+    const EXP_ENDS: (Self, Self);
+    /// The largest exponent of a finite number.
+    const EXPONENT_MAX: Self;
 
     /// 2ⁿ for whole n within the normal exponents.
     fn exp2_whole<S: Simd>(simd: S, n: Lanes<Self, S>) -> Lanes<Self, S>
+    where
+        Self: Float;
+
+    /// The whole number n nearest to v / ln 2, and two powers whose product is 2ⁿ: n may lie past the normal exponents, the factors do not,
+    /// so that a product with one and then the other is rounded once.
+    fn exponent<S: Simd>(simd: S, v: Lanes<Self, S>) -> (Lanes<Self, S>, [Lanes<Self, S>; 2])
+    where
+        Self: Float;
+
+    /// As [`exponent`](Self::exponent) for v ≤ 0, where the second factor can be the same for all.
+    fn exponent_below<S: Simd>(simd: S, v: Lanes<Self, S>) -> (Lanes<Self, S>, [Lanes<Self, S>; 2])
     where
         Self: Float;
 
@@ -34,28 +45,61 @@ pub trait Elementary: Coefficients + Sized {
     fn split_exponent<S: Simd>(simd: S, x: Lanes<Self, S>) -> (Lanes<Self, S>, Lanes<Self, S>)
     where
         Self: Float;
+
+    /// As [`split_exponent`](Self::split_exponent) where no x is subnormal.
+    fn split_exponent_normal<S: Simd>(simd: S, x: Lanes<Self, S>) -> (Lanes<Self, S>, Lanes<Self, S>)
+    where
+        Self: Float;
 }
 
 macro_rules! elementary {
-    ($t:ident, $lanes:ident, $mantissa:literal, $bias:literal, $exp_max:literal, $exp_min:literal, $range:expr) => {
+    ($t:ident, $lanes:ident, $mantissa:literal, $bias:literal, $exp_max:literal, $exp_ends:expr) => {
         #[allow(clippy::cast_lossless, reason = "one body for both types")]
         impl Elementary for $t {
             const EXP_MAX: Self = $exp_max;
-            const EXP_MIN: Self = $exp_min;
-            const EXPONENT_RANGE: (Self, Self) = $range;
+            const EXP_ENDS: (Self, Self) = $exp_ends;
+            const EXPONENT_MAX: Self = $bias;
 
             #[inline(always)]
             fn exp2_whole<S: Simd>(simd: S, n: $lanes<S>) -> $lanes<S> {
                 // 1.5 · 2^mantissa: adding it leaves the whole number in the low bits.
-                let magic = $lanes::splat(simd, 1.5 * (1_u64 << $mantissa) as $t);
-                $lanes::from_bits((n + $bias + magic).to_bits() << $mantissa)
+                let magic = $lanes::splat(simd, 1.5 * (1_u64 << $mantissa) as $t + $bias);
+                $lanes::from_bits((n + magic).to_bits() << $mantissa)
+            }
+
+            #[inline(always)]
+            fn exponent<S: Simd>(simd: S, v: $lanes<S>) -> ($lanes<S>, [$lanes<S>; 2]) {
+                // As in `exp2_whole`, with the biases put in beforehand: once for n's half and twice for n, so that their difference has one.
+                let magic = 1.5 * (1_u64 << $mantissa) as $t;
+                let (once, twice) = ($lanes::splat(simd, magic + $bias), $lanes::splat(simd, magic + 2.0 * $bias));
+                let whole = v.fma(Self::INV_LN2, twice);
+                let half = v.fma(0.5 * Self::INV_LN2, once);
+                let first = $lanes::from_bits(half.to_bits() << $mantissa);
+                let second = $lanes::from_bits((whole.to_bits() - half.to_bits()) << $mantissa);
+                (whole - twice, [first, second])
+            }
+
+            #[inline(always)]
+            fn exponent_below<S: Simd>(simd: S, v: $lanes<S>) -> ($lanes<S>, [$lanes<S>; 2]) {
+                // 2ⁿ⁺ˡ 2⁻ˡ, l half the bias: from n = 0 down to the last subnormal number both are normal.
+                let lift = ($bias as u64).div_ceil(2);
+                let lifted = $lanes::splat(simd, 1.5 * (1_u64 << $mantissa) as $t + $bias + lift as $t);
+                let whole = v.fma(Self::INV_LN2, lifted);
+                let down = $t::from_bits((($bias as u64 - lift) << $mantissa) as _);
+                (whole - lifted, [$lanes::from_bits(whole.to_bits() << $mantissa), $lanes::splat(simd, down)])
             }
 
             #[inline(always)]
             fn split_exponent<S: Simd>(simd: S, x: $lanes<S>) -> ($lanes<S>, $lanes<S>) {
                 let subnormal = x.simd_lt($t::MIN_POSITIVE);
                 let lift = (1_u64 << ($mantissa + 1)) as $t;
-                let x = subnormal.select(x * lift, x);
+                let (m, e) = Self::split_exponent_normal(simd, subnormal.select(x * lift, x));
+                let zero = $lanes::splat(simd, 0.0);
+                (m, e - subnormal.select(zero + ($mantissa + 1) as $t, zero))
+            }
+
+            #[inline(always)]
+            fn split_exponent_normal<S: Simd>(_simd: S, x: $lanes<S>) -> ($lanes<S>, $lanes<S>) {
                 let bits = x.to_bits();
                 let root = std::$t::consts::FRAC_1_SQRT_2.to_bits();
                 // Counting exponents from √½ instead of from 1 centres m on 1.
@@ -64,16 +108,14 @@ macro_rules! elementary {
                 let m = $lanes::from_bits(bits - ((biased - (one >> $mantissa)) << $mantissa));
                 // A whole number below 2^mantissa in the low bits of 2^mantissa is that float.
                 let base = (1_u64 << $mantissa) as $t;
-                let e = $lanes::from_bits(biased | base.to_bits()) - base - $bias;
-                let zero = $lanes::splat(simd, 0.0);
-                (m, e - subnormal.select(zero + ($mantissa + 1) as $t, zero))
+                (m, $lanes::from_bits(biased | base.to_bits()) - (base + $bias))
             }
         }
     };
 }
 
-elementary!(f32, f32x16, 23, 127.0, 88.722_84, -103.972_08, (-151.0, 128.0));
-elementary!(f64, f64x8, 52, 1023.0, 709.782_712_893_384, -745.133_219_101_941_2, (-1076.0, 1024.0));
+elementary!(f32, f32x16, 23, 127.0, 88.722_84, (-104.0, 89.0));
+elementary!(f64, f64x8, 52, 1023.0, 709.782_712_893_384, (-746.0, 710.0));
 
 /// Horner's scheme, lowest degree first.
 #[inline(always)]
@@ -90,11 +132,33 @@ fn constant<F: Float, S: Simd>(simd: S, x: f64) -> Lanes<F, S> {
     F::Lanes::splat(simd, F::from_f64(x))
 }
 
-/// The whole number nearest to v / ln 2, within the range of exponents.
+/// The whole number nearest to v / ln 2.
 #[inline(always)]
 fn nearest_exponent<F: Float, S: Simd>(v: Lanes<F, S>) -> Lanes<F, S> {
-    let (low, high) = F::EXPONENT_RANGE;
-    (v * F::INV_LN2).round_ties_even().max(low).min(high)
+    (v * F::INV_LN2).round_ties_even()
+}
+
+/// v, or the end that it lies past; comparisons rather than minimum and maximum, so that NaN goes through.
+#[inline(always)]
+fn at_least<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, low: F) -> Lanes<F, S> {
+    v.simd_lt(low).select(F::Lanes::splat(simd, low), v)
+}
+
+/// As [`at_least`], from above.
+#[inline(always)]
+fn at_most<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, high: F) -> Lanes<F, S> {
+    v.simd_gt(high).select(F::Lanes::splat(simd, high), v)
+}
+
+/// 0 in the lanes where every number is finite, NaN elsewhere: one operation a number where comparisons take three.
+#[inline(always)]
+pub(crate) fn zero_if_finite<F: Float, S: Simd, const N: usize>(simd: S, x: [Lanes<F, S>; N]) -> Lanes<F, S> {
+    let zero = constant::<F, S>(simd, 0.0);
+    let mut sum = zero;
+    for x in x {
+        sum = x.fma(zero, sum);
+    }
+    sum
 }
 
 /// v − n ln 2: Cody and Waite's reduction.
@@ -104,59 +168,55 @@ fn reduced<F: Float, S: Simd>(v: Lanes<F, S>, n: Lanes<F, S>) -> Lanes<F, S> {
     (-n).fma(F::LN2_LOW, r)
 }
 
-/// e^r − 1 for r = v − n ln 2, |r| ≤ 0.75.
+/// e^r · 2ⁿ for v = r + n ln 2 between [`Elementary::EXP_ENDS`], 2ⁿ in two factors.
 #[inline(always)]
-fn reduced_expm1<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, n: Lanes<F, S>) -> Lanes<F, S> {
+fn exp_of_parts<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, (n, [first, second]): (Lanes<F, S>, [Lanes<F, S>; 2])) -> Lanes<F, S> {
     let r = reduced::<F, S>(v, n);
-    let tail = polynomial::<F, S>(simd, r, F::EXP_TAIL);
-    (r * r).fma(tail, r)
-}
-
-/// `y · 2ⁿ` in two steps, so that n may lie past the normal exponents and a subnormal result is rounded once.
-#[inline(always)]
-fn scale<F: Float, S: Simd>(simd: S, y: Lanes<F, S>, n: Lanes<F, S>) -> Lanes<F, S> {
-    let half = (n * F::from_f64(0.5)).floor();
-    y * F::exp2_whole(simd, half) * F::exp2_whole(simd, n - half)
-}
-
-/// eᵛ from its reduced parts, with the ends of the range put right.
-#[inline(always)]
-fn exp_from<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, n: Lanes<F, S>, t: Lanes<F, S>) -> Lanes<F, S> {
-    let e = scale::<F, S>(simd, t + F::ONE, n);
-    let e = v.simd_gt(F::EXP_MAX).select(F::Lanes::splat(simd, F::INFINITY), e);
-    v.simd_lt(F::EXP_MIN).select(constant::<F, S>(simd, 0.0), e)
+    let t = (r * r).fma(polynomial::<F, S>(simd, r, F::EXP_NEAR), r);
+    (t + F::ONE) * first * second
 }
 
 /// eᵛ.
 #[inline(always)]
 pub fn exp<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> Lanes<F, S> {
-    let n = nearest_exponent::<F, S>(v);
-    let t = reduced_expm1::<F, S>(simd, v, n);
-    exp_from::<F, S>(simd, v, n, t)
+    let (low, high) = F::EXP_ENDS;
+    let v = at_most::<F, S>(simd, at_least::<F, S>(simd, v, low), high);
+    exp_of_parts::<F, S>(simd, v, F::exponent(simd, v))
+}
+
+/// eᵛ for v ≤ 0.
+#[inline(always)]
+fn exp_below<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> Lanes<F, S> {
+    let v = at_least::<F, S>(simd, v, F::EXP_ENDS.0);
+    exp_of_parts::<F, S>(simd, v, F::exponent_below(simd, v))
 }
 
 /// (eᵛ − 1 − v, eᵛ − 1): the first is never negative and keeps full relative accuracy near 0, where it is v²/2.
 #[inline(always)]
 pub fn exp_excess<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
-    // n = 0 where |v| ≤ 0.75, so that nothing cancels there.
+    let zero = constant::<F, S>(simd, 0.0);
+    let v = at_most::<F, S>(simd, v, F::EXP_ENDS.1);
+    // Below −80 eᵛ is lost beside 1.
+    let deep = v.simd_lt(F::from_f64(-80.0));
+    let near = deep.select(constant::<F, S>(simd, -80.0), v);
+    // n = 0 where |v| ≤ 0.75, so that nothing cancels there: r is v. At the top 2ⁿ stays finite: r reaches ln 2, and past it the result overflows.
     let small = v.abs().simd_le(F::from_f64(0.75));
-    let n = small.select(constant::<F, S>(simd, 0.0), nearest_exponent::<F, S>(v));
-    let t = reduced_expm1::<F, S>(simd, v, n);
+    let magic = F::Lanes::splat(simd, F::from_f64(1.5) / F::EPSILON);
+    let n = (near.fma(F::INV_LN2, magic) - magic).min(F::EXPONENT_MAX);
+    let n = small.select(zero, n);
+    let r = reduced::<F, S>(near, n);
+    let tail = polynomial::<F, S>(simd, r, F::EXP_TAIL);
+    let square = r * r;
+    let t = square.fma(tail, r);
     // v² with its rounding error, so that a product of two rounded factors does not add both errors.
-    let square = v * v;
-    let tail = polynomial::<F, S>(simd, v, F::EXP_TAIL);
-    let tiny = square.fma(tail, v.fma(v, -square) * tail);
-    // |v| ≤ 4: 2ⁿ(e^r − 1) + (2ⁿ − 1 − v), the bracket with its rounding error beside it.
-    let near = v.abs().simd_le(F::from_f64(4.0));
-    let power = F::exp2_whole(simd, near.select(n, constant::<F, S>(simd, 0.0)));
+    let tiny = square.fma(tail, r.fma(r, -square) * tail);
+    // 2ⁿ(e^r − 1) + (2ⁿ − 1 − v), the bracket with its rounding error beside it where eᵛ counts.
+    let power = F::exp2_whole(simd, n);
     let whole = power - F::ONE;
     let bracket = whole - v;
-    let error = (whole - bracket) - v;
-    let e = exp_from::<F, S>(simd, v, n, t);
-    let expm1 = near.select(power.fma(t, whole), e - F::ONE);
-    // Past the range v + 1 would be ∞ − ∞.
-    let excess = near.select(power.fma(t, error) + bracket, e - (v.min(F::MAX) + F::ONE));
-    (small.select(tiny, excess), small.select(t, expm1))
+    let error = deep.select(zero, (whole - bracket) - v);
+    let excess = power.fma(t, error) + bracket;
+    (small.select(tiny, excess), power.fma(t, whole))
 }
 
 /// ln x; −∞ at 0 and NaN below.
@@ -196,20 +256,19 @@ pub(crate) fn ln_reduced<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: Lanes<F,
 /// (softplus(x), sigmoid(x)) = (ln(1 + eˣ), 1/(1 + e⁻ˣ)) from one shared exponential; the second is the first's derivative.
 #[inline(always)]
 pub fn softplus_sigmoid<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
-    let zero = constant::<F, S>(simd, 0.0);
-    let t = exp::<F, S>(simd, -x.abs());
-    // ln(1 + t) = t − (t²/2 − s(t²/2 + s² R(s²))), s = t / (2 + t): the leading term is exact.
-    let s = t / (t + F::from_f64(2.0));
-    let z = s * s;
-    let half_square = t * t * F::from_f64(0.5);
-    let series = z * polynomial::<F, S>(simd, z, F::ATANH_TAIL);
-    let log1p = t - (half_square - s * (half_square + series));
-    let positive = x.simd_ge(zero);
-    let softplus = positive.select(x + log1p, log1p);
+    let t = exp_below::<F, S>(simd, -x.abs());
+    // max(x, 0) + ln(1 + t), ln(1 + t) = t − t² Q(t) without a division; t last, as the rest is small where it matters.
+    let positive = x.simd_ge(F::ZERO);
+    let floor = positive.select(x, constant::<F, S>(simd, 0.0));
+    let softplus = (-(t * t)).fma(polynomial::<F, S>(simd, t, F::LOG1P_TAIL), floor) + t;
+    // 1 or t over 1 + t, whose rounding error is put back.
     let one = constant::<F, S>(simd, 1.0);
     let below = t + F::ONE;
-    let sigmoid = quotient::<F, S>(simd, positive.select(one, t), zero, below, (one - below) + t);
-    (softplus, sigmoid)
+    let above = positive.select(one, t);
+    let inverse = one / below;
+    let first = above * inverse;
+    let rest = (-first).fma((one - below) + t, (-first).fma(below, above));
+    (softplus, rest.fma(inverse, first))
 }
 
 /// (a + δa) / (b + δb), rounded about once, where δa and δb are rounding errors of a and b.
