@@ -30,7 +30,7 @@ class ContinuousBernoulli(Likelihood):
     """Cells from 0 to 1, of density proportional to e^(logit · x): log p = Σ [logit · x − ln((e^logit − 1) / logit)].
 
     For shares and grey values, whose Bernoulli "probability" is no density. Evaluated from the likelier end,
-    −a d + ln(a / (1 − e⁻ᵃ)) with a = \|logit\| and d the cell's distance from that end: smooth and exact through
+    −a d + ln(a / (1 − e⁻ᵃ)) with a the absolute logit and d the cell's distance from that end: smooth and exact through
     logit = 0, where the density is flat.
 
     References

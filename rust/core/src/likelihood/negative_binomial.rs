@@ -6,16 +6,17 @@
 
 use super::cells::CellOp;
 use super::count::{Counts, LN_2PI_HALF};
-use crate::random::{CellWords, ln_gamma_variate, poisson};
+use super::poisson;
+use crate::random::{self, CellWords, ln_gamma_variate};
 use crate::rows::{LaneOp, Term};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat, SimdMask, f64x8};
 use crate::vmath::{exp, exp_excess, ln, ln_1p, softplus_sigmoid, stirling};
 
 #[derive(Debug, Clone)]
 pub(super) struct NegativeBinomial;
 
-/// Past this, log r changes no digit of a count's probability, which is Poisson's, and r itself would leave the range.
-const LOG_CONCENTRATION_MAX: f64 = 690.0;
+/// Past this r leaves the range, and a count's probability is Poisson's to the last digit, unless the mean is about to leave the range too.
+const LOG_CONCENTRATION_MAX: f64 = 709.0;
 /// Below this, J(r) = −½ log r − ½ ln 2π and r J′(r) = −½ to the last digit, and r may be 0.
 const LOG_CONCENTRATION_TINY: f64 = -40.0;
 /// Params are held within this, so that their difference stays in the range.
@@ -84,7 +85,16 @@ fn inline<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: 
     let corrections = ((j_n - j_r) - j_x) - (half_ln + (ln_x * 0.5 + LN_2PI_HALF));
     let value = positive.select(corrections - (loss + count * excess_t), r * s);
     let share = positive.select(x / safe(n) * 0.5 + rise, zero);
-    Parts { value, d_log_mean: slope, d_log_concentration: share - loss }
+    let limit = log_concentration.simd_gt(LOG_CONCENTRATION_MAX);
+    if !limit.any_true() {
+        return Parts { value, d_log_mean: slope, d_log_concentration: share - loss };
+    }
+    let [poisson, slope_there] = poisson::parts(simd, x, m);
+    Parts {
+        value: limit.select(poisson, value),
+        d_log_mean: limit.select(slope_there, slope),
+        d_log_concentration: limit.select(zero, share - loss),
+    }
 }
 
 impl LaneOp<f64, 3, 2> for NegativeBinomial {
@@ -116,5 +126,5 @@ impl CellOp<f64, 3, 2> for NegativeBinomial {
 pub(super) fn draw(log_mean: f64, log_concentration: f64, words: &mut CellWords) -> f64 {
     let c = log_concentration.clamp(-LOG_CONCENTRATION_MAX, LOG_CONCENTRATION_MAX);
     let log_rate = log_mean + (ln_gamma_variate(words, libm::exp(c)) - c);
-    poisson(words, libm::exp(log_rate).min(f64::MAX))
+    random::poisson(words, libm::exp(log_rate).min(f64::MAX))
 }

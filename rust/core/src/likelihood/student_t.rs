@@ -32,7 +32,7 @@ impl Freedom {
         Ok(Self { df, constant, inverse_root: 1.0 / df.sqrt() })
     }
 
-    /// ln(1 + δ²/ν), half its derivative by −loc, and δ²/(ν + δ²).
+    /// ln scale + ½ (ν + 1) ln(1 + δ²/ν), the derivative of ½ ln(1 + δ²/ν) by −loc, and δ²/(ν + δ²).
     #[inline(always)]
     fn tail<S: Simd>(&self, simd: S, x: f64x8<S>, loc: f64x8<S>, inverse: f64x8<S>, log_scale: f64x8<S>) -> [f64x8<S>; 3] {
         let (zero, one) = (f64x8::splat(simd, 0.0), f64x8::splat(simd, 1.0));
@@ -45,11 +45,13 @@ impl Freedom {
         let w = far.select(one, w);
         let u = w * w;
         let distance = far.select(d.abs(), one);
-        let log_w = ln::<f64, S>(simd, distance) + (ln::<f64, S>(simd, k * self.inverse_root) - log_scale);
+        // There ln w = a − ln scale, of whose multiples one less than all remain.
+        let a = ln::<f64, S>(simd, distance) + ln::<f64, S>(simd, k * self.inverse_root);
+        let weight = self.df + 1.0;
         let near = one / (u + one);
         let slope = same.select(zero, w * near * self.inverse_root * inverse);
         [
-            far.select(log_w * 2.0, ln_1p::<f64, S>(simd, u)),
+            far.select(a * weight - log_scale * self.df, ln_1p::<f64, S>(simd, u) * (0.5 * weight) + log_scale),
             far.select(one / (far.select(d, one) * k), slope),
             far.select(one, u * near),
         ]
@@ -87,10 +89,10 @@ impl LaneOp<f64, 4, 1> for Fixed {
     fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, log_scale]: [f64x8<S>; 4]) -> Term<f64, S, 1> {
         let zero = f64x8::splat(simd, 0.0);
         let seen = !x.is_nan();
-        let [curve, slope, _] = self.freedom.tail(simd, x, loc, inverse, log_scale);
+        let [loss, slope, _] = self.freedom.tail(simd, x, loc, inverse, log_scale);
         let weight = self.freedom.df + 1.0;
         let d = slope * weight;
-        let term = -(curve * (0.5 * weight) + (log_scale - self.freedom.constant));
+        let term = -(loss - self.freedom.constant);
         let bad = seen & !(x.is_finite() & loc.is_finite());
         Term { sum: seen.select(term, zero), out: [seen.select(d, zero)], bad }
     }
@@ -115,10 +117,10 @@ impl LaneOp<f64, 3, 2> for Predicted {
         let zero = f64x8::splat(simd, 0.0);
         let seen = !x.is_nan();
         let inverse = exp::<f64, S>(simd, -log_scale);
-        let [curve, slope, share] = self.freedom.tail(simd, x, loc, inverse, log_scale);
+        let [loss, slope, share] = self.freedom.tail(simd, x, loc, inverse, log_scale);
         let weight = self.freedom.df + 1.0;
         let out = [slope * weight, share * weight - 1.0].map(|d| seen.select(d, zero));
-        let term = -(curve * (0.5 * weight) + (log_scale - self.freedom.constant));
+        let term = -(loss - self.freedom.constant);
         let bad = seen & !(x.is_finite() & loc.is_finite() & log_scale.is_finite());
         Term { sum: seen.select(term, zero), out, bad }
     }
