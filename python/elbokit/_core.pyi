@@ -2,8 +2,10 @@
 from typing import Any, TypeAlias, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
+
+from elbokit.random import Key
 
 __all__ = [
     "Likelihood",
@@ -67,10 +69,14 @@ class Likelihood:
     def columns(members: list[tuple[list[int], Likelihood]]) -> Likelihood: ...
     def num_params(self, num_features: int) -> int: ...
     def check_support(self, x: _Array) -> None: ...
-    def log_prob(self, x: _Array, params: _Array, out: _Array | None = None) -> _Array: ...
-    def log_prob_grad(self, x: _Array, params: _Array) -> tuple[_Array, _Array]: ...
-    def mean(self, params: _Array, out: _Array | None = None) -> _Array: ...
-    def sample(self, params: _Array, key: int, first_row: int = 0) -> _Array: ...
+    def log_prob(
+        self, x: ArrayLike, params: ArrayLike, mask: ArrayLike | None = None, out: _Array | None = None
+    ) -> _Array: ...
+    def log_prob_grad(
+        self, x: ArrayLike, params: ArrayLike, mask: ArrayLike | None = None
+    ) -> tuple[_Array, _Array]: ...
+    def mean(self, params: ArrayLike, out: _Array | None = None) -> _Array: ...
+    def sample(self, params: ArrayLike, key: Key | int, first_row: int = 0) -> _Array: ...
 
 @final
 class Mixture:
@@ -146,39 +152,41 @@ class Vae:
 def bound_elbo(log_weights: _Array) -> tuple[_Array, _Array]: ...
 def bound_iwae(log_weights: _Array) -> tuple[_Array, _Array]: ...
 def build_info() -> dict[str, object]: ...
-def gaussian_entropy(log_var: _Array, out: _Array | None = None) -> _Array: ...
-def gaussian_entropy_grad(log_var: _Array) -> tuple[_Array, _Array]: ...
+def gaussian_entropy(log_var: ArrayLike, out: _Array | None = None) -> _Array: ...
+def gaussian_entropy_grad(log_var: ArrayLike) -> tuple[_Array, _Array]: ...
 def gaussian_kl(
-    loc: _Array,
-    log_var: _Array,
-    prior_loc: _Array | None = None,
-    prior_log_var: _Array | None = None,
+    loc: ArrayLike,
+    log_var: ArrayLike,
+    prior_loc: ArrayLike | None = None,
+    prior_log_var: ArrayLike | None = None,
     out: _Array | None = None,
 ) -> _Array: ...
 def gaussian_kl_grad(
-    loc: _Array, log_var: _Array, prior_loc: _Array | None = None, prior_log_var: _Array | None = None
+    loc: ArrayLike, log_var: ArrayLike, prior_loc: ArrayLike | None = None, prior_log_var: ArrayLike | None = None
 ) -> tuple[_Array, ...]: ...
 def gaussian_kl_per_dim(
-    loc: _Array,
-    log_var: _Array,
-    prior_loc: _Array | None = None,
-    prior_log_var: _Array | None = None,
+    loc: ArrayLike,
+    log_var: ArrayLike,
+    prior_loc: ArrayLike | None = None,
+    prior_log_var: ArrayLike | None = None,
     out: _Array | None = None,
 ) -> _Array: ...
-def gaussian_log_prob(z: _Array, loc: _Array, log_var: _Array, out: _Array | None = None) -> _Array: ...
-def gaussian_log_prob_grad(z: _Array, loc: _Array, log_var: _Array) -> tuple[_Array, _Array, _Array, _Array]: ...
+def gaussian_log_prob(z: ArrayLike, loc: ArrayLike, log_var: ArrayLike, out: _Array | None = None) -> _Array: ...
+def gaussian_log_prob_grad(
+    z: ArrayLike, loc: ArrayLike, log_var: ArrayLike
+) -> tuple[_Array, _Array, _Array, _Array]: ...
 def gaussian_rsample(
-    loc: _Array,
-    log_var: _Array,
-    key: int,
+    loc: ArrayLike,
+    log_var: ArrayLike,
+    key: Key | int,
     num_particles: int | None = None,
     first_row: int = 0,
     out: _Array | None = None,
 ) -> _Array: ...
 def gaussian_rsample_and_log_prob(
-    loc: _Array,
-    log_var: _Array,
-    key: int,
+    loc: ArrayLike,
+    log_var: ArrayLike,
+    key: Key | int,
     num_particles: int | None = None,
     first_row: int = 0,
     first_particle: int = 0,

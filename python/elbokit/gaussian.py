@@ -97,8 +97,7 @@ def rsample(
     >>> rsample(np.zeros((2, 3)), np.zeros((2, 3)), key=0, num_particles=5).shape
     (5, 2, 3)
     """
-    a, b = pair("loc", loc, "log_var", log_var)
-    return _core.gaussian_rsample(a, b, seed_of(key), _particles(num_particles), count("first_row", first_row), out)
+    return _core.gaussian_rsample(loc, log_var, key, _particles(num_particles), count("first_row", first_row), out)
 
 
 def rsample_and_log_prob(
@@ -128,9 +127,8 @@ def rsample_and_log_prob(
     >>> z.shape, log_prob.shape
     ((2, 3), (2,))
     """
-    a, b = pair("loc", loc, "log_var", log_var)
     return _core.gaussian_rsample_and_log_prob(
-        a, b, seed_of(key), _particles(num_particles), count("first_row", first_row)
+        loc, log_var, key, _particles(num_particles), count("first_row", first_row)
     )
 
 
@@ -227,10 +225,7 @@ def log_prob(z: ArrayLike, loc: ArrayLike, log_var: ArrayLike, *, out: NDArray[A
     >>> log_prob(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 2)))  # −ln 2π
     array([-1.83787707])
     """
-    point = floats("z", z)
-    a, b = pair("loc", loc, "log_var", log_var)
-    agree("z", point, "loc", a)
-    return _core.gaussian_log_prob(point, a, b, out)
+    return _core.gaussian_log_prob(z, loc, log_var, out)
 
 
 def log_prob_grad(
@@ -253,10 +248,7 @@ def log_prob_grad(
     >>> log_prob_grad([[2.0]], [[0.0]], [[0.0]])
     (array([-2.91893853]), array([[-2.]]), array([[2.]]), array([[1.5]]))
     """
-    point = floats("z", z)
-    a, b = pair("loc", loc, "log_var", log_var)
-    agree("z", point, "loc", a)
-    return _core.gaussian_log_prob_grad(point, a, b)
+    return _core.gaussian_log_prob_grad(z, loc, log_var)
 
 
 def entropy(log_var: ArrayLike, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -286,7 +278,7 @@ def entropy(log_var: ArrayLike, *, out: NDArray[Any] | None = None) -> NDArray[A
     >>> entropy([[0.0]])
     array([1.41893853])
     """
-    return _core.gaussian_entropy(floats("log_var", log_var), out)
+    return _core.gaussian_entropy(log_var, out)
 
 
 def entropy_grad(log_var: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -299,7 +291,7 @@ def entropy_grad(log_var: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     >>> entropy_grad([[0.0]])
     (array([1.41893853]), array([[0.5]]))
     """
-    return _core.gaussian_entropy_grad(floats("log_var", log_var))
+    return _core.gaussian_entropy_grad(log_var)
 
 
 def kl(
@@ -346,7 +338,7 @@ def kl(
     >>> kl([[1e-8]], [[0.0]])  # ½ · 1e-16, not 0
     array([5.e-17])
     """
-    return _core.gaussian_kl(*_kl_arguments(loc, log_var, prior_loc, prior_log_var), out)
+    return _core.gaussian_kl(loc, log_var, prior_loc, prior_log_var, out)
 
 
 def kl_per_dim(
@@ -371,7 +363,7 @@ def kl_per_dim(
     >>> kl_per_dim([[1.0, 2.0]], [[0.0, 0.0]])
     array([[0.5, 2. ]])
     """
-    return _core.gaussian_kl_per_dim(*_kl_arguments(loc, log_var, prior_loc, prior_log_var), out)
+    return _core.gaussian_kl_per_dim(loc, log_var, prior_loc, prior_log_var, out)
 
 
 def kl_grad(
@@ -395,23 +387,7 @@ def kl_grad(
     >>> value, d_loc, d_log_var
     (array([0.5]), array([[1.]]), array([[0.]]))
     """
-    return _core.gaussian_kl_grad(*_kl_arguments(loc, log_var, prior_loc, prior_log_var))
-
-
-def _kl_arguments(
-    loc: ArrayLike, log_var: ArrayLike, prior_loc: ArrayLike | None, prior_log_var: ArrayLike | None
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
-    a, b = pair("loc", loc, "log_var", log_var)
-    if prior_loc is None and prior_log_var is None:
-        return a, b, None, None
-    c = None if prior_loc is None else floats("prior_loc", prior_loc)
-    d = None if prior_log_var is None else floats("prior_log_var", prior_log_var)
-    # The one that is left out is the standard normal's, of the other's shape.
-    c = np.zeros_like(d) if c is None else c
-    d = np.zeros_like(c) if d is None else d
-    agree("loc", a, "prior_loc", c)
-    agree("loc", a, "prior_log_var", d)
-    return a, b, c, d
+    return _core.gaussian_kl_grad(loc, log_var, prior_loc, prior_log_var)
 
 
 def kl_monte_carlo(

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import count, floats, observed
-from elbokit.random import Key, seed_of
+from elbokit._arrays import count, observed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from elbokit.random import Key
 
 __all__ = ["Likelihood"]
 
@@ -57,8 +58,7 @@ class Likelihood:
             For a cell that has no probability; it names a likelihood that fits.
         ShapeError, DtypeError, NonFiniteError
         """
-        given = floats("params", params)
-        return self._core.log_prob(observed(x, given.dtype, mask), given, out)
+        return self._core.log_prob(x, params, mask, out)
 
     def log_prob_grad(
         self, x: ArrayLike, params: ArrayLike, mask: ArrayLike | None = None
@@ -67,8 +67,7 @@ class Likelihood:
 
         Parameters and errors are those of `log_prob`.
         """
-        given = floats("params", params)
-        return self._core.log_prob_grad(observed(x, given.dtype, mask), given)
+        return self._core.log_prob_grad(x, params, mask)
 
     def check_support(self, x: ArrayLike, mask: ArrayLike | None = None) -> None:
         """Raise a SupportError that names the first observed cell without a probability, and a likelihood that fits.
@@ -109,7 +108,7 @@ class Likelihood:
         ------
         ShapeError, DtypeError, NonFiniteError
         """
-        return self._core.mean(floats("params", params), out)
+        return self._core.mean(params, out)
 
     def sample(self, params: ArrayLike, *, key: Key | int, first_row: int = 0) -> NDArray[Any]:
         """A draw of x for each row of params, shape (rows, features), of params' dtype; row-addressed like every draw.
@@ -129,7 +128,7 @@ class Likelihood:
         ------
         ShapeError, DtypeError, NonFiniteError
         """
-        return self._core.sample(floats("params", params), seed_of(key), count("first_row", first_row))
+        return self._core.sample(params, key, count("first_row", first_row))
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and repr(other) == repr(self)

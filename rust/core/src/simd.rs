@@ -135,10 +135,13 @@ static IN_FORCE: AtomicU8 = AtomicU8::new(UNSET);
 /// (`baseline`, `neon`, `avx2`, `avx512`; ignored where the processor lacks it), read on first use.
 #[must_use]
 pub fn level() -> Level {
-    let code = IN_FORCE.load(Ordering::Relaxed);
-    match Level::ALL.into_iter().find(|l| *l as u8 == code) {
-        Some(level) => level,
-        None => detect(),
+    // A list to search would cost more than the rest of a call's dispatch.
+    match IN_FORCE.load(Ordering::Relaxed) {
+        0 => Level::Baseline,
+        1 => Level::Neon,
+        2 => Level::Avx2,
+        3 => Level::Avx512,
+        _ => detect(),
     }
 }
 

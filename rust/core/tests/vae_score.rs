@@ -258,7 +258,9 @@ fn the_cure_for_a_bad_cell_fits_its_whole_column_on_any_number_of_threads() {
     for threads in [1, 2] {
         set_num_threads(threads).unwrap();
         match elbo(&model, &Matrix::new(&x, WIDTH), 2) {
-            Err(Error::Support { row: 50, column: 4, value: 2.0, cure, .. }) => assert_eq!(cure, "column 4 fits Binomial(9)"),
+            Err(Error::Support { row: 50, column: 4, value: 2.0, cure, .. }) => {
+                assert!(cure.starts_with("column 4 fits Binomial(9), or"), "{cure}");
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -1,28 +1,33 @@
-//! Arrays in and out: read-only views of float32 or float64 arrays, and outputs that are made or given. Whatever else arrives
-//! was coerced in Python by `_arrays.py`; what slips through is an exception here, never a panic.
+//! Arrays in and out: read-only views of float32 or float64 arrays, and outputs that are made or given. An array that is ready is
+//! viewed as it is; whatever else arrives goes through the one door for coercion, `_arrays.py`. Nothing panics here.
 
 use elbokit_core::random::Draw;
 use elbokit_core::{Error, Float};
-use numpy::{BorrowError, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
+use numpy::{
+    BorrowError, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
-use crate::errors::{dtype_error, exception};
+use crate::errors::{dtype_error, dtypes_differ, exception};
 
 /// An element type that crosses the border.
 pub(crate) trait Element: Float + Draw + numpy::Element {}
 impl Element for f32 {}
 impl Element for f64 {}
 
-/// Calls a function generic over the element type with that of `$array`.
+/// Coerces `$array` and calls a function generic over the element type with that of it; in the call it stands for the coerced array.
 macro_rules! by_dtype {
-    ($array:expr, $argument:literal, $function:ident($($value:expr),* $(,)?)) => {
+    ($array:ident, $argument:literal, $function:ident($($value:expr),* $(,)?)) => {{
+        let coerced = $crate::arrays::coerced($array, $argument)?;
+        let $array = coerced.as_ref().unwrap_or($array);
         match $crate::arrays::dtype($array, $argument)? {
             $crate::arrays::Dtype::F32 => $function::<f32>($($value),*),
             $crate::arrays::Dtype::F64 => $function::<f64>($($value),*),
         }
-    };
+    }};
 }
 pub(crate) use by_dtype;
 
@@ -44,6 +49,21 @@ pub(crate) fn dtype(array: &Bound<'_, PyAny>, argument: &'static str) -> PyResul
     }
 }
 
+/// What `_arrays.floats` makes of an object, or `None` for an array whose element type is taken as it is.
+pub(crate) fn coerced<'py>(object: &Bound<'py, PyAny>, argument: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    // A subclass may mean something else by its elements: a masked array does.
+    let plain = object.cast_exact::<PyUntypedArray>().is_ok();
+    if plain && (object.cast::<PyArrayDyn<f32>>().is_ok() || object.cast::<PyArrayDyn<f64>>().is_ok()) {
+        return Ok(None);
+    }
+    floats(object, argument).map(Some)
+}
+
+fn floats<'py>(object: &Bound<'py, PyAny>, argument: &'static str) -> PyResult<Bound<'py, PyAny>> {
+    static FLOATS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    FLOATS.import(object.py(), "elbokit._arrays", "floats")?.call1((argument, object))
+}
+
 pub(crate) fn described(array: &Bound<'_, PyAny>) -> String {
     let dtype = array.getattr("dtype").and_then(|d| d.str().map(|s| s.to_string()));
     dtype.unwrap_or_else(|_| array.get_type().name().map_or_else(|_| "an object".into(), |n| n.to_string()))
@@ -55,15 +75,56 @@ pub(crate) struct View<'py, F: Element> {
 }
 
 impl<'py, F: Element> View<'py, F> {
-    /// Borrows an array of this element type.
-    pub(crate) fn new(array: &Bound<'py, PyAny>, argument: &'static str) -> PyResult<Self> {
-        let py = array.py();
-        let array = array.cast::<PyArrayDyn<F>>().map_err(|_| dtype_error(py, argument, F::NAME, &described(array)))?;
-        let array = array.try_readonly().map_err(|error| borrowed(argument, &error))?;
-        if !array.is_c_contiguous() || array.as_slice().is_err() {
-            return Err(PyValueError::new_err(format!("{argument}: expected a C-contiguous array; use numpy.ascontiguousarray")));
+    /// Views an array of this element type, coerced where need be.
+    pub(crate) fn new(object: &Bound<'py, PyAny>, argument: &'static str) -> PyResult<Self> {
+        Self::or(object, argument, |got| dtype_error(object.py(), argument, F::NAME, got))
+    }
+
+    /// Views an array that must have the element type of the argument `like`, which this is.
+    pub(crate) fn like(object: &Bound<'py, PyAny>, argument: &'static str, like: &str) -> PyResult<Self> {
+        Self::or(object, argument, |got| dtypes_differ(object.py(), argument, F::NAME, like, got))
+    }
+
+    /// Views observations, converted to this element type where need be, with NaN where `mask` is False.
+    pub(crate) fn observed(object: &Bound<'py, PyAny>, mask: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
+        static OBSERVED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        if mask.is_none()
+            && let Some(view) = Self::ready(object, "x")?
+        {
+            return Ok(view);
         }
+        let py = object.py();
+        let given = OBSERVED.import(py, "elbokit._arrays", "observed")?.call1((object, F::get_dtype(py), mask))?;
+        Self::ready(&given, "x")?.ok_or_else(|| dtype_error(py, "x", F::NAME, &described(&given)))
+    }
+
+    /// An array of zeros.
+    pub(crate) fn zeros(py: Python<'py>, shape: &[usize], argument: &'static str) -> PyResult<Self> {
+        let array = zeros::<F>(py, shape)?.try_readonly().map_err(|error| borrowed(argument, &error))?;
         Ok(Self { array })
+    }
+
+    fn or(object: &Bound<'py, PyAny>, argument: &'static str, other: impl FnOnce(&str) -> PyErr) -> PyResult<Self> {
+        if let Some(view) = Self::ready(object, argument)? {
+            return Ok(view);
+        }
+        let given = floats(object, argument)?;
+        Self::ready(&given, argument)?.ok_or_else(|| other(&described(&given)))
+    }
+
+    /// A view of what needs no coercion: a plain, native, aligned, C-contiguous array of this element type.
+    fn ready(object: &Bound<'py, PyAny>, argument: &'static str) -> PyResult<Option<Self>> {
+        if object.cast_exact::<PyUntypedArray>().is_err() {
+            return Ok(None);
+        }
+        let Ok(array) = object.cast::<PyArrayDyn<F>>() else { return Ok(None) };
+        if !array.is_c_contiguous() {
+            return Ok(None);
+        }
+        let array = array.try_readonly().map_err(|error| borrowed(argument, &error))?;
+        // Refused where the address is odd.
+        let aligned = array.as_slice().is_ok();
+        Ok(aligned.then_some(Self { array }))
     }
 
     /// The elements in row-major order.

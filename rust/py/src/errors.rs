@@ -29,6 +29,12 @@ pub(crate) fn dtype_error(py: Python<'_>, argument: &'static str, expected: &str
     make(py, &DTYPE, "DtypeError", message, Some(argument), None)
 }
 
+/// The exception for an array whose type is not that of the argument it must agree with.
+pub(crate) fn dtypes_differ(py: Python<'_>, argument: &'static str, expected: &str, like: &str, got: &str) -> PyErr {
+    let message = format!("{argument}: expected {expected} like {like}, got {got}; convert one with .astype");
+    make(py, &DTYPE, "DtypeError", message, Some(argument), None)
+}
+
 static SHAPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static NON_FINITE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static SUPPORT: PyOnceLock<Py<PyType>> = PyOnceLock::new();

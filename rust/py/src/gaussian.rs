@@ -7,8 +7,12 @@ use pyo3::types::PyTuple;
 
 use crate::arrays::{Element, Output, View, by_dtype, same_shape, shape_error};
 use crate::enter::enter;
+use crate::random::seed;
 
 type Any<'py> = Bound<'py, PyAny>;
+
+/// `prior_loc` and `prior_log_var`; either may be left out.
+type Prior<'a, 'py> = (Option<&'a Any<'py>>, Option<&'a Any<'py>>);
 
 /// loc and `log_var` of one shape (batch, latent), and a prior for each row or for all.
 struct Arguments<'py, F: Element> {
@@ -19,12 +23,27 @@ struct Arguments<'py, F: Element> {
 }
 
 impl<'py, F: Element> Arguments<'py, F> {
-    fn new(loc: &Any<'py>, log_var: &Any<'py>, prior: Option<(&Any<'py>, &Any<'py>)>) -> PyResult<Self> {
-        let py = loc.py();
-        let (loc, log_var) = (View::new(loc, "loc")?, View::new(log_var, "log_var")?);
+    /// loc has the element type that the call goes by.
+    fn new(loc: &Any<'py>, log_var: &Any<'py>, prior: Prior<'_, 'py>) -> PyResult<Self> {
+        Self::of(View::new(loc, "loc")?, log_var, prior)
+    }
+
+    fn of(loc: View<'py, F>, log_var: &Any<'py>, prior: Prior<'_, 'py>) -> PyResult<Self> {
+        let py = log_var.py();
+        let log_var = View::like(log_var, "log_var", "loc")?;
+        let view = |object: Option<&Any<'py>>, argument| object.map(|o| View::like(o, argument, "loc")).transpose();
+        let prior = match (view(prior.0, "prior_loc")?, view(prior.1, "prior_log_var")?) {
+            (None, None) => None,
+            (Some(a), Some(b)) => Some((a, b)),
+            // The one that is left out is the standard normal's, of the other's shape.
+            (Some(a), None) => {
+                let b = View::zeros(py, a.shape(), "prior_log_var")?;
+                Some((a, b))
+            }
+            (None, Some(b)) => Some((View::zeros(py, b.shape(), "prior_loc")?, b)),
+        };
         let shape = loc.matrix(py, "loc", "an array (batch, latent)")?;
         same_shape(py, "log_var", log_var.shape(), "loc", loc.shape())?;
-        let prior = prior.map(|(a, b)| PyResult::Ok((View::new(a, "prior_loc")?, View::new(b, "prior_log_var")?))).transpose()?;
         if let Some((a, b)) = &prior {
             for (argument, view) in [("prior_loc", a), ("prior_log_var", b)] {
                 if view.shape() != [shape.1] && view.shape() != [shape.0, shape.1] {
@@ -40,10 +59,6 @@ impl<'py, F: Element> Arguments<'py, F> {
     }
 }
 
-pub(crate) fn pair<'a, 'py>(a: Option<&'a Any<'py>>, b: Option<&'a Any<'py>>) -> Option<(&'a Any<'py>, &'a Any<'py>)> {
-    a.zip(b)
-}
-
 /// `kl` of each row.
 #[pyfunction]
 #[pyo3(signature = (loc, log_var, prior_loc=None, prior_log_var=None, out=None))]
@@ -54,15 +69,10 @@ pub(crate) fn gaussian_kl<'py>(
     prior_log_var: Option<&Any<'py>>,
     out: Option<&Any<'py>>,
 ) -> PyResult<Any<'py>> {
-    by_dtype!(loc, "loc", kl(loc, log_var, pair(prior_loc, prior_log_var), out))
+    by_dtype!(loc, "loc", kl(loc, log_var, (prior_loc, prior_log_var), out))
 }
 
-fn kl<'py, F: Element>(
-    loc: &Any<'py>,
-    log_var: &Any<'py>,
-    prior: Option<(&Any<'py>, &Any<'py>)>,
-    out: Option<&Any<'py>>,
-) -> PyResult<Any<'py>> {
+fn kl<'py, F: Element>(loc: &Any<'py>, log_var: &Any<'py>, prior: Prior<'_, 'py>, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {
     let a = Arguments::<F>::new(loc, log_var, prior)?;
     let (rows, width) = a.shape;
     let mut out = Output::<F>::new(loc.py(), out, &[rows])?;
@@ -81,13 +91,13 @@ pub(crate) fn gaussian_kl_per_dim<'py>(
     prior_log_var: Option<&Any<'py>>,
     out: Option<&Any<'py>>,
 ) -> PyResult<Any<'py>> {
-    by_dtype!(loc, "loc", kl_per_dim(loc, log_var, pair(prior_loc, prior_log_var), out))
+    by_dtype!(loc, "loc", kl_per_dim(loc, log_var, (prior_loc, prior_log_var), out))
 }
 
 fn kl_per_dim<'py, F: Element>(
     loc: &Any<'py>,
     log_var: &Any<'py>,
-    prior: Option<(&Any<'py>, &Any<'py>)>,
+    prior: Prior<'_, 'py>,
     out: Option<&Any<'py>>,
 ) -> PyResult<Any<'py>> {
     let a = Arguments::<F>::new(loc, log_var, prior)?;
@@ -107,14 +117,10 @@ pub(crate) fn gaussian_kl_grad<'py>(
     prior_loc: Option<&Any<'py>>,
     prior_log_var: Option<&Any<'py>>,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    by_dtype!(loc, "loc", kl_grad(loc, log_var, pair(prior_loc, prior_log_var)))
+    by_dtype!(loc, "loc", kl_grad(loc, log_var, (prior_loc, prior_log_var)))
 }
 
-fn kl_grad<'py, F: Element>(
-    loc: &Any<'py>,
-    log_var: &Any<'py>,
-    prior: Option<(&Any<'py>, &Any<'py>)>,
-) -> PyResult<Bound<'py, PyTuple>> {
+fn kl_grad<'py, F: Element>(loc: &Any<'py>, log_var: &Any<'py>, prior: Prior<'_, 'py>) -> PyResult<Bound<'py, PyTuple>> {
     let py = loc.py();
     let a = Arguments::<F>::new(loc, log_var, prior)?;
     let (rows, width) = a.shape;
@@ -147,9 +153,9 @@ pub(crate) fn gaussian_log_prob<'py>(
 
 fn log_prob<'py, F: Element>(z: &Any<'py>, loc: &Any<'py>, log_var: &Any<'py>, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {
     let py = z.py();
-    let a = Arguments::<F>::new(loc, log_var, None)?;
-    let (_, width) = a.shape;
     let z = View::<F>::new(z, "z")?;
+    let a = Arguments::<F>::of(View::like(loc, "loc", "z")?, log_var, (None, None))?;
+    let (_, width) = a.shape;
     check_draws(py, "z", z.shape(), a.shape)?;
     let mut out = Output::<F>::new(py, out, &z.shape()[..z.shape().len() - 1])?;
     let (z, l, v, o) = (z.slice(), a.loc.slice(), a.log_var.slice(), out.slice());
@@ -173,8 +179,8 @@ pub(crate) fn gaussian_log_prob_grad<'py>(z: &Any<'py>, loc: &Any<'py>, log_var:
 
 fn log_prob_grad<'py, F: Element>(z: &Any<'py>, loc: &Any<'py>, log_var: &Any<'py>) -> PyResult<Bound<'py, PyTuple>> {
     let py = z.py();
-    let a = Arguments::<F>::new(loc, log_var, None)?;
     let z = View::<F>::new(z, "z")?;
+    let a = Arguments::<F>::of(View::like(loc, "loc", "z")?, log_var, (None, None))?;
     check_draws(py, "z", z.shape(), a.shape)?;
     let mut value = Output::<F>::new(py, None, &z.shape()[..z.shape().len() - 1])?;
     let make = || Output::<F>::new(py, None, z.shape());
@@ -230,12 +236,12 @@ pub(crate) fn draws(particles: Option<usize>, inner: &[usize]) -> Vec<usize> {
 pub(crate) fn gaussian_rsample<'py>(
     loc: &Any<'py>,
     log_var: &Any<'py>,
-    key: u64,
+    key: &Any<'py>,
     num_particles: Option<usize>,
     first_row: u64,
     out: Option<&Any<'py>>,
 ) -> PyResult<Any<'py>> {
-    by_dtype!(loc, "loc", rsample(loc, log_var, Key(key), num_particles, first_row, out))
+    by_dtype!(loc, "loc", rsample(loc, log_var, seed(key)?, num_particles, first_row, out))
 }
 
 fn rsample<'py, F: Element>(
@@ -246,7 +252,7 @@ fn rsample<'py, F: Element>(
     first_row: u64,
     out: Option<&Any<'py>>,
 ) -> PyResult<Any<'py>> {
-    let a = Arguments::<F>::new(loc, log_var, None)?;
+    let a = Arguments::<F>::new(loc, log_var, (None, None))?;
     let (rows, width) = a.shape;
     let mut z = Output::<F>::new(loc.py(), out, &draws(particles, &[rows, width]))?;
     let (l, v, o) = (a.loc.slice(), a.log_var.slice(), z.slice());
@@ -260,12 +266,12 @@ fn rsample<'py, F: Element>(
 pub(crate) fn gaussian_rsample_and_log_prob<'py>(
     loc: &Any<'py>,
     log_var: &Any<'py>,
-    key: u64,
+    key: &Any<'py>,
     num_particles: Option<usize>,
     first_row: u64,
     first_particle: u32,
 ) -> PyResult<(Any<'py>, Any<'py>)> {
-    by_dtype!(loc, "loc", rsample_and_log_prob(loc, log_var, Key(key), num_particles, first_row, first_particle))
+    by_dtype!(loc, "loc", rsample_and_log_prob(loc, log_var, seed(key)?, num_particles, first_row, first_particle))
 }
 
 fn rsample_and_log_prob<'py, F: Element>(
@@ -277,7 +283,7 @@ fn rsample_and_log_prob<'py, F: Element>(
     first_particle: u32,
 ) -> PyResult<(Any<'py>, Any<'py>)> {
     let py = loc.py();
-    let a = Arguments::<F>::new(loc, log_var, None)?;
+    let a = Arguments::<F>::new(loc, log_var, (None, None))?;
     let (rows, width) = a.shape;
     let mut z = Output::<F>::new(py, None, &draws(particles, &[rows, width]))?;
     let mut log_prob = Output::<F>::new(py, None, &draws(particles, &[rows]))?;
@@ -309,7 +315,7 @@ fn rsample_grad<'py, F: Element>(
     first_row: u64,
 ) -> PyResult<(Any<'py>, Any<'py>)> {
     let py = loc.py();
-    let a = Arguments::<F>::new(loc, log_var, None)?;
+    let a = Arguments::<F>::new(loc, log_var, (None, None))?;
     let (rows, width) = a.shape;
     let d_z = View::<F>::new(d_z, "d_z")?;
     same_shape(py, "d_z", d_z.shape(), "z", &draws(particles, &[rows, width]))?;

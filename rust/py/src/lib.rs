@@ -29,6 +29,7 @@ mod _core {
     use super::likelihood::Likelihood;
     #[pymodule_export]
     use super::mixture::Mixture;
+    #[pymodule_export]
     use super::mvn::{mvn_diagonal, mvn_entropy, mvn_kl, mvn_kl_grad, mvn_log_prob, mvn_rsample, mvn_rsample_and_log_prob};
     #[pymodule_export]
     use super::random::{key_fold_in, key_split, random_normal, random_raw, random_uniform};

@@ -7,11 +7,11 @@ use elbokit_core::likelihood::{self, Prepared, Scale};
 use elbokit_core::random::Key;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
 use crate::arrays::{Element, Output, View, by_dtype, shape_error};
 use crate::enter::{enter, enter_long};
 use crate::errors::exception;
+use crate::random::seed;
 
 type Any<'py> = Bound<'py, PyAny>;
 
@@ -71,9 +71,9 @@ impl Likelihood {
     }
 
     /// x, params and the tables for x's width, with the shapes checked: x (batch, features), params (a multiple of batch, `num_params`).
-    fn arguments<'py, F: Cached>(&self, x: &Any<'py>, params: &Any<'py>) -> PyResult<Arguments<'py, F>> {
+    fn arguments<'py, F: Cached>(&self, x: &Any<'py>, params: &Any<'py>, mask: Option<&Any<'py>>) -> PyResult<Arguments<'py, F>> {
         let py = x.py();
-        let (x, params) = (View::<F>::new(x, "x")?, View::<F>::new(params, "params")?);
+        let (x, params) = (View::<F>::observed(x, mask)?, View::<F>::new(params, "params")?);
         let (x_rows, width) = x.matrix(py, "x", "an array (batch, features)")?;
         let (rows, columns) = params.matrix(py, "params", "an array (batch, num_params)")?;
         let wanted = self.inner.num_params(width);
@@ -96,18 +96,29 @@ impl Likelihood {
     }
 }
 
-fn log_prob<'py, F: Cached>(me: &Likelihood, x: &Any<'py>, params: &Any<'py>, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {
+fn log_prob<'py, F: Cached>(
+    me: &Likelihood,
+    x: &Any<'py>,
+    params: &Any<'py>,
+    mask: Option<&Any<'py>>,
+    out: Option<&Any<'py>>,
+) -> PyResult<Any<'py>> {
     let py = x.py();
-    let (x, params, prepared, rows) = me.arguments::<F>(x, params)?;
+    let (x, params, prepared, rows) = me.arguments::<F>(x, params, mask)?;
     let mut out = Output::<F>::new(py, out, &[rows])?;
     let (x, p, o) = (x.slice(), params.slice(), out.slice());
     enter(py, p.len(), || prepared.log_prob(x, p, o))?;
     Ok(out.done())
 }
 
-fn log_prob_grad<'py, F: Cached>(me: &Likelihood, x: &Any<'py>, params: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+fn log_prob_grad<'py, F: Cached>(
+    me: &Likelihood,
+    x: &Any<'py>,
+    params: &Any<'py>,
+    mask: Option<&Any<'py>>,
+) -> PyResult<(Any<'py>, Any<'py>)> {
     let py = x.py();
-    let (x, params, prepared, rows) = me.arguments::<F>(x, params)?;
+    let (x, params, prepared, rows) = me.arguments::<F>(x, params, mask)?;
     let mut out = Output::<F>::new(py, None, &[rows])?;
     let mut d_params = Output::<F>::new(py, None, params.shape())?;
     let (x, p, o, d) = (x.slice(), params.slice(), out.slice(), d_params.slice());
@@ -219,15 +230,21 @@ impl Likelihood {
     }
 
     /// log p(x | params) of each row.
-    #[pyo3(signature = (x, params, out=None))]
-    fn log_prob<'py>(&self, x: &Any<'py>, params: &Any<'py>, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {
-        by_dtype!(params, "params", log_prob(self, x, params, out))
+    #[pyo3(signature = (x, params, mask=None, out=None))]
+    fn log_prob<'py>(
+        &self,
+        x: &Any<'py>,
+        params: &Any<'py>,
+        mask: Option<&Any<'py>>,
+        out: Option<&Any<'py>>,
+    ) -> PyResult<Any<'py>> {
+        by_dtype!(params, "params", log_prob(self, x, params, mask, out))
     }
 
     /// The same with its gradient.
-    fn log_prob_grad<'py>(&self, x: &Any<'py>, params: &Any<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let (value, d_params) = by_dtype!(params, "params", log_prob_grad(self, x, params))?;
-        PyTuple::new(x.py(), [value, d_params])
+    #[pyo3(signature = (x, params, mask=None))]
+    fn log_prob_grad<'py>(&self, x: &Any<'py>, params: &Any<'py>, mask: Option<&Any<'py>>) -> PyResult<(Any<'py>, Any<'py>)> {
+        by_dtype!(params, "params", log_prob_grad(self, x, params, mask))
     }
 
     /// The mean of each cell.
@@ -238,8 +255,8 @@ impl Likelihood {
 
     /// A draw of each row.
     #[pyo3(signature = (params, key, first_row=0))]
-    fn sample<'py>(&self, params: &Any<'py>, key: u64, first_row: u64) -> PyResult<Any<'py>> {
-        by_dtype!(params, "params", sample(self, params, Key(key), first_row))
+    fn sample<'py>(&self, params: &Any<'py>, key: &Any<'py>, first_row: u64) -> PyResult<Any<'py>> {
+        by_dtype!(params, "params", sample(self, params, seed(key)?, first_row))
     }
 }
 

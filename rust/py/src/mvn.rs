@@ -7,7 +7,7 @@ use pyo3::types::PyTuple;
 
 use crate::arrays::{Element, Output, View, by_dtype, shape_error};
 use crate::enter::enter;
-use crate::gaussian::{draws, pair};
+use crate::gaussian::draws;
 
 type Any<'py> = Bound<'py, PyAny>;
 
@@ -78,7 +78,7 @@ pub(crate) fn mvn_kl<'py>(
     prior_scale_tril: Option<&Any<'py>>,
     out: Option<&Any<'py>>,
 ) -> PyResult<Any<'py>> {
-    by_dtype!(loc, "loc", kl(loc, scale_tril, pair(prior_loc, prior_scale_tril), out))
+    by_dtype!(loc, "loc", kl(loc, scale_tril, prior_loc.zip(prior_scale_tril), out))
 }
 
 fn kl<'py, F: Element>(
@@ -104,7 +104,7 @@ pub(crate) fn mvn_kl_grad<'py>(
     prior_loc: Option<&Any<'py>>,
     prior_scale_tril: Option<&Any<'py>>,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    by_dtype!(loc, "loc", kl_grad(loc, scale_tril, pair(prior_loc, prior_scale_tril)))
+    by_dtype!(loc, "loc", kl_grad(loc, scale_tril, prior_loc.zip(prior_scale_tril)))
 }
 
 fn kl_grad<'py, F: Element>(

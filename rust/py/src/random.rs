@@ -2,10 +2,28 @@
 
 use elbokit_core::random::{self, Key};
 use numpy::{PyArrayDyn, PyArrayMethods};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
 use crate::arrays::{Element, Output, zeros};
 use crate::enter::enter;
+
+/// The key of a `key=` argument, which takes a Key or an int seed.
+pub(crate) fn seed(key: &Bound<'_, PyAny>) -> PyResult<Key> {
+    static KEY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static SEED_OF: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = key.py();
+    if key.get_type().is(KEY.import(py, "elbokit.random", "Key")?) {
+        return Ok(Key(key.getattr(intern!(py, "seed"))?.extract()?));
+    }
+    if let Ok(word) = key.extract() {
+        return Ok(Key(word));
+    }
+    // Which says what is wrong.
+    Ok(Key(SEED_OF.import(py, "elbokit.random", "seed_of")?.call1((key,))?.extract()?))
+}
 
 /// The key of `Key(key).fold_in(data)`.
 #[pyfunction]

@@ -15,8 +15,10 @@ use crate::vmath::{exp, exp_excess, ln, ln_1p, softplus_sigmoid, stirling};
 #[derive(Debug, Clone)]
 pub(super) struct NegativeBinomial;
 
-/// Past this r leaves the range, and a count's probability is Poisson's to the last digit, unless the mean is about to leave the range too.
+/// Past this r leaves the range.
 const LOG_CONCENTRATION_MAX: f64 = 709.0;
+/// Where log r is more than this above log μ and ln x, the probability is Poisson's to the last digit, while the rounding of log μ − log r would be seen.
+const POISSON: f64 = 40.0;
 /// Below this, J(r) = −½ log r − ½ ln 2π and r J′(r) = −½ to the last digit, and r may be 0.
 const LOG_CONCENTRATION_TINY: f64 = -40.0;
 /// Params are held within this, so that their difference stays in the range.
@@ -73,6 +75,9 @@ fn inline<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: 
 
     let (excess_t, _) = exp_excess::<f64, S>(simd, t);
     let n = r + x;
+    // x eᵗ = n μ/(r + μ), which does not multiply the rounding of a large t.
+    let near_t = t.abs().simd_le(constant(2.0));
+    let loss_t = near_t.select(count * excess_t, n * of_mean - (count * t + count));
     let safe = |y: f64x8<S>| y.simd_gt(zero).select(y, one);
     let tiny = c.simd_lt(constant(LOG_CONCENTRATION_TINY));
     let (j_x, _) = stirling::<f64, S>(simd, count);
@@ -83,9 +88,11 @@ fn inline<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: 
     // ½ ln(1 + x/r).
     let half_ln = direct.select(ln_ratio, ln_ratio + (ln_x - c)) * 0.5;
     let corrections = ((j_n - j_r) - j_x) - (half_ln + (ln_x * 0.5 + LN_2PI_HALF));
-    let value = positive.select(corrections - (loss + count * excess_t), r * s);
+    let value = positive.select(corrections - (loss + loss_t), r * s);
     let share = positive.select(x / safe(n) * 0.5 + rise, zero);
-    let limit = log_concentration.simd_gt(LOG_CONCENTRATION_MAX);
+    let past = log_concentration.simd_gt(LOG_CONCENTRATION_MAX);
+    let largest = positive.select(ln_x.simd_gt(m).select(ln_x, m), m);
+    let limit = past | (c - largest).simd_gt(POISSON);
     if !limit.any_true() {
         return Parts { value, d_log_mean: slope, d_log_concentration: share - loss };
     }
@@ -93,7 +100,7 @@ fn inline<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: 
     Parts {
         value: limit.select(poisson, value),
         d_log_mean: limit.select(slope_there, slope),
-        d_log_concentration: limit.select(zero, share - loss),
+        d_log_concentration: past.select(zero, share - loss),
     }
 }
 

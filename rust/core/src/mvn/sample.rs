@@ -123,7 +123,7 @@ impl<F: Float> Kernel for Rows<'_, F> {
             if local == 0 || !self.tril.shared() {
                 for (i, x) in diagonal[..width].iter_mut().enumerate() {
                     *x = tril[i * width + i].to_f64();
-                    bad |= !(*x > 0.0);
+                    bad |= x.is_nan() || *x <= 0.0;
                 }
                 if self.log_prob.is_some() {
                     log_det = sum_of_logs(simd, &diagonal);

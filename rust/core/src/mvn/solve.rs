@@ -167,8 +167,9 @@ impl Triangle {
             for r in 1..BLOCK {
                 for s in 0..r {
                     let m = minus[r * stride + top + s];
-                    for c in 0..C {
-                        rows[r][c] = rows[s][c].fma(m, rows[r][c]);
+                    let known = rows[s];
+                    for (x, known) in rows[r].iter_mut().zip(known) {
+                        *x = known.fma(m, *x);
                     }
                 }
             }
@@ -247,8 +248,9 @@ impl Triangle {
         for r in (0..BLOCK - 1).rev() {
             for s in (r + 1..BLOCK).rev() {
                 let m = self.minus[(top + s) * stride + top + r];
-                for c in 0..C {
-                    rows[r][c] = rows[s][c].fma(m, rows[r][c]);
+                let known = rows[s];
+                for (x, known) in rows[r].iter_mut().zip(known) {
+                    *x = known.fma(m, *x);
                 }
             }
         }
