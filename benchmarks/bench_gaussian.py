@@ -8,7 +8,7 @@ Everyone returns new arrays, so NumPy, JAX and PyTorch copy loc where it is a gr
 import math
 
 import numpy as np
-from harness import ONE_CALL, Case, same_law
+from harness import ONE_CALL, Case, copying, drawing, same_law
 from peers import prange
 
 import elbokit as ek
@@ -22,7 +22,16 @@ LOG_2PI = np.float32(math.log(2 * math.pi))
 def cases(peers):
     for work in (kl, kl_grad, rsample, rsample_and_log_prob):
         for shape in SHAPES:
-            yield work(peers, *posterior(*shape), **(ONE_CALL if shape == ONE else {}))
+            yield work(peers, *posterior(*shape), **_beside(work, shape))
+
+
+def _beside(work, shape):
+    """What a row runs toward: an empty call, the generator's words, or memory where the arrays outgrow the caches."""
+    if shape == ONE:
+        return ONE_CALL
+    if work in (rsample, rsample_and_log_prob):
+        return {"beside": drawing()}
+    return {"beside": copying()} if shape == SHAPES[2] else {}
 
 
 def posterior(rows, latent):

@@ -3,7 +3,7 @@
 # ruff: noqa: NPY002 -- a loop of Numba's has this generator, one for each thread
 
 import numpy as np
-from harness import ONE_CALL, Case, same_law
+from harness import ONE_CALL, Case, drawing, same_law
 from peers import prange
 
 import elbokit as ek
@@ -14,7 +14,7 @@ ONE = (1, 8)
 
 def cases(peers):
     for shape in SHAPES:
-        yield normal(peers, shape, **(ONE_CALL if shape == ONE else {}))
+        yield normal(peers, shape, **(ONE_CALL if shape == ONE else {"beside": drawing()}))
     for shape in SHAPES:
         if shape != ONE:
             yield normal_into(peers, shape)

@@ -12,6 +12,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -35,6 +36,24 @@ QUICK = Effort(rounds=2, block=0.003)
 
 # What a call of a (1, 8) array is beside: a function of the extension that does next to nothing.
 ONE_CALL = {"beside": {"empty call": _core.get_num_threads}, "overhead": 2e-6}
+
+# Numbers that the copy moves, more than every cache holds, and words that the generator makes.
+COPIED = 1 << 24
+RAW_WORDS = 1 << 20
+
+
+def copying():
+    """Beside a row that memory limits: a copy of an array by all threads, whose bytes a second are its limit."""
+    source, target = np.ones(COPIED, np.float32), np.zeros(COPIED, np.float32)
+    threads = _core.get_num_threads()
+    parts = [slice(COPIED * i // threads, COPIED * (i + 1) // threads) for i in range(threads)]
+    pool = ThreadPoolExecutor(threads)
+    return {"copy": lambda: list(pool.map(lambda part: np.copyto(target[part], source[part]), parts))}
+
+
+def drawing():
+    """Beside a row that draws: the generator's own words, whose time a word is its limit."""
+    return {"raw words": lambda: _core.random_raw(RAW_WORDS, 0)}
 
 
 def close(ours, theirs):

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 import peers as peer_libraries
-from harness import FULL, OURS, QUICK, measure
+from harness import COPIED, FULL, OURS, QUICK, RAW_WORDS, measure
 
 import elbokit as ek
 
@@ -106,8 +106,23 @@ def rate(row):
     if case.flops:
         return f"{case.flops / seconds / 1e9:.0f} GFLOP/s ({100 * share_of_sgemm(row):.0f} %)"
     if case.numbers:
-        return f"{1e9 * seconds / case.numbers:.2f} ns a number"
-    return f"{case.bytes / seconds / 1e9:.1f} GB/s"
+        return f"{1e9 * seconds / case.numbers:.2f} ns a number{_percent(share_of_limit(row))}"
+    return f"{case.bytes / seconds / 1e9:.1f} GB/s{_percent(share_of_limit(row))}"
+
+
+def _percent(share):
+    return "" if share is None else f" ({100 * share:.0f} %)"
+
+
+def share_of_limit(row):
+    """What share of a copy's bandwidth, or of the generator's own rate, our time comes to; None where unmeasured."""
+    case = row.case
+    if "copy" in row.rounds:
+        # A copy reads and writes.
+        return case.bytes / row.ours / (8 * COPIED / row.seconds("copy"))
+    if "raw words" in row.rounds:
+        return row.seconds("raw words") / RAW_WORDS * case.numbers / row.ours
+    return None
 
 
 def share_of_sgemm(row):
@@ -178,7 +193,8 @@ def described(where):
     return (
         f"{where['processor']} ({where['simd']}), {where['threads']} threads, {where['date']}; {versions}{absent}.\n"
         "Medians over rounds in which all take turns; a ratio is a peer's time over ours, by the fastest way of each "
-        "library. A training step's percentage is of NumPy's float32 matrix product of 1024³ in the same rounds."
+        "library. Percentages are of a copy's bandwidth on all threads, of the generator's own words a second, or for a "
+        "training step of NumPy's float32 matrix product of 1024³, each in the same rounds."
         f"{disturbed}"
     )
 
