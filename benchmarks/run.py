@@ -193,7 +193,7 @@ def described(where):
     return (
         f"{where['processor']} ({where['simd']}), {where['threads']} threads, {where['date']}; {versions}{absent}.\n"
         "Medians over rounds in which all take turns; a ratio is a peer's time over ours, by the fastest way of each "
-        "library. Percentages are of a copy's bandwidth on all threads, of the generator's own words a second, or for a "
+        "library. Percentages are of a copy's bandwidth on all threads, of the generator's words a second, or for a "
         "training step of NumPy's float32 matrix product of 1024³, each in the same rounds."
         f"{disturbed}"
     )
