@@ -257,10 +257,12 @@ pub(crate) fn ln_reduced<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: Lanes<F,
 #[inline(always)]
 pub fn softplus_sigmoid<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
     let t = exp_below::<F, S>(simd, -x.abs());
-    // max(x, 0) + ln(1 + t), ln(1 + t) = t − t² Q(t) without a division; t last, as the rest is small where it matters.
+    // max(x, 0) + ln(1 + t), ln(1 + t) = t − t² Q(t) without a division. Below 0 it is rounded once; above, t comes last, as the rest is small
+    // where its rounding matters.
     let positive = x.simd_ge(F::ZERO);
-    let floor = positive.select(x, constant::<F, S>(simd, 0.0));
-    let softplus = (-(t * t)).fma(polynomial::<F, S>(simd, t, F::LOG1P_TAIL), floor) + t;
+    let curve = -(t * t);
+    let softplus = curve.fma(polynomial::<F, S>(simd, t, F::LOG1P_TAIL), positive.select(x, t));
+    let softplus = positive.select(softplus + t, softplus);
     // 1 or t over 1 + t, whose rounding error is put back.
     let one = constant::<F, S>(simd, 1.0);
     let below = t + F::ONE;
