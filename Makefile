@@ -16,7 +16,7 @@ unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-statistics lint format bench wheel docs clean
+.PHONY: help demo test test-exhaustive test-statistics lint format bench wheel docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: $(VENV)/.built  ## run the tests of both languages
 # Where TestU01 is, and which of its batteries runs: small, crush (an hour) or big (half a day).
 TESTU01 ?= /usr/local
 CRUSH ?= small
+
+test-exhaustive:  ## hold the elementary functions to their ulps over every float32 there is (minutes)
+	cargo test --locked --profile tested -p elbokit-core --test vmath -- --include-ignored --nocapture
 
 test-statistics: $(VENV)/.built  ## run the long batteries on the random numbers, TestU01's too where it is installed
 	$(BIN)/python -m pytest -m statistics tests/statistics
