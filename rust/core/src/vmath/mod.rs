@@ -5,8 +5,16 @@
 //! asserts them against float64 (for float32) and against double-double series (for float64).
 
 mod coefficients;
+mod gamma;
+mod gamma_coefficients;
+mod ln_1p;
+mod turn;
 
 pub use coefficients::Coefficients;
+pub use gamma::{digamma, lgamma, stirling};
+pub use gamma_coefficients::GammaCoefficients;
+pub use ln_1p::{expm1, ln_1p};
+pub use turn::sin_cos_turn;
 
 use crate::float::Float;
 use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat, f32x16, f64x8};
@@ -15,7 +23,7 @@ use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat, f32x16, f64x8};
 pub type Lanes<F, S> = <F as Float>::Lanes<S>;
 
 /// What the elementary functions need to know of an element type's bits.
-pub trait Elementary: Coefficients + Sized {
+pub trait Elementary: Coefficients + GammaCoefficients + Sized {
     /// exp of anything larger overflows.
     const EXP_MAX: Self;
     /// exp of anything smaller rounds to 0.

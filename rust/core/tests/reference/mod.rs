@@ -4,6 +4,9 @@
 #![allow(dead_code)]
 
 pub(crate) mod double;
+pub(crate) mod gamma;
+pub(crate) mod gamma_values;
+pub(crate) mod sweep;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
