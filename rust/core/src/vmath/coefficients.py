@@ -41,26 +41,6 @@ def log1p_tail(t):
     return mp.fsum((-t) ** k / (k + 2) for k in range(400)) if abs(t) < mpf("0.1") else (t - mp.log1p(t)) / t**2
 
 
-def stirling(x):
-    """J(x) = ln Gamma(x) - [(x - 1/2) ln x - x + ln(2 pi) / 2]."""
-    with mp.workdps(90):
-        return mp.loggamma(x) - ((x - mpf("0.5")) * mp.log(x) - x + mp.log(2 * mp.pi) / 2)
-
-
-def stirling_slope(x):
-    """J'(x) = psi(x) - ln x + 1 / (2 x)."""
-    with mp.workdps(90):
-        return mp.digamma(x) - mp.log(x) + 1 / (2 * x)
-
-
-# Pieces [1/4, 1/2], [1/2, 1], [1, 2] and [2, 4] of J, each in u = x / its lower end - 3/2, |u| <= 1/2.
-OCTAVES = [mpf("0.25"), mpf("0.5"), mpf(1), mpf(2)]
-PIECES = [
-    # name, function of x, degree for float32 and float64, doc
-    ("STIRLING_PIECES", lambda x: x * stirling(x), (9, 20), "`x J(x)` in u = x/a − 3/2 for a ≤ x ≤ 2a, a = ¼, ½, 1, 2"),
-    ("STIRLING_SLOPE_PIECES", lambda x: x**2 * stirling_slope(x), (9, 20), "`x² J′(x)` likewise"),
-]
-
 SPECS = [
     # name, function, interval, degree for float32 and float64, weight of the polynomial's error in the result, doc
     ("EXP_TAIL", exp_tail, (mpf("-0.75"), mpf("0.75")), (7, 14), lambda x: x**2 / mp.e**x, "`(e^r − 1 − r) / r²` for |r| ≤ 0.75"),
@@ -68,8 +48,6 @@ SPECS = [
     ("LN_TAIL", ln_tail, (mp.sqrt(mpf("0.5")) - 1, mp.sqrt(2) - 1), (8, 19), lambda f: f**3 / mp.log1p(f) if f else mpf(0), "`(ln(1 + f) − f + f²/2) / f³` for √½ ≤ 1 + f ≤ √2"),
     ("LOG1P_TAIL", log1p_tail, (mpf(0), mpf(1)), (9, 20), lambda t: t**2 / mp.log1p(t) if t else mpf(0), "`(t − ln(1 + t)) / t²` for 0 ≤ t ≤ 1"),
     ("SIN_TURN", sin_turn, (mpf(0), mpf(1) / 64), (3, 7), lambda z: 1 / sin_turn(z), "`sin(2πu) / u` in z = u² ≤ 1/64"),
-    ("STIRLING", lambda z: stirling(1 / mp.sqrt(z)) / mp.sqrt(z), (mpf("1e-20"), mpf(1) / 16), (5, 12), lambda z: 12, "`x J(x)` in z = 1/x² ≤ 1/16"),
-    ("STIRLING_SLOPE", lambda z: stirling_slope(1 / mp.sqrt(z)) / z, (mpf("1e-20"), mpf(1) / 16), (5, 13), lambda z: 12, "`x² J′(x)` in z = 1/x² ≤ 1/16"),
     ("COS_TURN", cos_turn, (mpf(0), mpf(1) / 64), (3, 7), lambda z: z, "`(cos(2πu) − 1) / u²` in z = u² ≤ 1/64"),
 ]
 
@@ -113,8 +91,6 @@ def main():
     print("    /// ln 2 less its high part.\n    const LN2_LOW: Self;")
     for name, _, _, _, _, doc in SPECS:
         print(f"    /// {doc}.\n    const {name}: &'static [Self];")
-    for name, _, _, doc in PIECES:
-        print(f"    /// {doc}.\n    const {name}: [&'static [Self]; 4];")
     print("}")
     for index, (bits, kind) in enumerate(((32, "f32"), (64, "f64"))):
         print(f"\nimpl Coefficients for {kind} {{")
@@ -129,17 +105,8 @@ def main():
             for c in coefficients:
                 print(f"        {literal(c, bits)},")
             print("    ];")
-        for name, f, degrees, _ in PIECES:
-            half = mpf("0.5")
-            pieces = [(lambda u, a=a: f((u + 3 * half) * a)) for a in OCTAVES]
-            fitted = [interpolate(piece, -half, half, degrees[index]) for piece in pieces]
-            errors = [worst(piece, c, -half, half, lambda u: 12) for piece, c in zip(pieces, fitted)]
-            print(f"    // relative errors {', '.join(mp.nstr(e, 3) for e in errors)}")
-            print(f"    const {name}: [&'static [Self]; 4] = [")
-            for coefficients in fitted:
-                print(f"        &[{', '.join(literal(c, bits) for c in coefficients)}],")
-            print("    ];")
         print("}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -5,10 +5,16 @@
 //! asserts them against float64 (for float32) and against double-double series (for float64).
 
 mod coefficients;
-mod stirling;
+mod gamma;
+mod gamma_coefficients;
+mod ln_1p;
+mod turn;
 
 pub use coefficients::Coefficients;
-pub use stirling::stirling;
+pub use gamma::{digamma, lgamma, stirling};
+pub use gamma_coefficients::GammaCoefficients;
+pub use ln_1p::{expm1, ln_1p};
+pub use turn::sin_cos_turn;
 
 use crate::float::Float;
 use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat, f32x16, f64x8};
@@ -17,7 +23,7 @@ use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat, f32x16, f64x8};
 pub type Lanes<F, S> = <F as Float>::Lanes<S>;
 
 /// What the elementary functions need to know of an element type's bits.
-pub trait Elementary: Coefficients + Sized {
+pub trait Elementary: Coefficients + GammaCoefficients + Sized {
     /// exp of anything larger overflows.
     const EXP_MAX: Self;
     /// Arguments just past both ends, whose exponentials round to 0 and to ∞.
@@ -228,19 +234,6 @@ pub fn ln<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
     let y = x.simd_eq(zero).select(F::Lanes::splat(simd, F::ZERO - F::INFINITY), y);
     let y = x.simd_lt(zero).select(F::Lanes::splat(simd, F::NAN), y);
     x.simd_lt(F::INFINITY).select(y, x + y)
-}
-
-/// ln(1 + x); −∞ at −1 and NaN below.
-#[inline(always)]
-pub fn ln_1p<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
-    let sum = x + F::ONE;
-    // What the sum lost, to first order; of a sum of 0 or ∞ nothing is lost that matters.
-    let lost = x - (sum - F::ONE);
-    let zero = constant::<F, S>(simd, 0.0);
-    let kept = sum.simd_gt(zero) & sum.simd_lt(F::INFINITY);
-    let y = ln::<F, S>(simd, sum) + kept.select(lost / sum, zero);
-    // Where x is its own logarithm, so that 0 keeps its sign.
-    x.abs().simd_lt(F::EPSILON * F::EPSILON).select(x, y)
 }
 
 /// ln((1 + f) · 2ᵉ) for √½ ≤ 1 + f ≤ √2.

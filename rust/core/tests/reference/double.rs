@@ -180,56 +180,27 @@ impl Double {
         (x, ln, inverses)
     }
 
-    /// Stirling's series Σ B₂ₖ / (2k (2k − 1) x²ᵏ⁻¹), for x ≥ 40, where its sixteenth term is below 10⁻⁴⁰.
-    fn stirling_series(self) -> Self {
-        let inverse = Self::from(1.0) / self;
+    /// ln Γ(x) for x > 0: Stirling's series from 40 on, whose sixteenth term is below 10⁻⁴⁰.
+    pub(crate) fn ln_gamma(self) -> Self {
+        let (x, ln, _) = self.raised();
+        let inverse = Self::from(1.0) / x;
         let square = inverse * inverse;
         let terms = BERNOULLI.iter().enumerate().rev().fold(Self::from(0.0), |sum, (i, (above, below))| {
             let k = 2.0 * (i as f64 + 1.0);
             sum * square + Self::from(*above) / (*below * k * (k - 1.0))
         });
-        terms * inverse
-    }
-
-    /// Its derivative.
-    fn stirling_series_slope(self) -> Self {
-        let inverse = Self::from(1.0) / self;
-        let square = inverse * inverse;
-        let terms = BERNOULLI.iter().enumerate().rev().fold(Self::from(0.0), |sum, (i, (above, below))| {
-            (sum + Self::from(*above) / (*below * 2.0 * (i as f64 + 1.0))) * square
-        });
-        -terms
-    }
-
-    /// (x − ½) ln x − x + ½ ln 2π.
-    fn stirling_formula(self) -> Self {
-        (self - 0.5) * self.ln() - self + LN_2PI * 0.5
-    }
-
-    /// ln Γ(x) for x > 0.
-    pub(crate) fn ln_gamma(self) -> Self {
-        let (x, ln, _) = self.raised();
-        x.stirling_formula() + x.stirling_series() - ln
+        (x - 0.5) * x.ln() - x + LN_2PI * 0.5 + terms * inverse - ln
     }
 
     /// The derivative of ln Γ.
     pub(crate) fn digamma(self) -> Self {
         let (x, _, inverses) = self.raised();
-        x.ln() - Self::from(0.5) / x + x.stirling_series_slope() - inverses
-    }
-
-    /// ln Γ(x) less Stirling's formula, for x > 0.
-    pub(crate) fn stirling(self) -> Self {
-        if self.hi < 40.0 { self.ln_gamma() - self.stirling_formula() } else { self.stirling_series() }
-    }
-
-    /// Its derivative.
-    pub(crate) fn stirling_slope(self) -> Self {
-        if self.hi < 40.0 {
-            self.digamma() - self.ln() + Self::from(0.5) / self
-        } else {
-            self.stirling_series_slope()
-        }
+        let inverse = Self::from(1.0) / x;
+        let square = inverse * inverse;
+        let terms = BERNOULLI.iter().enumerate().rev().fold(Self::from(0.0), |sum, (i, (above, below))| {
+            (sum + Self::from(*above) / (*below * 2.0 * (i as f64 + 1.0))) * square
+        });
+        x.ln() - inverse * 0.5 - terms - inverses
     }
 }
 
