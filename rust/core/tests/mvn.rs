@@ -61,6 +61,7 @@ impl<F: Float> Batch<F> {
         Tril::ByRow(&self.tril)
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "what the divergences take")]
     fn prior(&self) -> elbokit_core::mvn::Prior<'_, F> {
         Some((&self.prior_loc, Tril::ByRow(&self.prior_tril)))
     }

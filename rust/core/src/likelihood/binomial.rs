@@ -75,8 +75,9 @@ impl<F: Float> LaneOp<F, 2, 1> for Tabled<F> {
         let cells = x.as_slice();
         let coefficient = F::Lanes::from_fn(simd, |l| self.coefficient(cells[l]));
         // A count of 0 adds 0 even where its softplus is past the range.
-        let part = |count: Lanes<F, S>, y: Lanes<F, S>| count.simd_eq(zero).select(zero, count * y);
-        let term = coefficient - (part(x, down) + part(failures, up));
+        let successes = x.simd_eq(zero).select(zero, x * down);
+        let rest = failures.simd_eq(zero).select(zero, failures * up);
+        let term = coefficient - (successes + rest);
         let d = x * complement - failures * sigmoid;
         let bad = seen & !(inside & logits.is_finite());
         Term { sum: seen.select(term, zero), out: [seen.select(d, zero)], bad }
@@ -96,6 +97,14 @@ impl<F: Float> CellOp<F, 2, 1> for Tabled<F> {
     }
 }
 
+/// k h(ln(mean / k)) + ½ ln k + J(k) of a count k with this ln mean.
+#[inline(always)]
+fn deviance<S: Simd>(simd: S, count: f64x8<S>, ln_mean: f64x8<S>) -> f64x8<S> {
+    let ln_count = ln::<f64, S>(simd, count);
+    let (excess, _) = exp_excess::<f64, S>(simd, ln_mean - ln_count);
+    count * excess + ln_count * 0.5 + stirling::<f64, S>(simd, count).0
+}
+
 impl LaneOp<f64, 2, 1> for Large {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, logits]: [f64x8<S>; 2]) -> Term<f64, S, 1> {
@@ -106,16 +115,13 @@ impl LaneOp<f64, 2, 1> for Large {
         let failures = total - counts.x;
         let middle = counts.x.simd_gt(0.0) & failures.simd_gt(0.0);
         let one = f64x8::splat(simd, 1.0);
-        let [successes, rest] = [counts.x, failures].map(|n| middle.select(n, one));
+        let (successes, rest) = (middle.select(counts.x, one), middle.select(failures, one));
         let (up, sigmoid) = softplus_sigmoid::<f64, S>(simd, logits);
         let (down, complement) = softplus_sigmoid::<f64, S>(simd, -logits);
         let [ln_n, remainder] = self.constants;
-        let deviance = |count: f64x8<S>, softplus: f64x8<S>| {
-            let ln_count = ln::<f64, S>(simd, count);
-            let (excess, _) = exp_excess::<f64, S>(simd, (-ln_count + ln_n) - softplus);
-            count * excess + ln_count * 0.5 + stirling::<f64, S>(simd, count).0
-        };
-        let inner = -(deviance(successes, down) + deviance(rest, up)) + (remainder + 0.5 * ln_n - LN_2PI_HALF);
+        let ln_n = f64x8::splat(simd, ln_n);
+        let inner =
+            -(deviance(simd, successes, ln_n - down) + deviance(simd, rest, ln_n - up)) + (ln_n * 0.5 + (remainder - LN_2PI_HALF));
         let ends = counts.x.simd_gt(0.0).select(-down, -up) * total;
         let term = middle.select(inner, ends);
         let d = counts.x * complement - failures * sigmoid;

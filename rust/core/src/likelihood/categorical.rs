@@ -91,6 +91,25 @@ impl Family<f64> for Categorical {
     }
 }
 
+/// The logits of a few features.
+struct Block<'a> {
+    logits: &'a [f64],
+    features: usize,
+    classes: usize,
+}
+
+impl Block<'_> {
+    /// The logits of one class.
+    #[inline(always)]
+    fn load<S: Simd>(&self, simd: S, class: usize) -> f64x8<S> {
+        let mut lanes = [0.0; LANES];
+        for (l, lane) in lanes[..self.features].iter_mut().enumerate() {
+            *lane = self.logits[l * self.classes + class];
+        }
+        f64x8::from_slice(simd, &lanes)
+    }
+}
+
 /// Rows of one task: log probability and gradient where x is given, else the probabilities.
 struct Pass<'a, 'd> {
     kind: &'a Categorical,
@@ -117,15 +136,17 @@ impl Kernel for Pass<'_, '_> {
             let mut sum = <f64 as Float>::Sum::<S>::zero(simd);
             for first in (0..width).step_by(LANES) {
                 let features = LANES.min(width - first);
-                let load =
-                    |class: usize| f64x8::from_fn(simd, |l| if l < features { logits[(first + l) * classes + class] } else { 0.0 });
-                let codes = cells.map(|x| f64x8::from_fn(simd, |l| if l < features { x[first + l] } else { f64::NAN }));
-                let code = codes.unwrap_or(zero);
+                let block = Block { logits: &logits[first * classes..], features, classes };
+                let mut codes = [f64::NAN; LANES];
+                if let Some(x) = cells {
+                    codes[..features].copy_from_slice(&x[first..first + features]);
+                }
+                let code = f64x8::from_slice(simd, &codes);
 
-                let mut largest = load(0);
+                let mut largest = block.load(simd, 0);
                 let (mut at, mut chosen, mut finite) = (zero, largest, largest.is_finite());
                 for class in 1..classes {
-                    let logit = load(class);
+                    let logit = block.load(simd, class);
                     finite &= logit.is_finite();
                     let more = logit.simd_gt(largest);
                     let number = f64x8::splat(simd, class as f64);
@@ -134,13 +155,13 @@ impl Kernel for Pass<'_, '_> {
                 }
                 let mut others = zero;
                 for class in 0..classes {
-                    let e = exp::<f64, S>(simd, load(class) - largest);
+                    let e = exp::<f64, S>(simd, block.load(simd, class) - largest);
                     e.store_slice(&mut self.exps[class * LANES..][..LANES]);
                     others += at.simd_eq(f64x8::splat(simd, class as f64)).select(zero, e);
                 }
-                let seen = codes.map_or(finite, |x| !x.is_nan());
+                let seen = !code.is_nan();
                 let inside = code.simd_ge(zero) & code.simd_lt(classes as f64) & code.simd_eq(code.floor());
-                bad |= codes.map_or(!finite, |_| seen & !(inside & finite));
+                bad |= if cells.is_some() { seen & !(inside & finite) } else { !finite };
                 sum = sum.add(seen.select((chosen - largest) - ln_1p::<f64, S>(simd, others), zero));
 
                 if let Some(out) = &mut self.out {

@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 use crate::float::Float;
 use crate::random::CellWords;
-use crate::rows::{Blocks, Input, LaneOp, SumOnly, Term, Totals, map_rows, no_outputs};
-use crate::simd::{Simd, SimdBase, SimdFloat, SimdMask};
+use crate::rows::{Blocks, Input, LaneOp, Mask, SumOnly, Term, Totals, map_rows, no_outputs};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat, SimdMask};
 use crate::threads::{Outputs, RowsMut};
 use crate::vmath::Lanes;
 
@@ -98,6 +98,20 @@ pub(super) trait CellOp<F: Float, const I: usize, const O: usize>: LaneOp<F, I, 
     fn draw(&self, column: usize, params: [f64; O], words: &mut CellWords) -> f64;
 }
 
+/// Lanes of results, 0 where the cell is missing.
+#[inline(always)]
+pub(super) fn where_seen<F: Float, S: Simd, const N: usize>(
+    simd: S,
+    seen: Mask<F, S>,
+    mut lanes: [Lanes<F, S>; N],
+) -> [Lanes<F, S>; N] {
+    // A loop, as the closure of an array's `map` is not always inlined, and lanes then go through memory and baseline code.
+    for x in &mut lanes {
+        *x = seen.select(*x, F::Lanes::splat(simd, F::ZERO));
+    }
+    lanes
+}
+
 /// Independent cells, `width` of them a row.
 #[derive(Debug, Clone)]
 pub(super) struct Cells<F, Op, const I: usize, const O: usize> {
@@ -150,7 +164,10 @@ struct MeanOf<'a, Op, const I: usize>(&'a Op);
 impl<F: Float, Op: CellOp<F, I, O>, const I: usize, const O: usize> LaneOp<F, O, 1> for MeanOf<'_, Op, I> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, params: [Lanes<F, S>; O]) -> Term<F, S, 1> {
-        let finite = params.iter().fold(<Lanes<F, S> as SimdBase<S>>::Mask::splat(simd, true), |all, p| all & p.is_finite());
+        let mut finite = Mask::<F, S>::splat(simd, true);
+        for p in params {
+            finite &= p.is_finite();
+        }
         Term { sum: F::Lanes::splat(simd, F::ZERO), out: [self.0.mean(simd, params)], bad: !finite }
     }
 }

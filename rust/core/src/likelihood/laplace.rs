@@ -1,6 +1,6 @@
 //! Real cells with heavier tails than a Gaussian's: −|x − loc| / scale − ln (2 scale).
 
-use super::cells::CellOp;
+use super::cells::{CellOp, where_seen};
 use super::scale::difference;
 use crate::random::CellWords;
 use crate::rows::{LaneOp, Term};
@@ -60,7 +60,7 @@ impl LaneOp<f64, 3, 2> for Predicted {
         let seen = !x.is_nan();
         let (delta, d_loc) = standardized(simd, x, loc, exp::<f64, S>(simd, -log_scale));
         let bad = seen & !(x.is_finite() & loc.is_finite() & log_scale.is_finite());
-        let out = [d_loc, delta - 1.0].map(|d| seen.select(d, zero));
+        let out = where_seen::<f64, S, _>(simd, seen, [d_loc, delta - 1.0]);
         Term { sum: seen.select(-(delta + (log_scale + LN_2)), zero), out, bad }
     }
 }

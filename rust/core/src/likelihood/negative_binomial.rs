@@ -4,7 +4,7 @@
 //! −r h(s) − x h(t) − ½ ln 2πx − ½ ln(1 + x/r) + J(n) − J(r) − J(x), and r s for x = 0: no term is a difference of large ones, at any concentration.
 //! The gradients are r (eˢ − 1) by log μ, and −r h(s) + x/2n + r (J′(n) − J′(r)) by log r.
 
-use super::cells::CellOp;
+use super::cells::{CellOp, where_seen};
 use super::count::{Counts, LN_2PI_HALF};
 use super::poisson;
 use crate::random::{self, CellWords, ln_gamma_variate};
@@ -42,8 +42,7 @@ pub(super) fn parts<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_conce
 
 #[inline(always)]
 fn inline<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: f64x8<S>) -> Parts<S> {
-    let constant = |x: f64| f64x8::splat(simd, x);
-    let (zero, one) = (constant(0.0), constant(1.0));
+    let (zero, one) = (f64x8::splat(simd, 0.0), f64x8::splat(simd, 1.0));
     let m = log_mean.min(LOG_MAX).max(-LOG_MAX);
     let c = log_concentration.min(LOG_CONCENTRATION_MAX).max(-LOG_MAX);
     let r = exp::<f64, S>(simd, c);
@@ -60,7 +59,7 @@ fn inline<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: 
     let ratio = direct.select(x, r) / direct.select(r, count);
     let far = m - ln_x;
     let ln_ratio = ln_1p::<f64, S>(simd, ratio.min(1e300));
-    let ln_ratio = ratio.simd_lt(constant(1e300)).select(ln_ratio, positive.select(ln_x - c, zero));
+    let ln_ratio = ratio.simd_lt(f64x8::splat(simd, 1e300)).select(ln_ratio, positive.select(ln_x - c, zero));
     let (softplus, sigmoid) = softplus_sigmoid::<f64, S>(simd, direct.select(odds, -odds));
     let near = ln_ratio - (direct.select(lost, -lost) * sigmoid + softplus);
     let s = direct.select(near, near - far);
@@ -72,7 +71,7 @@ fn inline<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: 
     let (of_mean, of_concentration) =
         (of_mean + lost * (of_mean * of_concentration), of_concentration - lost * (of_mean * of_concentration));
     let (excess, expm1) = exp_excess::<f64, S>(simd, s);
-    let inner = s.abs().simd_le(constant(4.0));
+    let inner = s.abs().simd_le(f64x8::splat(simd, 4.0));
     // Outside, eˢ may leave the range where r eˢ does not.
     let spread = x * of_concentration - r * of_mean;
     let slope = inner.select(r * expm1, spread);
@@ -81,20 +80,19 @@ fn inline<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: 
     let (excess_t, _) = exp_excess::<f64, S>(simd, t);
     let n = r + x;
     // x eᵗ = n μ/(r + μ), which does not multiply the rounding of a large t.
-    let near_t = t.abs().simd_le(constant(2.0));
+    let near_t = t.abs().simd_le(f64x8::splat(simd, 2.0));
     let loss_t = near_t.select(count * excess_t, n * of_mean - (count * t + count));
-    let safe = |y: f64x8<S>| y.simd_gt(zero).select(y, one);
-    let tiny = c.simd_lt(constant(LOG_CONCENTRATION_TINY));
+    let tiny = c.simd_lt(f64x8::splat(simd, LOG_CONCENTRATION_TINY));
     let (j_x, _) = stirling::<f64, S>(simd, count);
-    let (j_n, dj_n) = stirling::<f64, S>(simd, safe(n));
-    let (j_r, dj_r) = stirling::<f64, S>(simd, safe(r));
+    let (j_n, dj_n) = stirling::<f64, S>(simd, n.simd_gt(zero).select(n, one));
+    let (j_r, dj_r) = stirling::<f64, S>(simd, r.simd_gt(zero).select(r, one));
     let j_r = tiny.select(c * -0.5 - LN_2PI_HALF, j_r);
-    let rise = r * dj_n - tiny.select(constant(-0.5), r * dj_r);
+    let rise = r * dj_n - tiny.select(f64x8::splat(simd, -0.5), r * dj_r);
     // ½ ln(1 + x/r).
     let half_ln = direct.select(ln_ratio, ln_ratio + (ln_x - c)) * 0.5;
     let corrections = ((j_n - j_r) - j_x) - (half_ln + (ln_x * 0.5 + LN_2PI_HALF));
     let value = positive.select(corrections - (loss + loss_t), r * s);
-    let share = positive.select(x / safe(n) * 0.5 + rise, zero);
+    let share = positive.select(x / n.simd_gt(zero).select(n, one) * 0.5 + rise, zero);
     let past = log_concentration.simd_gt(LOG_CONCENTRATION_MAX);
     let largest = positive.select(ln_x.simd_gt(m).select(ln_x, m), m);
     let limit = past | (c - largest).simd_gt(POISSON);
@@ -116,7 +114,7 @@ impl LaneOp<f64, 3, 2> for NegativeBinomial {
         let counts = Counts::new(simd, x);
         let parts = parts(simd, counts.x, log_mean, log_concentration);
         let bad = counts.seen & !(counts.inside & log_mean.is_finite() & log_concentration.is_finite());
-        let out = [parts.d_log_mean, parts.d_log_concentration].map(|d| counts.seen.select(d, zero));
+        let out = where_seen::<f64, S, _>(simd, counts.seen, [parts.d_log_mean, parts.d_log_concentration]);
         Term { sum: counts.seen.select(parts.value, zero), out, bad }
     }
 }

@@ -22,7 +22,9 @@ pub(super) fn parts<S: Simd>(simd: S, x: f64x8<S>, log_rate: f64x8<S>) -> [f64x8
     let rate = exp::<f64, S>(simd, log_rate);
     // Far from x the rate itself is exact, where the rounding of a large t would multiply it.
     let near = t.abs().simd_le(f64x8::splat(simd, 2.0));
-    let loss = near.select(x * excess, rate - (x * t + x));
+    // Past the range it would be ∞ − ∞.
+    let far = rate.simd_le(f64x8::splat(simd, f64::MAX)).select(rate - (x * t + x), rate);
+    let loss = near.select(x * excess, far);
     let slope = near.select(-(x * expm1), x - rate);
     let (remainder, _) = stirling::<f64, S>(simd, x);
     let value = -(loss + (ln_x * 0.5 + (remainder + LN_2PI_HALF)));

@@ -2,7 +2,7 @@
 //!
 //! C(ν) = ln Γ((ν + 1)/2) − ln Γ(ν/2) − ½ ln νπ, by the remainder of Stirling's formula, so that at any ν nothing large is subtracted.
 
-use super::cells::CellOp;
+use super::cells::{CellOp, where_seen};
 use super::count::LN_2PI_HALF;
 use super::scale::difference;
 use crate::error::{Error, Result};
@@ -119,7 +119,7 @@ impl LaneOp<f64, 3, 2> for Predicted {
         let inverse = exp::<f64, S>(simd, -log_scale);
         let [loss, slope, share] = self.freedom.tail(simd, x, loc, inverse, log_scale);
         let weight = self.freedom.df + 1.0;
-        let out = [slope * weight, share * weight - 1.0].map(|d| seen.select(d, zero));
+        let out = where_seen::<f64, S, _>(simd, seen, [slope * weight, share * weight - 1.0]);
         let term = -(loss - self.freedom.constant);
         let bad = seen & !(x.is_finite() & loc.is_finite() & log_scale.is_finite());
         Term { sum: seen.select(term, zero), out, bad }

@@ -3,7 +3,7 @@
 //! With a = ln NB(0) the first is ln(1 + (eᵃ − 1) sigmoid(−gate)), or ln(e^gate + eᵃ) − softplus(gate) where that is past −ln 2: neither cancels. Its
 //! gradient by the gate is −sigmoid(gate − a) sigmoid(−gate) (eᵃ − 1), and by the other params sigmoid(a − gate) times that of a.
 
-use super::cells::CellOp;
+use super::cells::{CellOp, where_seen};
 use super::count::Counts;
 use super::negative_binomial::{draw, parts};
 use crate::random::CellWords;
@@ -34,15 +34,18 @@ impl LaneOp<f64, 4, 3> for ZeroInflatedNegativeBinomial {
         let (extra, natural) = (gated.select(large, small), gated.select(small, large));
         let far = (gated.select(gate, a) + rise) - softplus;
         let at_zero = lost.simd_gt(-0.5).select(ln_1p::<f64, S>(simd, lost), far);
-        let weighed = |d: f64x8<S>| natural.simd_gt(zero).select(natural * d, zero);
+        // A share of 0 takes nothing of an infinite slope.
+        let shared = natural.simd_gt(zero);
+        let by_mean = shared.select(natural * count.d_log_mean, zero);
+        let by_concentration = shared.select(natural * count.d_log_concentration, zero);
 
         let positive = counts.x.simd_gt(zero);
         let value = positive.select(a - softplus, at_zero);
-        let d_log_mean = positive.select(count.d_log_mean, weighed(count.d_log_mean));
-        let d_log_concentration = positive.select(count.d_log_concentration, weighed(count.d_log_concentration));
+        let d_log_mean = positive.select(count.d_log_mean, by_mean);
+        let d_log_concentration = positive.select(count.d_log_concentration, by_concentration);
         let d_gate = positive.select(-sigmoid, -(extra * lost));
         let finite = log_mean.is_finite() & log_concentration.is_finite() & gate.is_finite();
-        let out = [d_log_mean, d_log_concentration, d_gate].map(|d| counts.seen.select(d, zero));
+        let out = where_seen::<f64, S, _>(simd, counts.seen, [d_log_mean, d_log_concentration, d_gate]);
         Term { sum: counts.seen.select(value, zero), out, bad: counts.seen & !(counts.inside & finite) }
     }
 }

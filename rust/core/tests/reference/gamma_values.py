@@ -82,7 +82,7 @@ def main():
     print(f"pub(crate) const ROOT: [f64; 3] = {parts(ROOT, 3)};")
     print("/// x with J(x), J′(x), lgamma(x), ψ(x).")
     rows = [f"({x!r}, [{', '.join(double(f(x)) for f in (binet, binet_slope, lgamma, digamma))}])" for x in arguments()]
-    print(f"pub(crate) const VALUES: [(f64, [Double; 4]); {len(rows)}] = [{', '.join(rows)}];")
+    print(f"pub(crate) static VALUES: [(f64, [Double; 4]); {len(rows)}] = [{', '.join(rows)}];")
 
 
 if __name__ == "__main__":

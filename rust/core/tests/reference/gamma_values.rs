@@ -148,7 +148,7 @@ pub(crate) const DIGAMMA_AT_ZERO: [Double; 49] = [
 /// The zero of ψ in three parts.
 pub(crate) const ROOT: [f64; 3] = [1.4616321449683622, 9.549995429965697e-17, 2.89392992820415e-33];
 /// x with J(x), J′(x), lgamma(x), ψ(x).
-pub(crate) const VALUES: [(f64, [Double; 4]); 245] = [
+pub(crate) static VALUES: [(f64, [Double; 4]); 245] = [
     (
         1e-300,
         [
