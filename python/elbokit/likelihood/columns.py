@@ -17,9 +17,9 @@ __all__ = ["Columns"]
 class Columns(Likelihood):
     """A table of mixed kinds: log p is the sum of the members', each over its own columns.
 
-    params holds the members' params in list order. x and draws have the columns in their own places; the mean too, where
-    a column of codes stands as the probabilities of its classes. Densities and masses add up: such a sum compares rows
-    of one table, not tables of different kinds.
+    params holds the members' params in list order. x and draws have the columns in their own places; the mean too,
+    where a column of codes stands as the probabilities of its classes. Densities and masses add up: such a sum
+    compares rows of one table, not tables of different kinds.
 
     Parameters
     ----------
@@ -68,5 +68,5 @@ def _numbers(columns: int | Iterable[int]) -> tuple[int, ...]:
         except TypeError:
             listed = [-1]
     if any(column < 0 for column in listed):
-        raise ValueError(f"members: expected columns' numbers from 0 on, got {columns!r}; give an int or a list of ints")
+        raise ValueError(f"members: expected columns' numbers from 0 on, got {columns!r}; give an int or several")
     return tuple(listed)

@@ -35,7 +35,7 @@ class Binomial(Likelihood):
     def __init__(self, total_count: int) -> None:
         self.total_count = count("total_count", total_count, 1)
         if self.total_count >= 1 << 32:
-            raise ValueError(f"total_count: expected less than 2**32, got {self.total_count}; use a Gaussian likelihood")
+            raise ValueError(f"total_count: expected less than 2**32, got {self.total_count}; use a Poisson")
         self._core = _core.Likelihood.binomial(self.total_count)
 
     def _constants(self) -> dict[str, Any]:

@@ -23,16 +23,16 @@ def _scale(scale: float | ArrayLike | str) -> tuple[float | tuple[float, ...] | 
     if isinstance(scale, str):
         if scale not in _FORMS:
             raise ValueError(
-                f'scale: expected a number, an array by feature, "shared", "per_feature" or "predicted", got {scale!r}; '
-                "use one of them"
+                'scale: expected a number, an array by feature, "shared", "per_feature" or "predicted", '
+                f"got {scale!r}; use one of them"
             )
         return scale, [], scale
     try:
         values = np.asarray(scale, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(
-            f'scale: expected a number, an array by feature, "shared", "per_feature" or "predicted", got {scale!r}; '
-            "use one of them"
+            'scale: expected a number, an array by feature, "shared", "per_feature" or "predicted", '
+            f"got {scale!r}; use one of them"
         ) from None
     if values.ndim > 1:
         raise ValueError(f"scale: expected one number a feature, got shape {values.shape}; give one axis")

@@ -1,6 +1,6 @@
 """Prints gamma_values.rs: constants of the double-double gamma functions, and values of them to 32 digits from 60-digit arithmetic.
 
-    python rust/core/tests/reference/gamma_values.py > rust/core/tests/reference/gamma_values.rs && cargo fmt
+python rust/core/tests/reference/gamma_values.py > rust/core/tests/reference/gamma_values.rs && cargo fmt
 """
 
 from mpmath import mp, mpf
