@@ -3,6 +3,11 @@
 //! J(x) = lgamma(x) − [(x − ½) ln x − x + ½ ln 2π] is what Stirling's formula leaves out (DLMF 5.11). It is positive and falls from +∞ at
 //! 0 through 0.08 at 1 to 1/(12x), so that formulas for counts written in differences of J, rather than of lgamma, cancel nothing
 //! (Loader, *Fast and accurate computation of binomial probabilities*, 2000).
+//!
+//! Every function is for x > 0, from the smallest subnormal number to the largest, NaN below 0, and infinite only where its value is past
+//! the range. The errors given are the largest over every float32 and over five million random float64 of all sizes; `tests/vmath_gamma.rs`
+//! of this crate asserts them against double-double references, which values of mpmath check in turn. lgamma and ψ keep their relative
+//! accuracy beside their zeros.
 
 use super::ln_1p::ln_reduced_parts;
 use super::{Lanes, polynomial};
@@ -41,7 +46,14 @@ fn half_reciprocal<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, 
 }
 
 /// (J(x), J′(x)): Binet's function J(x) = lgamma(x) − [(x − ½) ln x − x + ½ ln 2π] and its derivative ψ(x) − ln x + 1/(2x), for x > 0; at 0
-/// (+∞, −∞), at +∞ (0, −0), and NaN below 0.
+/// (+∞, −∞), at +∞ (0, −0).
+///
+/// * x ≥ ½: (1/12 + a)/x and −(1/12 + b)/x², where from 4 (float64: 8) on a and b are polynomials in 1/x² without constant term, after the
+///   asymptotic series (DLMF 5.11.1, 5.11.2), and below rational functions of x, |a| < 0.007 and |b| < 0.016. What the rounded 1/x and
+///   1/12 lack is added to a and b.
+/// * x < ½: −(½ + x) ln x − ½ ln 2π + (1 − γ) x + x² P(x) and −1/(2x) − ln x − γ + x Q(x), summed with their rounding errors.
+///
+/// Largest errors: J 1.68 ulp in float32 and 1.60 in float64, J′ 2.94 and 2.71.
 #[inline(always)]
 pub fn stirling<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
     let (binet, slope) = stirling_from_half::<F, S>(simd, x);
@@ -116,7 +128,13 @@ fn stirling_to_half<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>,
     (below.select(nan, binet), below.select(nan, slope))
 }
 
-/// ln Γ(x) for x > 0; +∞ at 0 and +∞, NaN below 0.
+/// ln Γ(x) for x > 0; +∞ at 0 and at +∞.
+///
+/// * x ≥ 2½: (x − ½)(ln x − 1) + ½ (ln 2π − 1) + J(x), ln x in two parts (DLMF 5.11.1).
+/// * Below, with d = x − 2, x − 1 or x: (1 − γ) d − ln(1, x or x (x + 1)) + d² P(d), |d| ≤ ½, summed with its rounding errors; P is
+///   (lgamma(2 + d) − (1 − γ) d) / d².
+///
+/// Largest errors: 2.32 ulp in float32 and 2.31 in float64, relative to the value beside the zeros 1 and 2 too.
 #[inline(always)]
 pub fn lgamma<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
     let one = F::Lanes::splat(simd, F::ONE);
@@ -130,17 +148,19 @@ pub fn lgamma<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
     let (log, log_error) = ln_parts::<F, S>(simd, large.select(x, divisor));
     let mut y = one;
     if large.any_true() {
-        // (x − ½)(ln x − 1) + ½ (ln 2π − 1) + J(x): what x multiplies last, so that it is rounded once.
+        // (x − ½)(ln x − 1) + ½ (ln 2π − 1) + J(x), small terms first.
         let less = log - F::ONE;
         let less_error = ((log - less) - F::ONE) + log_error;
         let (binet, _) = stirling_from_half::<F, S>(simd, x);
-        let rest = less.fma(F::ZERO - half, binet + (F::HALF_LN_2PI.0 - half));
-        y = x.fma(less, x.fma(less_error, rest));
+        let (constant, constant_error) = F::HALF_LN_2PI;
+        let small = x.fma(less_error, binet + constant_error);
+        let rest = less.fma(F::ZERO - half, small) + (constant - half);
+        y = x.fma(less, rest);
         y = x.simd_lt(F::INFINITY).select(y, x);
     }
     if !large.all_true() {
         let d = small.select(x, unit.select(x - F::from_f64(2.0), x - F::ONE));
-        // (1 − γ) d − ln divisor with its rounding errors, for they nearly cancel where x is near 1, and what is of order d².
+        // The two terms nearly cancel where x is near 1.
         let (linear, linear_error) = F::ONE_LESS_EULER;
         let (product, first) = two_product::<F, S>(d, F::Lanes::splat(simd, linear));
         let (sum, second) = two_sum::<F, S>(product, -log);
@@ -153,7 +173,13 @@ pub fn lgamma<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
     x.simd_eq(x).select(y, x)
 }
 
-/// ψ(x), the derivative of ln Γ, for x > 0; −∞ at 0, +∞ at +∞, NaN below 0.
+/// ψ(x), the derivative of ln Γ, for x > 0; −∞ at 0, +∞ at +∞.
+///
+/// * x ≥ 2: ln x − 1/(2x) + J′(x), ln x in two parts (DLMF 5.11.2).
+/// * 1 ≤ x < 2: (x − r) P(x − r), r the zero 1.4616… in two parts.
+/// * x < 1: ψ(1 + x) − 1/x, 1/x with its rounding error (DLMF 5.5.2).
+///
+/// Largest errors: 2.49 ulp in float32 and 2.14 in float64, relative to the value beside the zero too.
 #[inline(always)]
 pub fn digamma<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
     let zero = F::Lanes::splat(simd, F::ZERO);

@@ -4,7 +4,10 @@ use super::{Lanes, exp_excess, polynomial};
 use crate::float::Float;
 use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat};
 
-/// ln(1 + x), ±0 at ±0; −∞ at −1 and NaN below.
+/// ln(1 + x) for x ≥ −1, ±0 at ±0, −∞ at −1, +∞ at +∞; NaN below −1.
+///
+/// 1 + x + δ = (1 + f) 2ᵉ, √½ ≤ 1 + f < √2, δ the sum's rounding error: e ln 2 + f − f²/2 + f³ P(f) + δ/(1 + x). Where e is 0, f is x itself.
+/// Largest errors: 0.92 ulp over every float32, 0.85 over five million random float64 (`tests/vmath.rs`).
 #[inline(always)]
 pub fn ln_1p<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
     let one = F::Lanes::splat(simd, F::ONE);
@@ -26,7 +29,7 @@ pub fn ln_1p<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
     x.simd_lt(F::INFINITY).select(y, x)
 }
 
-/// eᵛ − 1, the second of [`exp_excess`], ±0 at ±0.
+/// eᵛ − 1, the second of [`exp_excess`] alone, ±0 at ±0, and as exact: 1.44 ulp over every float32, 1.15 over five million random float64.
 #[inline(always)]
 pub fn expm1<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> Lanes<F, S> {
     exp_excess::<F, S>(simd, v).1.copysign(v)

@@ -1,8 +1,9 @@
-//! Elementary functions on lanes, written once over the lane abstraction and accurate to 2 ulp in both element types.
+//! Elementary functions on lanes, written once over the lane abstraction and accurate to 2 ulp in both element types; lgamma, digamma and
+//! Binet's function to 4.
 //!
 //! Contract. Each function is a pure function of one number, the same bits at every level; overflow gives ±∞ and NaN goes
-//! through. The largest errors, over every float32 and over dense random float64, stand in `tests/vmath.rs` of this crate, which
-//! asserts them against float64 (for float32) and against double-double series (for float64).
+//! through. The largest errors, over every float32 and over dense random float64, stand in `tests/vmath.rs` and `tests/vmath_gamma.rs` of
+//! this crate, which assert them against float64 (for float32) and against double-double series (for float64).
 
 mod coefficients;
 mod gamma;

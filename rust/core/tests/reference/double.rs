@@ -87,6 +87,18 @@ impl<T: Into<Self>> Div<T> for Double {
     }
 }
 
+/// u less the nearest number of quarter turns, exact, and what those make of the rest's cosine and sine.
+pub(crate) fn quarter<T: Copy + Neg<Output = T>>(u: f64) -> (f64, impl Fn([T; 2]) -> [T; 2]) {
+    let u = u - u.round();
+    let quarters = (4.0 * u).round();
+    (u - quarters / 4.0, move |[cos, sin]: [T; 2]| match quarters {
+        0.0 => [cos, sin],
+        1.0 => [-sin, cos],
+        -1.0 => [sin, -cos],
+        _ => [-cos, -sin],
+    })
+}
+
 impl std::iter::Sum for Double {
     fn sum<I: Iterator<Item = Self>>(terms: I) -> Self {
         terms.fold(Self::from(0.0), |a, b| a + b)
@@ -158,6 +170,23 @@ impl Double {
     pub(crate) fn sigmoid(self) -> Self {
         let t = (-self.abs()).exp();
         (if self.hi < 0.0 { t } else { Self::from(1.0) }) / (t + 1.0)
+    }
+
+    /// 2π.
+    pub(crate) const TWO_PI: Self = Self { hi: std::f64::consts::TAU, lo: 2.449_293_598_294_706_4e-16 };
+
+    /// [cos 2πu, sin 2πu] of a float64 u.
+    pub(crate) fn cos_sin_turn(self) -> [Self; 2] {
+        let (rest, turned) = quarter(self.hi);
+        let x = Self::TWO_PI * rest;
+        let square = x * x;
+        // Σ (−x²)ᵏ from! / (2k + from)!
+        let series = |from: u32| {
+            (1..TERMS / 2)
+                .rev()
+                .fold(Self::from(1.0), |sum, k| -(sum * square) / f64::from((2 * k + from - 1) * (2 * k + from)) + 1.0)
+        };
+        turned([series(0), series(1) * x])
     }
 
     pub(crate) fn tanh(self) -> Self {

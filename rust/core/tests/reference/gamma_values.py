@@ -1,6 +1,8 @@
 """Prints gamma_values.rs: constants of the double-double gamma functions, and values of them to 32 digits from 60-digit arithmetic.
 
-python rust/core/tests/reference/gamma_values.py > rust/core/tests/reference/gamma_values.rs && cargo fmt
+    python rust/core/tests/reference/gamma_values.py > rust/core/tests/reference/gamma_values.rs && cargo fmt
+
+Its values are an independent check of the double-double reference and of the vector functions.
 """
 
 from mpmath import mp, mpf
@@ -21,13 +23,21 @@ def parts(value, count=2):
 def double(value):
     """A Double's expression."""
     high, low = parts(value)
-    return f"Double {{ hi: {high!r}, lo: {low!r} }}"
+    return f"d({high!r}, {low!r})"
 
 
 def array(name, doc, values):
     """One constant array of Doubles."""
     print(f"/// {doc}")
-    print(f"pub(crate) const {name}: [Double; {len(values)}] = [{', '.join(map(double, values))}];")
+    table(f"const {name}: [Double; {len(values)}]", map(double, values))
+
+
+def table(what, rows):
+    """One array, a row a line."""
+    print("#[rustfmt::skip]")
+    print(f"pub(crate) {what} = [")
+    print(*(f"    {row}," for row in rows), sep="\n")
+    print("];")
 
 
 def slope_series(k):
@@ -74,6 +84,7 @@ def main():
     print("//! Made by `gamma_values.py` beside this file; do not edit.\n")
     print("#![allow(clippy::excessive_precision, clippy::unreadable_literal, clippy::approx_constant)]\n")
     print("use super::Double;\n")
+    print("const fn d(hi: f64, lo: f64) -> Double {\n    Double { hi, lo }\n}\n")
     array("STIRLING", "B₂ₖ / (2k (2k − 1)) for k ≥ 1.", [mp.bernoulli(2 * k) / (2 * k * (2 * k - 1)) for k in range(1, 19)])
     array("STIRLING_SLOPE", "B₂ₖ / 2k for k ≥ 1.", [mp.bernoulli(2 * k) / (2 * k) for k in range(1, 19)])
     array("GAMMA_AT_TWO", "Taylor's coefficients of lgamma at 2, from the first power.", [1 - mp.euler, *[(-1) ** k * (mp.zeta(k) - 1) / k for k in range(2, 45)]])
@@ -82,7 +93,7 @@ def main():
     print(f"pub(crate) const ROOT: [f64; 3] = {parts(ROOT, 3)};")
     print("/// x with J(x), J′(x), lgamma(x), ψ(x).")
     rows = [f"({x!r}, [{', '.join(double(f(x)) for f in (binet, binet_slope, lgamma, digamma))}])" for x in arguments()]
-    print(f"pub(crate) static VALUES: [(f64, [Double; 4]); {len(rows)}] = [{', '.join(rows)}];")
+    table(f"static VALUES: [(f64, [Double; 4]); {len(rows)}]", rows)
 
 
 if __name__ == "__main__":
