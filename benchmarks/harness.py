@@ -52,7 +52,7 @@ def copying():
 
 
 def drawing():
-    """Beside a row that draws: the generator's own words, whose time a word is its limit."""
+    """Beside a row that draws: the generator's own words on one thread, whose time a word is its limit a core."""
     return {"raw words": lambda: _core.random_raw(RAW_WORDS, 0)}
 
 

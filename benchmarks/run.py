@@ -115,7 +115,7 @@ def _percent(share):
 
 
 def share_of_limit(row):
-    """What share of a copy's bandwidth, or of the generator's own rate, our time comes to; None where unmeasured."""
+    """What share of a copy's bandwidth, or of one thread's generator, our time comes to; None where unmeasured."""
     case = row.case
     if "copy" in row.rounds:
         # A copy reads and writes.
@@ -193,8 +193,8 @@ def described(where):
     return (
         f"{where['processor']} ({where['simd']}), {where['threads']} threads, {where['date']}; {versions}{absent}.\n"
         "Medians over rounds in which all take turns; a ratio is a peer's time over ours, by the fastest way of each "
-        "library. Percentages are of a copy's bandwidth on all threads, of the generator's words a second, or for a "
-        "training step of NumPy's float32 matrix product of 1024³, each in the same rounds."
+        "library. Percentages are of a copy's bandwidth on all threads, of the generator's words a second on one, "
+        "or for a training step of NumPy's float32 matrix product of 1024³, each in the same rounds."
         f"{disturbed}"
     )
 
