@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::reduce::LaneSum;
 use crate::simd::{Kernel, Select, Simd, SimdBase, SimdMask, dispatch};
-use crate::threads::{Outputs, RowsMut, for_rows};
+use crate::threads::{Outputs, RowsMut, for_rows, row_work};
 use crate::vmath::Lanes;
 
 /// The comparison mask of an element type's lanes.
@@ -170,13 +170,13 @@ impl<F: Send, const O: usize> RowOutputs<F, O> for Blocks<'_, F> {
 }
 
 /// Runs a kernel over `rows` rows of `width` elements. Returns whether anything looked bad: an input outside the kernel's domain, or a row's result
-/// that is not finite. The caller then looks closer, at no cost to good input.
+/// that is not finite. The caller then looks closer, at no cost to good input. `work` is about the cost of a float32 element, in nanoseconds on one core.
 pub fn map_rows<'a, F, Op, R, const I: usize, const O: usize>(
     op: &Op,
     inputs: [Input<F>; I],
     rows: usize,
     width: usize,
-    work: usize,
+    work: f64,
     totals: impl Into<Totals<'a, F>>,
     outputs: R,
 ) -> bool
@@ -186,7 +186,7 @@ where
     R: RowOutputs<F, O>,
 {
     let bad = AtomicBool::new(false);
-    for_rows(rows, width * work + 1, (totals.into(), outputs), &|rows, (totals, outputs)| {
+    for_rows(rows, row_work::<F>(width, work), (totals.into(), outputs), &|rows, (totals, outputs)| {
         let pass = Pass { op, inputs: &inputs, rows, width, totals, outputs };
         if dispatch(pass) {
             bad.store(true, Ordering::Relaxed);

@@ -49,7 +49,7 @@ fn large_work_is_shared_and_small_work_stays() {
     let here = HashSet::from([std::thread::current().id()]);
     set_num_threads(2).unwrap();
     let (_, used) = visits(64, PARALLEL_WORK, 2);
-    assert!(used.len() == 2 && used.is_disjoint(&here), "{used:?}");
+    assert!(used.len() == 2 && used.is_superset(&here), "{used:?}");
     assert_eq!(visits(10, PARALLEL_WORK / 10 - 1, 1).1, here);
     set_num_threads(1).unwrap();
     assert_eq!(visits(64, PARALLEL_WORK, 1).1, here);
@@ -108,6 +108,54 @@ fn a_panic_in_watched_work_reaches_the_caller() {
     let _alone = settings();
     let panic = std::panic::catch_unwind(|| watched(|| panic!("as asked"), || ())).expect_err("it panicked");
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"as asked"));
+}
+
+#[test]
+fn a_panic_in_shared_work_reaches_the_caller_whoever_panics() {
+    let _alone = settings();
+    set_num_threads(2).unwrap();
+    let here = std::thread::current().id();
+    for in_the_pool in [false, true] {
+        let panicked = std::sync::atomic::AtomicBool::new(false);
+        let call = || {
+            for_rows(64, PARALLEL_WORK, (), &|_, ()| {
+                let start = Instant::now();
+                if (std::thread::current().id() != here) == in_the_pool {
+                    panicked.store(true, std::sync::atomic::Ordering::SeqCst);
+                    panic!("as asked");
+                }
+                while !panicked.load(std::sync::atomic::Ordering::SeqCst) && start.elapsed() < Duration::from_secs(5) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        };
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).expect_err("it panicked");
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"as asked"));
+    }
+    assert!(visits(64, PARALLEL_WORK, 2).0.iter().all(|&count| count == 1), "the pool works on");
+}
+
+#[test]
+fn a_call_does_not_wait_for_a_busy_pool() {
+    let _alone = settings();
+    set_num_threads(2).unwrap();
+    let (busy, done) = (Interrupt::default(), Interrupt::default());
+    std::thread::scope(|scope| {
+        let (is_busy, is_done) = (&busy, &done);
+        let hold = move || {
+            is_busy.raise();
+            while is_done.poll().is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        scope.spawn(move || in_pool(move || rayon::join(hold, hold)));
+        while busy.poll().is_ok() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // With both threads held, the call would never return if it waited for one.
+        assert!(visits(1000, PARALLEL_WORK, 1).0.iter().all(|&count| count == 1));
+        done.raise();
+    });
 }
 
 /// Normals on two threads, enough for the pool.

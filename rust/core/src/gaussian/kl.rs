@@ -20,8 +20,9 @@ struct General;
 /// The term itself as the elementwise output.
 struct PerDim<Op, const O: usize>(Op);
 
-/// About the cost of an element, in nanoseconds on one core.
-const WORK: usize = 1;
+/// About the cost of an element of each divergence, in nanoseconds on one core.
+const WORK: f64 = 0.6;
+const GENERAL_WORK: f64 = 1.0;
 
 impl<F: Float> LaneOp<F, 2, 2> for Standard {
     #[inline(always)]
@@ -93,7 +94,7 @@ pub fn kl<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, width: usize, out
         None => map_rows(&SumOnly::<_, 2>(&Standard), [l, v], rows, width, WORK, Some(&mut *out), no_outputs()),
         Some((a, b)) => {
             let inputs = [l, v, Input::rows(a, width), Input::rows(b, width)];
-            map_rows(&SumOnly::<_, 4>(&General), inputs, rows, width, WORK, Some(&mut *out), no_outputs())
+            map_rows(&SumOnly::<_, 4>(&General), inputs, rows, width, GENERAL_WORK, Some(&mut *out), no_outputs())
         }
     };
     if bad {
@@ -118,7 +119,7 @@ pub fn kl_per_dim<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, width: us
         None => map_rows(&PerDim::<_, 2>(Standard), [l, v], rows, width, WORK, Some(sums.as_mut_slice()), outputs),
         Some((a, b)) => {
             let inputs = [l, v, Input::rows(a, width), Input::rows(b, width)];
-            map_rows(&PerDim::<_, 4>(General), inputs, rows, width, WORK, Some(sums.as_mut_slice()), outputs)
+            map_rows(&PerDim::<_, 4>(General), inputs, rows, width, GENERAL_WORK, Some(sums.as_mut_slice()), outputs)
         }
     };
     if bad {
@@ -158,9 +159,9 @@ pub fn kl_grad<F: Float>(
                 check_len("d_prior_log_var", d, rows, width)?;
                 let [e, f] = outputs;
                 let outputs = [e, f, RowsMut::new(c, width), RowsMut::new(d, width)];
-                map_rows(&General, inputs, rows, width, WORK, Some(&mut *out), outputs)
+                map_rows(&General, inputs, rows, width, GENERAL_WORK, Some(&mut *out), outputs)
             } else {
-                map_rows(&PosteriorOnly, inputs, rows, width, WORK, Some(&mut *out), outputs)
+                map_rows(&PosteriorOnly, inputs, rows, width, GENERAL_WORK, Some(&mut *out), outputs)
             }
         }
         (None, Some(_)) => return Err(Error::value("d_prior", "a prior", "none", "give prior_loc and prior_log_var")),

@@ -46,7 +46,7 @@ pub fn log_prob<F: Float>(z: &[F], loc: &[F], log_var: &[F], width: usize, out: 
     check_len("z", z, rows, width)?;
     check_posterior("z", rows, loc, log_var, width)?;
     let inputs = [z, loc, log_var].map(|x| Input::rows(x, width));
-    if map_rows(&LogProb(width), inputs, rows, width, 1, Some(&mut *out), no_outputs()) {
+    if map_rows(&LogProb(width), inputs, rows, width, 0.7, Some(&mut *out), no_outputs()) {
         diagnose(z, loc, log_var, width)?;
         for_lost_rows(out, |row| lost_row(&z[row * width..][..width], repeated(loc, row, width), repeated(log_var, row, width)));
     }
@@ -76,7 +76,7 @@ pub(super) fn lost_row<F: Float>(z: &[F], loc: &[F], log_var: &[F]) -> f64 {
 pub fn entropy<F: Float>(log_var: &[F], width: usize, out: &mut [F]) -> Result<()> {
     check_len("log_var", log_var, out.len(), width)?;
     let rows = out.len();
-    if map_rows(&Entropy(width), [Input::rows(log_var, width)], rows, width, 1, Some(out), no_outputs()) {
+    if map_rows(&Entropy(width), [Input::rows(log_var, width)], rows, width, 0.15, Some(out), no_outputs()) {
         check_finite("log_var", log_var, width)?;
     }
     Ok(())

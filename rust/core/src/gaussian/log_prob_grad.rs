@@ -53,7 +53,7 @@ pub fn log_prob_grad<F: Float>(
     check_len("d_log_var", d_log_var, rows, width)?;
     let inputs = [z, loc, log_var].map(|x| Input::rows(x, width));
     let outputs = [&mut *d_z, &mut *d_loc, &mut *d_log_var].map(|x| RowsMut::new(x, width));
-    if map_rows(&LogProbGrad(width), inputs, rows, width, 1, Some(&mut *out), outputs) {
+    if map_rows(&LogProbGrad(width), inputs, rows, width, 0.8, Some(&mut *out), outputs) {
         diagnose(z, loc, log_var, width)?;
         for_lost_rows(out, |row| {
             let (l, v) = (repeated(loc, row, width), repeated(log_var, row, width));

@@ -48,7 +48,7 @@ pub fn rsample_grad<F: Float + Draw>(
     let particles = draws / rows;
     let bad = AtomicBool::new(false);
     let out = (RowsMut::new(d_loc, width), RowsMut::new(d_log_var, width));
-    for_rows(rows, 3 * width * particles.max(1), out, &|range, (d_loc, d_log_var): (RowsMut<F>, RowsMut<F>)| {
+    for_rows(rows, 2 * width * particles.max(1), out, &|range, (d_loc, d_log_var): (RowsMut<F>, RowsMut<F>)| {
         let block = (BLOCK / width).max(1);
         let mut eps = vec![F::ZERO; block.min(range.len()) * width];
         let mut sums = Sums::new(eps.len());

@@ -27,7 +27,7 @@ impl<F: Float> LaneOp<F, 2, 1> for Bernoulli {
 }
 
 impl<F: Float> CellOp<F, 2, 1> for Bernoulli {
-    const WORK: usize = 1;
+    const WORK: f64 = 0.7;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, simd: S, [logits]: [Lanes<F, S>; 1]) -> Lanes<F, S> {

@@ -85,7 +85,7 @@ impl<F: Float> LaneOp<F, 2, 1> for Tabled<F> {
 }
 
 impl<F: Float> CellOp<F, 2, 1> for Tabled<F> {
-    const WORK: usize = 2;
+    const WORK: f64 = 1.5;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, simd: S, [logits]: [Lanes<F, S>; 1]) -> Lanes<F, S> {
@@ -132,7 +132,7 @@ impl LaneOp<f64, 2, 1> for Large {
 }
 
 impl CellOp<f64, 2, 1> for Large {
-    const WORK: usize = 10;
+    const WORK: f64 = 10.0;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, simd: S, [logits]: [f64x8<S>; 1]) -> f64x8<S> {

@@ -88,8 +88,8 @@ pub(super) trait Family<F: Float>: Debug + Send + Sync {
 
 /// The kernel of a kind whose cells are independent: `O` blocks of params, and `I − 1 − O` tables by column. It reads x, the blocks, then the tables.
 pub(super) trait CellOp<F: Float, const I: usize, const O: usize>: LaneOp<F, I, O> {
-    /// About the cost of a cell with its gradient, in nanoseconds on one core.
-    const WORK: usize;
+    /// About the cost of a float32 cell with its gradient, in nanoseconds on one core.
+    const WORK: f64;
 
     /// The mean of cells with these params.
     fn mean<S: Simd>(&self, simd: S, params: [Lanes<F, S>; O]) -> Lanes<F, S>;

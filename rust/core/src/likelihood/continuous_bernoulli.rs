@@ -48,7 +48,7 @@ impl LaneOp<f64, 2, 1> for ContinuousBernoulli {
 }
 
 impl CellOp<f64, 2, 1> for ContinuousBernoulli {
-    const WORK: usize = 5;
+    const WORK: f64 = 5.0;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, simd: S, [logits]: [f64x8<S>; 1]) -> f64x8<S> {

@@ -27,7 +27,7 @@ impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
 }
 
 impl<F: Float> CellOp<F, 4, 1> for Fixed<F> {
-    const WORK: usize = 1;
+    const WORK: f64 = 0.3;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, _simd: S, [loc]: [Lanes<F, S>; 1]) -> Lanes<F, S> {
@@ -60,7 +60,7 @@ impl<F: Float> LaneOp<F, 3, 2> for Predicted {
 }
 
 impl<F: Float> CellOp<F, 3, 2> for Predicted {
-    const WORK: usize = 1;
+    const WORK: f64 = 0.9;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, _simd: S, [loc, _]: [Lanes<F, S>; 2]) -> Lanes<F, S> {

@@ -41,7 +41,7 @@ impl LaneOp<f64, 4, 1> for Fixed {
 }
 
 impl CellOp<f64, 4, 1> for Fixed {
-    const WORK: usize = 1;
+    const WORK: f64 = 1.0;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, _simd: S, [loc]: [f64x8<S>; 1]) -> f64x8<S> {
@@ -66,7 +66,7 @@ impl LaneOp<f64, 3, 2> for Predicted {
 }
 
 impl CellOp<f64, 3, 2> for Predicted {
-    const WORK: usize = 3;
+    const WORK: f64 = 3.0;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, _simd: S, [loc, _]: [f64x8<S>; 2]) -> f64x8<S> {

@@ -120,7 +120,7 @@ impl LaneOp<f64, 3, 2> for NegativeBinomial {
 }
 
 impl CellOp<f64, 3, 2> for NegativeBinomial {
-    const WORK: usize = 15;
+    const WORK: f64 = 15.0;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, simd: S, [log_mean, _]: [f64x8<S>; 2]) -> f64x8<S> {

@@ -43,7 +43,7 @@ impl LaneOp<f64, 2, 1> for Poisson {
 }
 
 impl CellOp<f64, 2, 1> for Poisson {
-    const WORK: usize = 5;
+    const WORK: f64 = 5.0;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, simd: S, [log_rate]: [f64x8<S>; 1]) -> f64x8<S> {

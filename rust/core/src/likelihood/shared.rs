@@ -8,7 +8,7 @@ use crate::float::Float;
 use crate::random::CellWords;
 use crate::reduce::ordered_sum_of;
 use crate::rows::{Blocks, Input, RowOutputs, SumOnly, Totals, map_rows, no_outputs};
-use crate::threads::{Outputs, RowsMut, for_rows};
+use crate::threads::{Outputs, RowsMut, for_rows, row_work};
 
 /// Rows whose scales are spread out at a time: little enough to stay in the first cache.
 const BLOCK: usize = 16;
@@ -28,7 +28,7 @@ impl<F: Float, Op: CellOp<F, 3, 2> + Debug + Send> Shared<F, Op> {
     ) -> bool {
         let width = self.0.width;
         let bad = AtomicBool::new(false);
-        for_rows(rows, width * (Op::WORK + 1), out, &|range, mut out: O| {
+        for_rows(rows, row_work::<F>(width, Op::WORK + 0.5), out, &|range, mut out: O| {
             let mut scales = vec![F::ZERO; BLOCK.min(range.len()) * width];
             for first in range.clone().step_by(BLOCK) {
                 let count = BLOCK.min(range.end - first);

@@ -99,7 +99,7 @@ impl LaneOp<f64, 4, 1> for Fixed {
 }
 
 impl CellOp<f64, 4, 1> for Fixed {
-    const WORK: usize = 5;
+    const WORK: f64 = 5.0;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, _simd: S, [loc]: [f64x8<S>; 1]) -> f64x8<S> {
@@ -127,7 +127,7 @@ impl LaneOp<f64, 3, 2> for Predicted {
 }
 
 impl CellOp<f64, 3, 2> for Predicted {
-    const WORK: usize = 6;
+    const WORK: f64 = 6.0;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, _simd: S, [loc, _]: [f64x8<S>; 2]) -> f64x8<S> {

@@ -51,7 +51,7 @@ impl LaneOp<f64, 4, 3> for ZeroInflatedNegativeBinomial {
 }
 
 impl CellOp<f64, 4, 3> for ZeroInflatedNegativeBinomial {
-    const WORK: usize = 20;
+    const WORK: f64 = 20.0;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, simd: S, [log_mean, _, gate]: [f64x8<S>; 3]) -> f64x8<S> {

@@ -52,7 +52,7 @@ pub use words::CellWords;
 
 use crate::float::Float;
 use crate::simd::{Kernel, Simd, SimdBase, dispatch};
-use crate::threads::{RowsMut, for_rows};
+use crate::threads::{RowsMut, for_rows, row_work};
 
 /// What a draw is for: word 3 of the counter, so that no two uses of a key meet.
 #[derive(Clone, Copy)]
@@ -127,15 +127,15 @@ pub fn fill_uniforms<F: Float + Draw>(key: Key, particle: u32, first_row: u64, w
     fill::<F, false>(key, particle, first_row, width, out);
 }
 
-/// About what one number costs, in nanoseconds.
-const WORK: usize = 1;
+/// About what one number costs, in nanoseconds on one core.
+const WORK: f64 = 0.8;
 
 fn fill<F: Float + Draw, const NORMAL: bool>(key: Key, particle: u32, first_row: u64, width: usize, out: &mut [F]) {
     if width == 0 {
         return;
     }
     let rows = out.len() / width;
-    for_rows(rows, width * WORK, RowsMut::new(out, width), &|rows, out: RowsMut<F>| {
+    for_rows(rows, row_work::<F>(width, WORK), RowsMut::new(out, width), &|rows, out: RowsMut<F>| {
         let start = first_row.wrapping_add(rows.start as u64).wrapping_mul(width as u64);
         dispatch(Fill::<F, NORMAL> { key, particle, start, out: out.data });
     });

@@ -1,7 +1,7 @@
 //! The thread pool, the only way work is shared out, and the flag that stops it.
 //!
 //! Contract. Work is cut by rows into ranges, each written by one thread; no sum ever crosses a range, so results do not depend on
-//! the number of threads or on the cuts. The pool is our own, made on first use, and sized by [`set_num_threads`], else by the environment variables
+//! the number of threads or on the cuts. The calling thread takes part and never waits for one that is still asleep. The pool is our own, made on first use, and sized by [`set_num_threads`], else by the environment variables
 //! `ELBOKIT_NUM_THREADS` and `OMP_NUM_THREADS`, else by the processors that affinity and cgroup quota leave to the process. Small
 //! work stays on the calling thread and never makes a pool. A forked child makes a pool of its own. Not promised: an order in which ranges run.
 //!
@@ -17,6 +17,8 @@
 //! assert_eq!(squares[30], 900);
 //! ```
 
+mod share;
+
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
@@ -25,12 +27,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// Work below this (in units of about a nanosecond) stays on the calling thread: waking a thread takes about a tenth of it.
-pub const PARALLEL_WORK: usize = 100_000;
+/// Nanoseconds of work below which a call stays on its thread: signalling another takes a few microseconds, and its waking some tens.
+pub const PARALLEL_WORK: usize = 60_000;
 /// The same where the other threads are awake and wait for work.
 const AWAKE_WORK: usize = 5_000;
-/// The least work worth handing to a thread.
-const TASK_WORK: usize = 25_000;
+/// Nanoseconds of work worth a range of its own.
+const TASK_WORK: usize = 8_000;
 
 static NUM_THREADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -234,17 +236,30 @@ impl Outputs for () {
     }
 }
 
-/// Calls `body` on ranges that together cover `0..rows`, each with its part of `out`; on several threads where `rows · work` (in
-/// about nanoseconds) is large enough to pay.
+/// About the nanoseconds of a row whose float32 elements cost `work` each; those of float64 are half as many a vector.
+pub(crate) fn row_work<F>(width: usize, work: f64) -> usize {
+    const ROW: usize = 4;
+    ROW + (width as f64 * work * (size_of::<F>() / 4) as f64) as usize
+}
+
+/// Calls `body` on ranges that together cover `0..rows`, each with its part of `out`; on several threads where the rows, each `work` nanoseconds
+/// or about that on one core, are work enough.
 pub fn for_rows<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, work: usize, out: O, body: &B) {
-    let total = rows.saturating_mul(work);
-    if rows <= 1 || total < PARALLEL_WORK {
+    if rows <= 1 || rows.saturating_mul(work) < PARALLEL_WORK {
         return body(0..rows, out);
     }
-    let grain = (TASK_WORK / work.max(1)).max(1);
-    // Four tasks a thread even out noise; more only add joins.
-    let grain = grain.max(rows / (4 * num_threads()));
-    in_pool(|| halve(0..rows, grain, out, body));
+    // Some ranges a thread even out noise; more only add their own cost.
+    let grain = (TASK_WORK / work).max(rows / (8 * num_threads())).max(1);
+    if IN_POOL.get() {
+        return halve(0..rows, grain, out, body);
+    }
+    match pool() {
+        Some(pool) => {
+            let helpers = pool.current_num_threads().min(rows.div_ceil(grain)) - 1;
+            share::share(&pool, helpers, 0..rows, grain, out, body);
+        }
+        None => body(0..rows, out),
+    }
 }
 
 /// As [`for_rows`], for calls that follow each other so closely that no thread of the pool falls asleep between them: inside the

@@ -1,0 +1,119 @@
+//! One call's ranges, taken one after another by the calling thread and by the pool's threads as they wake.
+//!
+//! Contract. The calling thread works too, and waits only for threads that have begun a range: one that wakes when all is done finds the door
+//! closed. So sharing work out costs a signal, and a pool that wakes late costs nothing more.
+
+use std::any::Any;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Thread;
+
+use super::Outputs;
+
+/// Calls `body` on ranges of `grain` rows that together cover `rows`, each with its part of `out`, here and on up to `helpers` threads of the pool.
+pub(super) fn share<O: Outputs, B: Fn(Range<usize>, O) + Sync>(
+    pool: &rayon::ThreadPool,
+    helpers: usize,
+    rows: Range<usize>,
+    grain: usize,
+    out: O,
+    body: &B,
+) {
+    let rest = Mutex::new(Some((rows, out)));
+    let work = || {
+        while let Some((range, part)) = take(&rest, grain) {
+            body(range, part);
+        }
+    };
+    let door = Arc::new(Door { state: AtomicUsize::new(0), caller: std::thread::current(), panic: Mutex::new(None) });
+    let task = Task::new(&work);
+    for _ in 0..helpers {
+        let door = Arc::clone(&door);
+        pool.spawn(move || door.pass(task));
+    }
+    let closing = Closing(&door);
+    work();
+    drop(closing);
+    let panic = door.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(panic) = panic {
+        resume_unwind(panic);
+    }
+}
+
+/// The next range and its part of the outputs.
+fn take<O: Outputs>(rest: &Mutex<Option<(Range<usize>, O)>>, grain: usize) -> Option<(Range<usize>, O)> {
+    let mut rest = rest.lock().unwrap_or_else(PoisonError::into_inner);
+    let (rows, out) = rest.take()?;
+    if rows.len() <= grain {
+        return Some((rows, out));
+    }
+    let middle = rows.start + grain;
+    let (low, high) = out.split_at(grain);
+    *rest = Some((middle..rows.end, high));
+    Some((rows.start..middle, low))
+}
+
+/// The work of a call that may be over when this is looked at.
+#[derive(Clone, Copy)]
+struct Task(*const (dyn Fn() + Sync));
+
+// SAFETY: what is pointed to is `Sync`, and only called between `enter` and `leave` of the call's door.
+unsafe impl Send for Task {}
+
+impl Task {
+    fn new<'a>(work: &'a (dyn Fn() + Sync + 'a)) -> Self {
+        // SAFETY: only the lifetime changes. The pointer is followed by threads inside the door alone, and the call, which the work outlives, waits for them.
+        Self(unsafe { std::mem::transmute::<*const (dyn Fn() + Sync + 'a), *const (dyn Fn() + Sync + 'static)>(work) })
+    }
+}
+
+/// Between a call and the threads that may come to help it.
+struct Door {
+    /// Twice the number of threads inside, and 1 once the door is closed.
+    state: AtomicUsize,
+    caller: Thread,
+    /// What a thread inside panicked with.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Door {
+    const CLOSED: usize = 1;
+    const THREAD: usize = 2;
+
+    /// Does the work, unless the call is over.
+    fn pass(&self, task: Task) {
+        if self.state.fetch_add(Self::THREAD, Ordering::Acquire) & Self::CLOSED == 0 {
+            // SAFETY: this thread is inside, so the call has not returned.
+            let work = unsafe { &*task.0 };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            }
+        }
+        if self.state.fetch_sub(Self::THREAD, Ordering::Release) == Self::THREAD + Self::CLOSED {
+            self.caller.unpark();
+        }
+    }
+}
+
+/// Closes the door when dropped, by return or by panic, and waits until nobody is inside.
+struct Closing<'a>(&'a Door);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        /// Looks before sleeping: about the time that a thread needs to wake.
+        const LOOKS: usize = 2000;
+        let door = self.0;
+        door.state.fetch_or(Door::CLOSED, Ordering::Relaxed);
+        let mut looks = 0;
+        while door.state.load(Ordering::Acquire) != Door::CLOSED {
+            looks += 1;
+            if looks < LOOKS {
+                std::hint::spin_loop();
+            } else {
+                std::thread::park();
+            }
+        }
+    }
+}
