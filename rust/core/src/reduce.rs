@@ -13,7 +13,7 @@
 //! ```
 
 use crate::float::Float;
-use crate::simd::{Simd, SimdBase, SimdSplit, SimdWiden, f32x16, f64x8};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat, SimdSplit, SimdWiden, f32x16, f64x8};
 
 /// Lane-striped accumulation of one row.
 pub trait LaneSum<S: Simd, F: Float>: Copy {
@@ -24,6 +24,21 @@ pub trait LaneSum<S: Simd, F: Float>: Copy {
     fn add(self, terms: F::Lanes<S>) -> Self;
     /// Combines the lanes in the fixed order.
     fn finish(self) -> f64;
+    /// Combines the lanes of eight sums, each in that order, at about the cost of two alone.
+    fn finish_eight(sums: [Self; 8]) -> [f64; 8];
+}
+
+/// Row l of the result holds lane l of every row.
+#[inline(always)]
+fn transposed<S: Simd>(mut rows: [f64x8<S>; 8]) -> [f64x8<S>; 8] {
+    // Each round interleaves row r with row r + 4; three of them exchange the three bits of a row's number with those of the lane's.
+    for _ in 0..3 {
+        let before = rows;
+        for r in 0..4 {
+            (rows[2 * r], rows[2 * r + 1]) = before[r].interleave(before[r + 4]);
+        }
+    }
+    rows
 }
 
 /// Float32 terms, accumulated in float64.
@@ -47,6 +62,20 @@ impl<S: Simd> LaneSum<S, f32> for Widened<S> {
         let pair = a + b;
         pair[0] + pair[1]
     }
+    #[inline(always)]
+    fn finish_eight(sums: [Self; 8]) -> [f64; 8] {
+        let mut lanes = [sums[0].0; 8];
+        for (lanes, sum) in lanes.iter_mut().zip(sums) {
+            *lanes = sum.0 + sum.1;
+        }
+        let mut lanes = transposed(lanes);
+        for half in [4, 2, 1] {
+            for l in 0..half {
+                lanes[l] = lanes[l] + lanes[l + half];
+            }
+        }
+        lanes[0].into()
+    }
 }
 
 /// Float64 terms, accumulated without loss in a sum and its error.
@@ -69,6 +98,26 @@ impl<S: Simd> LaneSum<S, f64> for Compensated<S> {
     #[inline(always)]
     fn finish(self) -> f64 {
         joined(self.0.into(), self.1.into())
+    }
+    #[inline(always)]
+    fn finish_eight(sums: [Self; 8]) -> [f64; 8] {
+        let (mut sum, mut error) = ([sums[0].0; 8], [sums[0].1; 8]);
+        for (r, row) in sums.into_iter().enumerate() {
+            (sum[r], error[r]) = (row.0, row.1);
+        }
+        let (mut sum, mut error) = (transposed(sum), transposed(error));
+        for half in [4, 2, 1] {
+            for l in 0..half {
+                let (a, b) = (sum[l], sum[l + half]);
+                let total = a + b;
+                let part = total - a;
+                error[l] = error[l] + error[l + half] + ((a - (total - part)) + (b - part));
+                sum[l] = total;
+            }
+        }
+        // Beside an infinite term the error is ∞ − ∞.
+        let total = sum[0].is_finite().select(sum[0] + error[0], sum[0]);
+        (total * (1.0 / SHRINK)).into()
     }
 }
 

@@ -47,9 +47,35 @@ impl<'a, F: Float> Input<'a, F> {
     #[inline(always)]
     #[must_use]
     pub fn from(&self, row: usize) -> &'a [F] {
-        let row = self.first + row;
-        let row = if row < self.rows { row } else { row % self.rows };
-        &self.data[row * self.stride..]
+        &self.data[(self.first + row) % self.rows * self.stride..]
+    }
+
+    /// Its rows from row `row` on, one after another.
+    #[inline(always)]
+    fn cursor(&self, row: usize) -> Cursor<'a, F> {
+        let at = (self.first + row) % self.rows * self.stride;
+        Cursor { data: self.data, stride: self.stride, at, end: self.rows * self.stride }
+    }
+}
+
+/// A place in an [`Input`] that starts again after the last row.
+struct Cursor<'a, F> {
+    data: &'a [F],
+    stride: usize,
+    at: usize,
+    end: usize,
+}
+
+impl<'a, F> Cursor<'a, F> {
+    /// The next row and all that follows it in memory.
+    #[inline(always)]
+    fn next(&mut self) -> &'a [F] {
+        let row = &self.data[self.at..];
+        self.at += self.stride;
+        if self.at == self.end {
+            self.at = 0;
+        }
+        row
     }
 }
 
@@ -86,6 +112,28 @@ impl<F: Float> Totals<'_, F> {
                 sum.is_finite()
             }
         }
+    }
+
+    /// [`put`](Self::put) of the rows from `first` on.
+    #[inline(always)]
+    fn put_each(&mut self, first: usize, results: &[f64]) -> bool {
+        let mut finite = true;
+        match self {
+            Self::Nowhere => {}
+            Self::Each(sums) => {
+                for (slot, &result) in sums[first..].iter_mut().zip(results) {
+                    *slot = F::from_f64(result);
+                    finite &= slot.finite();
+                }
+            }
+            Self::Added(sums) => {
+                for (slot, &result) in sums[first..].iter_mut().zip(results) {
+                    *slot += result;
+                    finite &= result.is_finite();
+                }
+            }
+        }
+        finite
     }
 }
 
@@ -213,50 +261,70 @@ where
     type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) -> bool {
-        let none = Mask::<F, S>::splat(simd, false);
-        let mut bad = none;
+    fn run<S: Simd>(self, simd: S) -> bool {
+        let Self { op, inputs, rows, width, mut totals, mut outputs } = self;
+        let mut bad = Mask::<F, S>::splat(simd, false);
         let mut overflow = false;
-        let (whole, rest) = (self.width / F::LANES * F::LANES, self.width % F::LANES);
+        let (whole, rest) = (width / F::LANES * F::LANES, width % F::LANES);
         let live = F::Lanes::from_fn(simd, |l| F::from_f64(l as f64)).simd_lt(F::from_f64(rest as f64));
         let zero = F::Lanes::splat(simd, F::ZERO);
-        for (local, row) in self.rows.enumerate() {
-            let mut inputs: [&[F]; I] = [&[]; I];
-            for (x, input) in inputs.iter_mut().zip(self.inputs) {
-                *x = input.from(row);
+        let mut cursors = inputs.map(|input| input.cursor(rows.start));
+        for first in (0..rows.len()).step_by(GROUP) {
+            let count = GROUP.min(rows.len() - first);
+            let mut sums = [F::Sum::<S>::zero(simd); GROUP];
+            for (local, row_sum) in (first..first + count).zip(&mut sums) {
+                let mut inputs: [&[F]; I] = [&[]; I];
+                for (x, cursor) in inputs.iter_mut().zip(&mut cursors) {
+                    *x = cursor.next();
+                }
+                let mut outputs = outputs.row(local);
+                let mut sum = F::Sum::<S>::zero(simd);
+                for at in (0..whole).step_by(F::LANES) {
+                    // Loops, as the closure of an array's `map` is not always inlined, and lanes then go through memory and baseline code.
+                    let mut lanes = [zero; I];
+                    for (lanes, x) in lanes.iter_mut().zip(inputs) {
+                        *lanes = F::Lanes::from_slice(simd, &x[at..at + F::LANES]);
+                    }
+                    let term = op.lanes(simd, lanes);
+                    sum = sum.add(term.sum);
+                    bad |= term.bad;
+                    for (out, lanes) in outputs.iter_mut().zip(term.out) {
+                        lanes.store_slice(&mut out[at..at + F::LANES]);
+                    }
+                }
+                if rest > 0 {
+                    let mut parts = [zero; I];
+                    for (part, x) in parts.iter_mut().zip(inputs) {
+                        *part = load_part(simd, &x[whole..], rest);
+                    }
+                    let term = op.lanes(simd, parts);
+                    sum = sum.add(live.select(term.sum, zero));
+                    bad |= term.bad & live;
+                    for (out, lanes) in outputs.iter_mut().zip(term.out) {
+                        store_part(lanes.as_slice(), &mut out[whole..whole + rest]);
+                    }
+                }
+                *row_sum = sum;
             }
-            let mut outputs = self.outputs.row(local);
-            let mut sum = F::Sum::<S>::zero(simd);
-            for at in (0..whole).step_by(F::LANES) {
-                // Loops, as the closure of an array's `map` is not always inlined, and lanes then go through memory and baseline code.
-                let mut lanes = [zero; I];
-                for (lanes, x) in lanes.iter_mut().zip(inputs) {
-                    *lanes = F::Lanes::from_slice(simd, &x[at..at + F::LANES]);
-                }
-                let term = self.op.lanes(simd, lanes);
-                sum = sum.add(term.sum);
-                bad |= term.bad;
-                for (out, lanes) in outputs.iter_mut().zip(term.out) {
-                    lanes.store_slice(&mut out[at..at + F::LANES]);
+            let mut results = [0.0; GROUP];
+            if count > GROUP / 4 {
+                results = F::Sum::<S>::finish_eight(sums);
+            } else {
+                for (result, sum) in results.iter_mut().zip(sums).take(count) {
+                    *result = sum.finish();
                 }
             }
-            if rest > 0 {
-                let mut parts = [zero; I];
-                for (part, x) in parts.iter_mut().zip(inputs) {
-                    *part = load_part(simd, &x[whole..], rest);
-                }
-                let term = self.op.lanes(simd, parts);
-                sum = sum.add(live.select(term.sum, zero));
-                bad |= term.bad & live;
-                for (out, lanes) in outputs.iter_mut().zip(term.out) {
-                    store_part(lanes.as_slice(), &mut out[whole..whole + rest]);
-                }
+            for result in &mut results {
+                *result = op.finish(*result);
             }
-            overflow |= !self.totals.put(local, self.op.finish(sum.finish()));
+            overflow |= !totals.put_each(first, &results[..count]);
         }
         overflow || bad.any_true()
     }
 }
+
+/// Rows whose sums are finished together.
+const GROUP: usize = 8;
 
 /// The last `n` elements of a row; the lanes behind them hold whatever follows in memory, or 0, and are masked by the caller.
 #[inline(always)]

@@ -24,6 +24,23 @@ impl<F: Float> Kernel for Sum<'_, F> {
     }
 }
 
+/// Eight rows' sums, finished together.
+struct Eight<'a, F>(&'a [Vec<F>; 8]);
+
+impl<F: Float> Kernel for Eight<'_, F> {
+    type Output = [f64; 8];
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> [f64; 8] {
+        let mut sums = [F::Sum::<S>::zero(simd); 8];
+        for (sum, row) in sums.iter_mut().zip(self.0) {
+            for terms in row.chunks(F::LANES) {
+                *sum = sum.add(F::Lanes::from_fn(simd, |l| terms.get(l).copied().unwrap_or(F::ZERO)));
+            }
+        }
+        F::Sum::<S>::finish_eight(sums)
+    }
+}
+
 /// The order of float32's sums as `reduce` documents it, in float64 throughout.
 fn widened(terms: &[f32]) -> f64 {
     let mut lanes = [0.0; 16];
@@ -50,6 +67,24 @@ fn float32_lanes_follow_the_documented_order() {
         let terms = terms::<f32>(len);
         assert_eq!(dispatch(Sum(&terms)).to_bits(), widened(&terms).to_bits(), "{len} terms");
     }
+}
+
+fn eight_sums_are_each_alone<F: Float>() {
+    // Rows of many lengths, one with a sum past the range and one with an infinite term.
+    for first in 0..40 {
+        let mut rows: [Vec<F>; 8] = std::array::from_fn(|r| terms(first + 5 * r));
+        rows[3].extend([F::MAX, F::MAX, F::MAX]);
+        rows[6].push(F::INFINITY);
+        let alone = rows.each_ref().map(|row| dispatch(Sum(row)).to_bits());
+        assert_eq!(dispatch(Eight(&rows)).map(f64::to_bits), alone);
+        same_at_every_level("eight sums", || dispatch(Eight(&rows)).to_vec());
+    }
+}
+
+#[test]
+fn sums_finished_together_have_the_bits_of_each_alone() {
+    eight_sums_are_each_alone::<f32>();
+    eight_sums_are_each_alone::<f64>();
 }
 
 #[test]

@@ -145,16 +145,19 @@ fn nearest_exponent<F: Float, S: Simd>(v: Lanes<F, S>) -> Lanes<F, S> {
     (v * F::INV_LN2).round_ties_even()
 }
 
-/// v, or the end that it lies past; comparisons rather than minimum and maximum, so that NaN goes through.
+/// v, or the end that it lies past; NaN goes through.
 #[inline(always)]
 fn at_least<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, low: F) -> Lanes<F, S> {
-    v.simd_lt(low).select(F::Lanes::splat(simd, low), v)
+    let low = F::Lanes::splat(simd, low);
+    // x86-64's maximum is its second operand where one is NaN, aarch64's is NaN; elsewhere it may be the other one.
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { low.max(v) } else { v.simd_lt(low).select(low, v) }
 }
 
 /// As [`at_least`], from above.
 #[inline(always)]
 fn at_most<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, high: F) -> Lanes<F, S> {
-    v.simd_gt(high).select(F::Lanes::splat(simd, high), v)
+    let high = F::Lanes::splat(simd, high);
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { high.min(v) } else { v.simd_gt(high).select(high, v) }
 }
 
 /// 0 in the lanes where every number is finite, NaN elsewhere: one operation a number where comparisons take three.
@@ -205,7 +208,7 @@ pub fn exp_excess<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> (Lanes<F, S>, L
     let v = at_most::<F, S>(simd, v, F::EXP_ENDS.1);
     // Below −80 eᵛ is lost beside 1.
     let deep = v.simd_lt(F::from_f64(-80.0));
-    let near = deep.select(constant::<F, S>(simd, -80.0), v);
+    let near = at_least::<F, S>(simd, v, F::from_f64(-80.0));
     // n = 0 where |v| ≤ 0.75, so that nothing cancels there: r is v. At the top 2ⁿ stays finite: r reaches ln 2, and past it the result overflows.
     let small = v.abs().simd_le(F::from_f64(0.75));
     let magic = F::Lanes::splat(simd, F::from_f64(1.5) / F::EPSILON);
@@ -279,9 +282,9 @@ fn quotient<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, a_error: Lanes<F, S>, b:
 /// tanh x = −(e^v − 1) / (e^v + 1), v = −2 |x|.
 #[inline(always)]
 pub fn tanh<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
-    // Past −80 the result is 1; a comparison rather than a maximum, so that NaN goes through.
+    // Past −80 the result is 1.
     let v = x.abs() * F::from_f64(-2.0);
-    let v = v.simd_lt(F::from_f64(-80.0)).select(constant::<F, S>(simd, -80.0), v);
+    let v = at_least::<F, S>(simd, v, F::from_f64(-80.0));
     let n = v.abs().simd_le(F::from_f64(0.75)).select(constant::<F, S>(simd, 0.0), nearest_exponent::<F, S>(v));
     // e^v − 1 = (2ⁿ − 1) + 2ⁿ r + 2ⁿ (e^r − 1 − r) as a sum and its rounding error.
     let r = reduced::<F, S>(v, n);
