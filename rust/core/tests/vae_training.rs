@@ -3,11 +3,15 @@
 use elbokit_core::Error;
 use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;
-use elbokit_core::random::{Key, fill_normals, fill_uniforms};
+use elbokit_core::optimizer::{Adam, Schedule};
+use elbokit_core::random::{Key, fill_normals, fill_uniforms, permutation};
+use elbokit_core::reduce::sum_of_squares;
 use elbokit_core::threads::{Interrupt, set_num_threads};
 use elbokit_core::vae::{Batch, Config, Matrix, Model, Options, Scaling, Source, Subset, Trainer};
 
-const OPTIONS: Options = Options { learning_rate: 1e-3, kl_weight: 1.0 };
+fn at_rate(learning_rate: f64) -> Options {
+    Options { learning_rate: Schedule::constant(learning_rate), ..Options::default() }
+}
 
 fn config(num_features: usize, likelihood: Likelihood, activation: Activation) -> Config {
     Config { num_features, latent_dim: 3, hidden: vec![7, 6], likelihood, activation }
@@ -91,6 +95,10 @@ fn gradient_agrees_with_differences_for_every_likelihood_and_activation() {
 }
 
 fn trained(threads: usize, n: usize, batch_size: usize, num_particles: usize) -> Vec<f32> {
+    trained_by(Options::default(), threads, n, batch_size, num_particles)
+}
+
+fn trained_by(options: Options, threads: usize, n: usize, batch_size: usize, num_particles: usize) -> Vec<f32> {
     set_num_threads(threads).unwrap();
     let likelihood = Likelihood::Binomial(16);
     let x: Vec<u8> = rows(&likelihood, n, 40).iter().map(|x| if x.is_nan() { 3 } else { *x as u8 }).collect();
@@ -99,7 +107,7 @@ fn trained(threads: usize, n: usize, batch_size: usize, num_particles: usize) ->
     let mut trainer = Trainer::new(&model, n, batch_size, num_particles).unwrap();
     for epoch in 0..2 {
         let source = Matrix::new(&x, 40);
-        let terms = trainer.epoch(&mut model, &source, None, epoch, Key(7), OPTIONS, &Interrupt::default()).unwrap();
+        let terms = trainer.epoch(&mut model, &source, None, epoch, Key(7), options, &Interrupt::default()).unwrap();
         assert_eq!(terms.steps, n.div_ceil(batch_size) as u64);
         assert!(n == 0 || (terms.elbo.is_finite() && terms.elbo == terms.reconstruction - terms.kl));
     }
@@ -136,7 +144,7 @@ fn training_improves_the_bound_and_is_the_same_through_a_subset() {
         let reversed = Matrix::new(&reversed, 6);
         let source: &dyn Source<f32> = if shuffled { &reversed } else { &matrix };
         let subset = Subset::new(source, &back);
-        let options = Options { learning_rate: 5e-3, ..OPTIONS };
+        let options = at_rate(5e-3);
         (0..20)
             .map(|epoch| trainer.epoch(&mut model, &subset, None, epoch, Key(2), options, &Interrupt::default()).unwrap().elbo)
             .collect::<Vec<_>>()
@@ -153,7 +161,7 @@ fn a_step_without_a_finite_gradient_is_not_taken() {
     let before = model.parameters().to_vec();
     let x = [1.0_f32, 3e38, 0.0, 1.0];
     let mut trainer = Trainer::new(&model, 2, 2, 1).unwrap();
-    let terms = trainer.epoch(&mut model, &Matrix::new(&x, 2), None, 0, Key(0), OPTIONS, &Interrupt::default()).unwrap();
+    let terms = trainer.epoch(&mut model, &Matrix::new(&x, 2), None, 0, Key(0), Options::default(), &Interrupt::default()).unwrap();
     assert_eq!((terms.steps, terms.skipped_steps), (0, 1));
     assert_eq!(model.parameters(), before);
 }
@@ -164,10 +172,10 @@ fn an_interrupted_epoch_and_a_bad_cell_leave_the_model_as_it_was() {
     let before = model.parameters().to_vec();
     let mut trainer = Trainer::new(&model, 2, 2, 1).unwrap();
     let interrupt = Interrupt::default();
-    let bad = trainer.epoch(&mut model, &Matrix::new(&[0_u8, 1, 2, 0], 2), None, 0, Key(0), OPTIONS, &interrupt);
+    let bad = trainer.epoch(&mut model, &Matrix::new(&[0_u8, 1, 2, 0], 2), None, 0, Key(0), Options::default(), &interrupt);
     assert!(matches!(bad, Err(Error::Support { value: 2.0, .. })), "{bad:?}");
     interrupt.raise();
-    let stopped = trainer.epoch(&mut model, &Matrix::new(&[0_u8, 1], 2), None, 0, Key(0), OPTIONS, &interrupt);
+    let stopped = trainer.epoch(&mut model, &Matrix::new(&[0_u8, 1], 2), None, 0, Key(0), Options::default(), &interrupt);
     assert_eq!(stopped, Err(Error::Interrupted));
     assert_eq!(model.parameters(), before);
 }
@@ -179,7 +187,8 @@ fn a_row_of_weight_zero_neither_blocks_a_step_nor_shows_in_the_history() {
         let mut model = Model::<f32>::new(config.clone(), Scaling::identity(2), Key(0)).unwrap();
         let mut trainer = Trainer::new(&model, 4, 4, 2).unwrap();
         let (source, weights) = (Matrix::new(&x, 2), [2.0, 0.0, 1.0, 1.0]);
-        let terms = trainer.epoch(&mut model, &source, Some(&weights), 0, Key(0), OPTIONS, &Interrupt::default()).unwrap();
+        let terms =
+            trainer.epoch(&mut model, &source, Some(&weights), 0, Key(0), Options::default(), &Interrupt::default()).unwrap();
         (terms, model.parameters().to_vec())
     };
     let (terms, parameters) = run([1.0, 0.5, 3e38, -3e38, 0.0, 1.0, 2.0, -1.0]);
@@ -199,7 +208,7 @@ fn an_endless_kl_that_counts_nothing_shows_in_no_objective() {
     let mut trainer = Trainer::new(&model, 1, 1, 1).unwrap();
     // x is loc, so that no gradient of the likelihood's stops the step.
     let source = Matrix::new(&[0.0_f32], 1);
-    let options = Options { learning_rate: 0.0, kl_weight: 0.0 };
+    let options = Options { kl_weight: 0.0, ..at_rate(0.0) };
     let terms = trainer.epoch(&mut model, &source, None, 0, Key(0), options, &Interrupt::default()).unwrap();
     assert_eq!((terms.steps, terms.kl), (1, f64::INFINITY));
     assert!(terms.objective.is_finite() && terms.objective == terms.reconstruction, "{terms:?}");
@@ -212,7 +221,7 @@ fn a_learning_rate_that_leads_out_of_the_range_is_refused_before_any_step() {
     let mut trainer = Trainer::new(&model, 2, 1, 1).unwrap();
     let mut epoch = |model: &mut Model<f32>, learning_rate: f64| {
         let source = Matrix::new(&[0_u8, 1, 1, 0], 2);
-        trainer.epoch(model, &source, None, 0, Key(0), Options { learning_rate, ..OPTIONS }, &Interrupt::default())
+        trainer.epoch(model, &source, None, 0, Key(0), at_rate(learning_rate), &Interrupt::default())
     };
     let before = model.parameters().to_vec();
     for rate in [1e39, 3e38, f64::NAN, f64::INFINITY, 1e308] {
@@ -242,7 +251,7 @@ fn a_bad_cell_is_named_by_its_row_in_the_source() {
             Err(Error::NonFinite { argument: "x", row: 77, column: 1, value }) => assert_eq!(value, f64::INFINITY),
             other => panic!("{other:?}"),
         }
-        let bad = trainer.epoch(&mut model, &source, None, 0, Key(0), OPTIONS, &Interrupt::default());
+        let bad = trainer.epoch(&mut model, &source, None, 0, Key(0), Options::default(), &Interrupt::default());
         assert!(matches!(bad, Err(Error::Support { row: 77 | 99, .. } | Error::NonFinite { row: 77, .. })), "{bad:?}");
     }
 }
@@ -288,7 +297,132 @@ fn a_stop_is_heard_within_a_step() {
     let before = model.parameters().to_vec();
     let mut trainer = Trainer::new(&model, 1000, 1000, 1).unwrap();
     let interrupt = Interrupt::default();
-    let stopped = trainer.epoch(&mut model, &Stopping(&interrupt), None, 0, Key(0), OPTIONS, &interrupt);
+    let stopped = trainer.epoch(&mut model, &Stopping(&interrupt), None, 0, Key(0), Options::default(), &interrupt);
     assert_eq!(stopped, Err(Error::Interrupted));
     assert_eq!(model.parameters(), before);
+}
+
+/// Parameters after four steps, one an epoch, by the formulas of `AdamW`, clipping and the schedule, each in its own line; and the mean norms.
+fn plainly_trained(mut model: Model<f64>, x: &[f64], options: Options) -> (Vec<f64>, Vec<f64>) {
+    let (n, source) = (x.len() / 5, Matrix::new(x, 5));
+    let mut trainer = Trainer::new(&model, n, n, 1).unwrap();
+    let mut theta = model.parameters().to_vec();
+    let (mut m, mut v) = (vec![0.0; theta.len()], vec![0.0; theta.len()]);
+    let mut norms = Vec::new();
+    for t in 0..4 {
+        let key = Key(9).fold_in(t);
+        let mut order = vec![0; n];
+        permutation(key, &mut order);
+        let batch = Batch { source: &source, rows: &order, weights: None, key, position: 0, kl_weight: options.kl_weight };
+        trainer.gradient(&model, &batch).unwrap().unwrap();
+        let mut gradient = trainer.last_gradient().to_vec();
+        let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+        norms.push(norm);
+        if let Some(most) = options.max_grad_norm {
+            gradient.iter_mut().for_each(|g| *g *= (most / norm).min(1.0));
+        }
+        let rate = options.learning_rate.at(t);
+        for (((theta, m), v), g) in theta.iter_mut().zip(&mut m).zip(&mut v).zip(&gradient) {
+            *theta -= rate * options.weight_decay * *theta;
+            *m = 0.9 * *m + 0.1 * g;
+            *v = 0.999 * *v + 0.001 * g * g;
+            let step = t as i32 + 1;
+            let (mean, square) = (*m / (1.0 - 0.9_f64.powi(step)), *v / (1.0 - 0.999_f64.powi(step)));
+            *theta -= rate * mean / (square.sqrt() + 1e-8);
+        }
+        model.set_parameters(&theta).unwrap();
+    }
+    (theta, norms)
+}
+
+#[test]
+fn decay_clipping_and_schedule_are_their_formulas() {
+    let likelihood = Likelihood::Gaussian(Scale::Predicted);
+    let x = rows(&likelihood, 20, 5);
+    let model = Model::<f64>::new(config(5, likelihood, Activation::Tanh), Scaling::identity(5), Key(3)).unwrap();
+    let schedule = Schedule { rate: 0.03, warmup: 2, cosine: Some(5) };
+    let mut ends = Vec::new();
+    for (weight_decay, max_grad_norm) in [(0.0, None), (0.3, None), (0.0, Some(0.5)), (0.3, Some(0.5)), (0.0, Some(1e9))] {
+        let options = Options { learning_rate: schedule, weight_decay, max_grad_norm, kl_weight: 0.6 };
+        let (expected, norms) = plainly_trained(model.clone(), &x, options);
+        let mut trained = model.clone();
+        let mut trainer = Trainer::new(&trained, 20, 64, 1).unwrap();
+        for epoch in 0..4 {
+            let source = Matrix::new(&x, 5);
+            let terms = trainer.epoch(&mut trained, &source, None, epoch, Key(9), options, &Interrupt::default()).unwrap();
+            let off = (terms.gradient_norm - norms[epoch as usize]).abs();
+            assert!(off <= 1e-13 * terms.gradient_norm, "{} {:?}", terms.gradient_norm, norms);
+            assert_eq!(terms.learning_rate, schedule.at(epoch));
+        }
+        for (a, b) in trained.parameters().iter().zip(&expected) {
+            assert!((a - b).abs() <= 1e-12, "{weight_decay} {max_grad_norm:?}: {a} {b}");
+        }
+        ends.push(trained.parameters().to_vec());
+    }
+    // Each option does something, and a threshold that nothing meets does nothing, to the bit.
+    assert_ne!(ends[0], ends[1]);
+    assert_ne!(ends[0], ends[2]);
+    assert_ne!(ends[1], ends[3]);
+    assert_eq!(ends[0], ends[4]);
+}
+
+#[test]
+fn a_schedule_is_its_closed_form_at_every_step() {
+    let constant = Schedule::constant(0.2);
+    assert_eq!([0, 1, 1_000_000].map(|t| constant.at(t)), [0.2; 3]);
+    let schedule = Schedule { rate: 0.2, warmup: 10, cosine: Some(110) };
+    for t in 0..130_u64 {
+        let expected = match t {
+            0..10 => 0.2 * (t + 1) as f64 / 10.0,
+            10..110 => 0.1 * (1.0 + (std::f64::consts::PI * (t - 10) as f64 / 100.0).cos()),
+            _ => 0.0,
+        };
+        assert!((schedule.at(t) - expected).abs() <= 1e-16, "{t}");
+    }
+    // Warm-up alone, and a cosine that the warm-up leaves no step.
+    assert_eq!(Schedule { cosine: None, ..schedule }.at(10), 0.2);
+    assert_eq!(Schedule { cosine: Some(10), ..schedule }.at(10), 0.0);
+}
+
+#[test]
+fn the_squares_sum_to_the_norm_and_tell_a_gradient_that_cannot_be_taken() {
+    for n in [0, 1, 7, 8, 31, 32, 33, 64, 1000] {
+        let mut x = vec![0.0_f32; n];
+        fill_normals(Key(4), 0, 0, 1, &mut x);
+        let plain = x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+        let sum = sum_of_squares(&x);
+        assert!((sum - plain).abs() <= 1e-14 * plain, "{n}: {sum} {plain}");
+        assert!(Adam::accepts(&x, sum));
+    }
+    // A float32's square is held by float64, whatever becomes of it in float32.
+    let large = [1e19_f32; 8];
+    assert!(Adam::accepts(&large, sum_of_squares(&large)));
+    for bad in [2e19_f32, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+        let x = [0.0, 1.0, bad];
+        assert!(!Adam::accepts(&x, sum_of_squares(&x)), "{bad}");
+    }
+    for bad in [1e155_f64, f64::INFINITY, f64::NAN] {
+        assert!(!Adam::accepts(&[0.0, bad], sum_of_squares(&[0.0, bad])), "{bad}");
+    }
+    assert!(Adam::accepts(&[1e154_f64; 9], sum_of_squares(&[1e154_f64; 9])));
+}
+
+#[test]
+fn threads_do_not_change_a_bit_of_a_clipped_step() {
+    let options = Options { weight_decay: 0.1, max_grad_norm: Some(0.3), ..at_rate(1e-2) };
+    let [one, two, three] = [1, 2, 3].map(|threads| trained_by(options, threads, 300, 128, 1));
+    assert_eq!(one, two);
+    assert_eq!(one, three);
+    assert_ne!(one, trained(1, 300, 128, 1));
+}
+
+#[test]
+fn a_decay_that_takes_more_than_the_parameter_is_refused() {
+    let mut model = Model::<f32>::new(config(2, Likelihood::Bernoulli, Activation::Relu), Scaling::identity(2), Key(0)).unwrap();
+    let mut trainer = Trainer::new(&model, 2, 1, 1).unwrap();
+    for weight_decay in [101.0, -0.1, f64::NAN, f64::INFINITY] {
+        let (source, options) = (Matrix::new(&[0_u8, 1, 1, 0], 2), Options { weight_decay, ..at_rate(1e-2) });
+        let refused = trainer.epoch(&mut model, &source, None, 0, Key(0), options, &Interrupt::default());
+        assert!(matches!(refused, Err(Error::Value { argument: "weight_decay", .. })), "{weight_decay}: {refused:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use elbokit_core::likelihood;
 use elbokit_core::network::Activation;
+use elbokit_core::optimizer::Schedule;
 use elbokit_core::random::Key;
 use elbokit_core::threads::Interrupt;
 use elbokit_core::vae::{self, AnyModel, Config, ElboTerms, Evidence, Model, Options, Scaling, Source, Trainer};
@@ -126,7 +127,7 @@ impl Vae {
             subset.as_ref().map(|s| vector(s, "subset")).transpose()?,
             weights.as_ref().map(|w| vector(w, "sample_weight")).transpose()?,
         );
-        let options = Options { learning_rate, kl_weight };
+        let options = Options { learning_rate: Schedule::constant(learning_rate), kl_weight, ..Options::default() };
         let terms = typed!(&mut self.typed, state => {
             let State { model, trainer, num_particles } = state;
             let Some(trainer) = trainer.as_mut() else {

@@ -11,9 +11,9 @@ use super::tiles::{Tile, Tiles, tiles};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::network::matmul::{multiply_parts, pack_transposed};
-use crate::optimizer::Adam;
+use crate::optimizer::{Adam, Schedule};
 use crate::random::{Draw, Key, permutation};
-use crate::reduce::ordered_sum;
+use crate::reduce::{ordered_sum, sum_of_squares};
 use crate::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows_awake, in_pool};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,10 +21,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// What a step is to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
-    /// Adam's learning rate.
-    pub learning_rate: f64,
+    /// By the number of steps before it, in all epochs and taken or not.
+    pub learning_rate: Schedule,
+    /// Of `AdamW`; 0 for Adam.
+    pub weight_decay: f64,
+    /// A gradient of a larger Euclidean norm, over all parameters, is shortened to it.
+    pub max_grad_norm: Option<f64>,
     /// β, what a nat of KL counts in the objective.
     pub kl_weight: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { learning_rate: Schedule::constant(1e-3), weight_decay: 0.0, max_grad_norm: None, kl_weight: 1.0 }
+    }
 }
 
 /// Means over the rows of an epoch's steps, each row counting by its weight, in nats a row. They are taken as the epoch goes, so each step's rows are
@@ -39,6 +49,10 @@ pub struct EpochTerms {
     pub kl: f64,
     /// reconstruction − β KL: what was maximised.
     pub objective: f64,
+    /// The mean over steps of the gradient's Euclidean norm, before it is clipped; +∞ where no step was taken.
+    pub gradient_norm: f64,
+    /// Of the epoch's last step, taken or not; 0 without one.
+    pub learning_rate: f64,
     /// Steps taken.
     pub steps: u64,
     /// Steps not taken, whose rows count in no mean.
@@ -57,6 +71,8 @@ pub struct BatchTerms {
     pub kl: f64,
     /// Of the weights.
     pub weight: f64,
+    /// The Euclidean norm of the gradient.
+    pub gradient_norm: f64,
 }
 
 /// Everything that training needs beside the model: buffers, gradient, and Adam's moments.
@@ -66,6 +82,8 @@ pub struct Trainer<F> {
     batch_size: usize,
     tiles: Vec<Tile>,
     gradient: Vec<F>,
+    /// Of each tile's gradient, the sum of squares.
+    squares: Vec<f64>,
     moments: [Vec<F>; 2],
     steps: u64,
     order: Vec<u32>,
@@ -106,6 +124,7 @@ impl<F: Float + Draw> Trainer<F> {
             blocks,
             batch_size,
             gradient: vec![F::ZERO; parameters],
+            squares: vec![0.0; tiles.len()],
             moments: [vec![F::ZERO; parameters], vec![F::ZERO; parameters]],
             steps: 0,
             order: Vec::new(),
@@ -142,7 +161,9 @@ impl<F: Float + Draw> Trainer<F> {
             return Err(Error::shape("sample_weight", format!("{rows} numbers"), weights.len(), "give one weight a row"));
         }
         check_rows(rows)?;
-        check_reach(model, options.learning_rate, rows.div_ceil(self.batch_size))?;
+        let steps = rows.div_ceil(self.batch_size);
+        check_reach(model, options, steps)?;
+        let first_step = epoch.saturating_mul(steps as u64);
         let key = key.fold_in(epoch);
         let mut order = std::mem::take(&mut self.order);
         order.resize(rows, 0);
@@ -155,7 +176,9 @@ impl<F: Float + Draw> Trainer<F> {
                 interrupt.poll()?;
                 let position = (b * self.batch_size) as u64;
                 let batch = Batch { source, rows, weights, key, position, kl_weight };
-                sums.add(self.step(model, &batch, options.learning_rate, interrupt)?);
+                let learning_rate = options.learning_rate.at(first_step.saturating_add(b as u64));
+                sums.learning_rate = learning_rate;
+                sums.add(self.step(model, &batch, learning_rate, options, interrupt)?);
             }
             Ok(sums.means(kl_weight))
         };
@@ -170,11 +193,17 @@ impl<F: Float + Draw> Trainer<F> {
         model: &mut Model<F>,
         batch: &Batch<F>,
         learning_rate: f64,
+        options: Options,
         interrupt: &Interrupt,
     ) -> Result<Option<BatchTerms>> {
         let Some(terms) = self.gradient_unless(interrupt, model, batch)? else { return Ok(None) };
         self.steps += 1;
-        let update = Adam::default().at(self.steps, learning_rate);
+        let mut update = Adam { weight_decay: options.weight_decay, ..Adam::default() }.at(self.steps, learning_rate);
+        if let Some(most) = options.max_grad_norm
+            && terms.gradient_norm > most
+        {
+            update = update.shrunk(most / terms.gradient_norm);
+        }
         let (flat, packed) = model.parameters.parts_mut();
         let [m, v] = &mut self.moments;
         let all = |data| Tiles::new(&self.tiles, data, |t| t.start..t.start + t.len);
@@ -231,11 +260,13 @@ impl<F: Float + Draw> Trainer<F> {
             return Ok(None);
         }
         let refused = AtomicBool::new(false);
-        let out = Tiles::new(&self.tiles, &mut self.gradient, |t| t.start..t.start + t.len);
-        for_rows_awake(self.tiles.len(), tile_work, out, &|range: Range<usize>, gradient: Tiles<F>| {
-            for (gradient, tile) in gradient.zip(&self.tiles[range]) {
+        let gradients = Tiles::new(&self.tiles, &mut self.gradient, |t| t.start..t.start + t.len);
+        let out = (gradients, RowsMut::new(&mut self.squares, 1));
+        for_rows_awake(self.tiles.len(), tile_work, out, &|range: Range<usize>, (gradients, squares): (Tiles<F>, RowsMut<f64>)| {
+            for ((gradient, tile), squares) in gradients.zip(&self.tiles[range]).zip(squares.data) {
                 tile_gradient(model, &self.blocks, tile, gradient);
-                if !Adam::accepts(gradient) {
+                *squares = sum_of_squares(gradient);
+                if !Adam::accepts(gradient, *squares) {
                     refused.store(true, Ordering::Relaxed);
                 }
             }
@@ -263,7 +294,7 @@ impl<F: Float + Draw> Trainer<F> {
             }
         }
         let [reconstruction, kl, weight] = [reconstructions, kls, weights].map(|terms| ordered_sum(terms));
-        BatchTerms { reconstruction, kl, weight }
+        BatchTerms { reconstruction, kl, weight, gradient_norm: ordered_sum(&self.squares).sqrt() }
     }
 }
 
@@ -296,8 +327,15 @@ fn check_rows(rows: usize) -> Result<()> {
 }
 
 /// Refuses a learning rate by which `steps` steps could lead a parameter out of the range. With its default constants Adam moves a parameter by at
-/// most 3.2 rates a step (Kingma and Ba 2015, section 2.1), and the rate corrected for bias, which must be finite too, is at most ten.
-fn check_reach<F: Float>(model: &Model<F>, learning_rate: f64, steps: usize) -> Result<()> {
+/// most 3.2 rates a step (Kingma and Ba 2015, section 2.1), and the rate corrected for bias, which must be finite too, is at most ten; a decay of at
+/// most the whole parameter a step moves it toward 0.
+fn check_reach<F: Float>(model: &Model<F>, options: Options, steps: usize) -> Result<()> {
+    let learning_rate = options.learning_rate.rate;
+    let decay = learning_rate * options.weight_decay;
+    if !(0.0..=1.0).contains(&decay) && learning_rate.is_finite() {
+        let expected = "a decay of 0 to 1 / learning_rate";
+        return Err(Error::value("weight_decay", expected, options.weight_decay, "give a smaller one, such as 0.01"));
+    }
     let largest = model.parameters().iter().fold(0.0_f64, |largest, x| largest.max(x.to_f64().abs()));
     let reach = largest / 2.0 + 10.0 * learning_rate.abs() * steps.max(1) as f64;
     if reach <= F::MAX.to_f64() / 2.0 {
@@ -310,15 +348,16 @@ fn check_reach<F: Float>(model: &Model<F>, learning_rate: f64, steps: usize) -> 
 /// An epoch's sums over its batches, in the order of the steps.
 #[derive(Default)]
 struct Sums {
-    batches: [Vec<f64>; 3],
+    batches: [Vec<f64>; 4],
+    learning_rate: f64,
     skipped: u64,
 }
 
 impl Sums {
     fn add(&mut self, terms: Option<BatchTerms>) {
         match terms {
-            Some(BatchTerms { reconstruction, kl, weight }) => {
-                for (sums, term) in self.batches.iter_mut().zip([reconstruction, kl, weight]) {
+            Some(BatchTerms { reconstruction, kl, weight, gradient_norm }) => {
+                for (sums, term) in self.batches.iter_mut().zip([reconstruction, kl, weight, gradient_norm]) {
                     sums.push(term);
                 }
             }
@@ -327,7 +366,8 @@ impl Sums {
     }
 
     fn means(&self, kl_weight: f64) -> EpochTerms {
-        let [reconstruction, kl, weight] = [0, 1, 2].map(|i| ordered_sum(&self.batches[i]));
+        let [reconstruction, kl, weight, norms] = [0, 1, 2, 3].map(|i| ordered_sum(&self.batches[i]));
+        let steps = self.batches[0].len();
         // Without a step taken there is nothing to average: the worst that could be said.
         let (reconstruction, kl) =
             if weight > 0.0 { (reconstruction / weight, kl / weight) } else { (f64::NEG_INFINITY, f64::INFINITY) };
@@ -336,7 +376,9 @@ impl Sums {
             reconstruction,
             kl,
             objective: reconstruction - weighted(kl_weight, kl),
-            steps: self.batches[0].len() as u64,
+            gradient_norm: if steps > 0 { norms / steps as f64 } else { f64::INFINITY },
+            learning_rate: self.learning_rate,
+            steps: steps as u64,
             skipped_steps: self.skipped,
         }
     }
