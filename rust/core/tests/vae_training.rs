@@ -7,7 +7,14 @@ use elbokit_core::optimizer::{Adam, Schedule};
 use elbokit_core::random::{Key, fill_normals, fill_uniforms, permutation};
 use elbokit_core::reduce::sum_of_squares;
 use elbokit_core::threads::{Interrupt, set_num_threads};
-use elbokit_core::vae::{Batch, Config, Matrix, Model, Options, Scaling, Source, Subset, Trainer};
+use elbokit_core::vae::{
+    Batch, Config, Matrix, Model, Numbers, Objective, Options, Scaling, Source, Subset, Trainer, checkpoint_from_bytes,
+    checkpoint_to_bytes, decode, encode, to_bytes,
+};
+
+fn weight(kl_weight: f64) -> Objective {
+    Objective { kl_weight, ..Objective::default() }
+}
 
 fn at_rate(learning_rate: f64) -> Options {
     Options { learning_rate: Schedule::constant(learning_rate), ..Options::default() }
@@ -31,7 +38,7 @@ fn rows(likelihood: &Likelihood, rows: usize, width: usize) -> Vec<f64> {
 }
 
 /// |g − fd| ≤ 1e-6 · max |g| of the tensor, for every parameter.
-fn check_gradient(likelihood: &Likelihood, activation: Activation, num_particles: usize) {
+fn check_gradient(likelihood: &Likelihood, activation: Activation, num_particles: usize, objective: Objective) {
     const H: f64 = 1e-5;
     let (n, width) = (37, 5);
     let mut scaling = Scaling::identity(width);
@@ -43,14 +50,17 @@ fn check_gradient(likelihood: &Likelihood, activation: Activation, num_particles
     let source = Matrix::new(&x, width);
     let order: Vec<u32> = (0..n as u32).rev().collect();
     let weights: Vec<f64> = (0..n).map(|i| 0.5 + i as f64 / (n - 1) as f64).collect();
-    let batch = Batch { source: &source, rows: &order, weights: Some(&weights), key: Key(5), position: 11, kl_weight: 0.7 };
+    let batch = Batch { source: &source, rows: &order, weights: Some(&weights), key: Key(5), position: 11, objective };
     let mut trainer = Trainer::new(&model, n, n, num_particles).unwrap();
     let mut loss = |model: &Model<f64>, gradient: Option<&mut Vec<f64>>| {
         let terms = trainer.gradient(model, &batch).unwrap().unwrap();
         if let Some(gradient) = gradient {
             *gradient = trainer.last_gradient().to_vec();
         }
-        -(terms.reconstruction - 0.7 * terms.kl) / n as f64
+        if objective == weight(0.7) {
+            assert_eq!(terms.objective, terms.reconstruction - 0.7 * terms.kl);
+        }
+        -terms.objective / n as f64
     };
     let mut gradient = Vec::new();
     loss(&model, Some(&mut gradient));
@@ -88,10 +98,10 @@ fn gradient_agrees_with_differences_for_every_likelihood_and_activation() {
     ];
     for likelihood in &likelihoods {
         for activation in Activation::ALL {
-            check_gradient(likelihood, activation, 1);
+            check_gradient(likelihood, activation, 1, weight(0.7));
         }
     }
-    check_gradient(&likelihoods[2], Activation::Tanh, 5);
+    check_gradient(&likelihoods[2], Activation::Tanh, 5, weight(0.7));
 }
 
 fn trained(threads: usize, n: usize, batch_size: usize, num_particles: usize) -> Vec<f32> {
@@ -208,7 +218,7 @@ fn an_endless_kl_that_counts_nothing_shows_in_no_objective() {
     let mut trainer = Trainer::new(&model, 1, 1, 1).unwrap();
     // x is loc, so that no gradient of the likelihood's stops the step.
     let source = Matrix::new(&[0.0_f32], 1);
-    let options = Options { kl_weight: 0.0, ..at_rate(0.0) };
+    let options = Options { objective: weight(0.0), ..at_rate(0.0) };
     let terms = trainer.epoch(&mut model, &source, None, 0, Key(0), options, &Interrupt::default()).unwrap();
     assert_eq!((terms.steps, terms.kl), (1, f64::INFINITY));
     assert!(terms.objective.is_finite() && terms.objective == terms.reconstruction, "{terms:?}");
@@ -245,7 +255,7 @@ fn a_bad_cell_is_named_by_its_row_in_the_source() {
         // The first 78 rows alone, so that one cell is bad; the cure is of the source's column.
         let first: Vec<u32> = (0..78).rev().collect();
         let source = Matrix::new(&x, 2);
-        let batch = Batch { source: &source, rows: &first[..50], weights: None, key: Key(0), position: 0, kl_weight: 1.0 };
+        let batch = Batch { source: &source, rows: &first[..50], weights: None, key: Key(0), position: 0, objective: weight(1.0) };
         match trainer.gradient(&model, &batch) {
             Err(Error::Support { row: 77, column: 1, cure, .. }) => assert!(cure.contains("Binomial(9)"), "{cure}"),
             Err(Error::NonFinite { argument: "x", row: 77, column: 1, value }) => assert_eq!(value, f64::INFINITY),
@@ -313,7 +323,7 @@ fn plainly_trained(mut model: Model<f64>, x: &[f64], options: Options) -> (Vec<f
         let key = Key(9).fold_in(t);
         let mut order = vec![0; n];
         permutation(key, &mut order);
-        let batch = Batch { source: &source, rows: &order, weights: None, key, position: 0, kl_weight: options.kl_weight };
+        let batch = Batch { source: &source, rows: &order, weights: None, key, position: 0, objective: options.objective };
         trainer.gradient(&model, &batch).unwrap().unwrap();
         let mut gradient = trainer.last_gradient().to_vec();
         let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
@@ -343,7 +353,7 @@ fn decay_clipping_and_schedule_are_their_formulas() {
     let schedule = Schedule { rate: 0.03, warmup: 2, cosine: Some(5) };
     let mut ends = Vec::new();
     for (weight_decay, max_grad_norm) in [(0.0, None), (0.3, None), (0.0, Some(0.5)), (0.3, Some(0.5)), (0.0, Some(1e9))] {
-        let options = Options { learning_rate: schedule, weight_decay, max_grad_norm, kl_weight: 0.6 };
+        let options = Options { learning_rate: schedule, weight_decay, max_grad_norm, objective: weight(0.6) };
         let (expected, norms) = plainly_trained(model.clone(), &x, options);
         let mut trained = model.clone();
         let mut trainer = Trainer::new(&trained, 20, 64, 1).unwrap();
@@ -424,5 +434,198 @@ fn a_decay_that_takes_more_than_the_parameter_is_refused() {
         let (source, options) = (Matrix::new(&[0_u8, 1, 1, 0], 2), Options { weight_decay, ..at_rate(1e-2) });
         let refused = trainer.epoch(&mut model, &source, None, 0, Key(0), options, &Interrupt::default());
         assert!(matches!(refused, Err(Error::Value { argument: "weight_decay", .. })), "{weight_decay}: {refused:?}");
+    }
+}
+
+#[test]
+fn gradient_of_free_bits_and_of_importance_weights_agrees_with_differences() {
+    for likelihood in [Likelihood::Gaussian(Scale::Predicted), Likelihood::Binomial(16)] {
+        // Of the three latents' KLs one lies below this floor, as the next test asserts.
+        check_gradient(&likelihood, Activation::Tanh, 2, Objective { free_bits: FLOOR, ..weight(0.7) });
+        for (num_particles, kl_weight) in [(1, 1.0), (5, 1.0), (5, 0.3), (3, 0.0)] {
+            let objective = Objective { importance_weighted: true, ..weight(kl_weight) };
+            check_gradient(&likelihood, Activation::Silu, num_particles, objective);
+        }
+    }
+}
+
+/// Between the batch's KLs of two latents.
+const FLOOR: f64 = 0.03;
+
+/// Terms and objective of a batch of every row, by the public parts of the model, one row and one draw at a time.
+fn plain_objective(
+    model: &Model<f64>,
+    x: &[f64],
+    weights: &[f64],
+    key: Key,
+    particles: u32,
+    objective: Objective,
+) -> (f64, Vec<f64>) {
+    let (n, latents) = (weights.len(), model.config().latent_dim);
+    let width = model.config().num_features;
+    let (mut loc, mut log_var) = (vec![0.0; n * latents], vec![0.0; n * latents]);
+    encode(model, &Matrix::new(x, width), &Interrupt::default(), &mut loc, &mut log_var).unwrap();
+    let (mut total, mut kl_means) = (0.0, vec![0.0; latents]);
+    for i in 0..n {
+        let (loc, log_var) = (&loc[i * latents..][..latents], &log_var[i * latents..][..latents]);
+        for j in 0..latents {
+            kl_means[j] += weights[i] * 0.5 * (loc[j] * loc[j] + log_var[j].exp_m1() - log_var[j]) / n as f64;
+        }
+        let draws: Vec<[f64; 2]> = (0..particles)
+            .map(|particle| {
+                let (mut eps, mut params) = (vec![0.0; latents], vec![0.0; model.likelihood().num_params()]);
+                fill_normals(key, particle, i as u64, latents, &mut eps);
+                let z: Vec<f64> = (0..latents).map(|j| loc[j] + (0.5 * log_var[j]).exp() * eps[j]).collect();
+                decode(model, &z, &mut params).unwrap();
+                let mut log_prob = [0.0];
+                model.likelihood().log_prob(&x[i * width..][..width], &params, &mut log_prob).unwrap();
+                let log_prior: f64 = z.iter().map(|z| -0.5 * z * z).sum();
+                let log_posterior: f64 = (0..latents).map(|j| -0.5 * (eps[j] * eps[j] + log_var[j])).sum();
+                [log_prob[0], log_prior - log_posterior]
+            })
+            .collect();
+        let k = f64::from(particles);
+        total += weights[i]
+            * if objective.importance_weighted {
+                (draws.iter().map(|[log_prob, ratio]| (log_prob + objective.kl_weight * ratio).exp()).sum::<f64>() / k).ln()
+            } else {
+                draws.iter().map(|[log_prob, _]| log_prob).sum::<f64>() / k
+            };
+    }
+    if !objective.importance_weighted {
+        let floored: f64 = kl_means.iter().map(|kl| kl.max(objective.free_bits)).sum();
+        total -= objective.kl_weight * floored * n as f64;
+    }
+    (total, kl_means)
+}
+
+#[test]
+fn every_objective_is_its_formula() {
+    let (n, likelihood) = (37, Likelihood::Binomial(16));
+    let x = rows(&likelihood, n, 5);
+    let model = Model::<f64>::new(config(5, likelihood, Activation::Tanh), Scaling::identity(5), Key(3)).unwrap();
+    let weights: Vec<f64> = (0..n).map(|i| 0.5 + i as f64 / (n - 1) as f64).collect();
+    let order: Vec<u32> = (0..n as u32).collect();
+    let source = Matrix::new(&x, 5);
+    for particles in [1, 4] {
+        let mut trainer = Trainer::new(&model, n, n, particles as usize).unwrap();
+        let mut objectives = Vec::new();
+        for objective in [
+            weight(0.3),
+            Objective { free_bits: FLOOR, ..weight(0.3) },
+            Objective { free_bits: 1e6, ..weight(0.3) },
+            Objective { importance_weighted: true, ..weight(1.0) },
+            Objective { importance_weighted: true, ..weight(0.3) },
+        ] {
+            let batch = Batch { source: &source, rows: &order, weights: Some(&weights), key: Key(5), position: 0, objective };
+            let terms = trainer.gradient(&model, &batch).unwrap().unwrap();
+            let (expected, kl_means) = plain_objective(&model, &x, &weights, Key(5), particles, objective);
+            assert!((terms.objective - expected).abs() <= 1e-12 * expected.abs(), "{objective:?}: {terms:?} {expected}");
+            assert_eq!(kl_means.iter().filter(|kl| **kl < FLOOR).count(), 1, "{kl_means:?}");
+            objectives.push(terms.objective);
+        }
+        // One importance-weighted draw is the Monte Carlo form of the ELBO; more are a higher bound.
+        assert!(objectives[1] < objectives[0] && objectives[2] < objectives[1]);
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit_of_any_objective() {
+    let objectives = [Objective { free_bits: 0.05, ..weight(0.5) }, Objective { importance_weighted: true, ..weight(1.0) }];
+    for objective in objectives {
+        let options = Options { objective, max_grad_norm: Some(5.0), ..at_rate(1e-3) };
+        let [one, two, three] = [1, 2, 3].map(|threads| trained_by(options, threads, 300, 128, 3));
+        assert_eq!(one, two);
+        assert_eq!(one, three);
+        assert_ne!(one, trained(1, 300, 128, 3));
+    }
+}
+
+#[test]
+fn a_floor_that_every_latent_is_below_leaves_the_encoder_to_the_reconstruction() {
+    let likelihood = Likelihood::Binomial(16);
+    let x = rows(&likelihood, 20, 5);
+    let model = Model::<f64>::new(config(5, likelihood, Activation::Tanh), Scaling::identity(5), Key(3)).unwrap();
+    let (order, source): (Vec<u32>, _) = ((0..20).collect(), Matrix::new(&x, 5));
+    let mut trainer = Trainer::new(&model, 20, 20, 1).unwrap();
+    let [floored, without, tiny, plain] =
+        [Objective { free_bits: 1e6, ..weight(1.0) }, weight(0.0), Objective { free_bits: 1e-300, ..weight(1.0) }, weight(1.0)]
+            .map(|objective| {
+                let batch = Batch { source: &source, rows: &order, weights: None, key: Key(5), position: 0, objective };
+                trainer.gradient(&model, &batch).unwrap().unwrap();
+                trainer.last_gradient().to_vec()
+            });
+    assert_eq!(floored, without);
+    // A floor that none is below changes no bit of the gradient.
+    assert_eq!(tiny, plain);
+    assert_ne!(plain, without);
+}
+
+#[test]
+fn an_objective_out_of_its_range_is_refused() {
+    for (argument, objective) in [
+        ("kl_weight", weight(-1.0)),
+        ("kl_weight", weight(f64::NAN)),
+        ("free_bits", Objective { free_bits: f64::INFINITY, ..weight(1.0) }),
+        ("free_bits", Objective { free_bits: 0.1, importance_weighted: true, ..weight(1.0) }),
+    ] {
+        let refused = objective.check();
+        assert!(matches!(refused, Err(Error::Value { argument: named, .. }) if named == argument), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_row_of_weight_zero_does_not_count_in_any_objective() {
+    let config = config(2, Likelihood::Gaussian(Scale::Fixed(1.0)), Activation::Relu);
+    for objective in [Objective { free_bits: 0.01, ..weight(1.0) }, Objective { importance_weighted: true, ..weight(1.0) }] {
+        let run = |x: [f32; 8]| {
+            let mut model = Model::<f32>::new(config.clone(), Scaling::identity(2), Key(0)).unwrap();
+            let mut trainer = Trainer::new(&model, 4, 4, 2).unwrap();
+            let (source, weights) = (Matrix::new(&x, 2), [2.0, 0.0, 1.0, 1.0]);
+            let options = Options { objective, ..Options::default() };
+            let terms = trainer.epoch(&mut model, &source, Some(&weights), 0, Key(0), options, &Interrupt::default()).unwrap();
+            assert_eq!((terms.steps, terms.objective.is_finite()), (1, true));
+            (terms, model.parameters().to_vec())
+        };
+        assert_eq!(run([1.0, 0.5, 3e38, -3e38, 0.0, 1.0, 2.0, -1.0]), run([1.0, 0.5, 0.0, 0.0, 0.0, 1.0, 2.0, -1.0]));
+    }
+}
+
+#[test]
+fn a_trainer_goes_on_from_its_moments_to_the_same_bits() {
+    let likelihood = Likelihood::Binomial(16);
+    let x = rows(&likelihood, 50, 5);
+    let options = Options { weight_decay: 0.1, max_grad_norm: Some(1.0), ..at_rate(1e-2) };
+    let source = Matrix::new(&x, 5);
+    let run = |model: &mut Model<f32>, trainer: &mut Trainer<f32>, epochs: std::ops::Range<u64>| {
+        for epoch in epochs {
+            trainer.epoch(model, &source, None, epoch, Key(7), options, &Interrupt::default()).unwrap();
+        }
+    };
+    let first = Model::<f32>::new(config(5, likelihood, Activation::Relu), Scaling::identity(5), Key(0)).unwrap();
+    let (mut whole, mut trainer) = (first.clone(), Trainer::new(&first, 50, 16, 1).unwrap());
+    run(&mut whole, &mut trainer, 0..6);
+    let (mut part, mut trainer) = (first.clone(), Trainer::new(&first, 50, 16, 1).unwrap());
+    run(&mut part, &mut trainer, 0..2);
+    let (steps, [m, v]) = trainer.moments();
+    let vectors = ["m", "v", "x"].map(str::to_owned).into_iter().zip([m, v, part.parameters()].map(|x| Numbers::F32(x.to_vec())));
+    let bytes = checkpoint_to_bytes("text", &vectors.collect::<Vec<_>>()).unwrap();
+    let (text, vectors) = checkpoint_from_bytes(&bytes).unwrap();
+    assert_eq!((text.as_str(), steps), ("text", 8));
+    let [(_, Numbers::F32(m)), (_, Numbers::F32(v)), (_, Numbers::F32(x))] = vectors.as_slice() else { panic!("{vectors:?}") };
+    let (mut again, mut trainer) = (first.clone(), Trainer::new(&first, 50, 16, 1).unwrap());
+    again.set_parameters(x).unwrap();
+    trainer.resume(steps, [m, v]).unwrap();
+    run(&mut again, &mut trainer, 2..6);
+    assert_eq!(whole.parameters(), again.parameters());
+    // Others are refused, and so are other bytes.
+    assert!(matches!(trainer.resume(1, [&m[1..], v]), Err(Error::Shape { argument: "moments", .. })));
+    let negative = vec![-1.0; v.len()];
+    assert!(matches!(trainer.resume(1, [m, &negative]), Err(Error::Value { argument: "moments", .. })));
+    let endless = vec![f32::INFINITY; v.len()];
+    assert!(matches!(trainer.resume(1, [m, &endless]), Err(Error::NonFinite { argument: "moments", .. })));
+    let model = to_bytes(&again).unwrap();
+    for bad in [&bytes[..bytes.len() - 4], &bytes[..9], &[], &model] {
+        assert!(matches!(checkpoint_from_bytes(bad), Err(Error::ModelFile { .. })));
     }
 }
