@@ -149,7 +149,7 @@ def _epoch(core: _core.Vae, plan: Plan, state: State, epoch: int, noise: Key) ->
     history = state.history
     share = 1.0 if state.descent is None else state.descent.share
     started = time.perf_counter()
-    elbo, reconstruction, kl, objective, norm, rate, _, skipped = core.epoch(
+    (elbo, reconstruction, kl, objective, norm, rate), (_, skipped) = core.epoch(
         plan.rows, plan.train, plan.weights, epoch, noise.seed, plan.learning_rate * share, plan.warmup, plan.cosine,
         plan.weight_decay, plan.max_grad_norm, plan.kl_weight[epoch], plan.free_bits, plan.importance_weighted,
     )  # fmt: skip

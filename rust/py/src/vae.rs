@@ -129,7 +129,7 @@ impl Vae {
         kl_weight: f64,
         free_bits: f64,
         importance_weighted: bool,
-    ) -> PyResult<(f64, f64, f64, f64, f64, f64, u64, u64)> {
+    ) -> PyResult<([f64; 6], [u64; 2])> {
         let rows = Rows::new(x)?;
         let (subset, weights) = (
             subset.as_ref().map(|s| vector(s, "subset")).transpose()?,
@@ -151,7 +151,7 @@ impl Vae {
             })
         })?;
         let EpochTerms { elbo, reconstruction, kl, objective, gradient_norm, learning_rate, steps, skipped_steps } = terms;
-        Ok((elbo, reconstruction, kl, objective, gradient_norm, learning_rate, steps, skipped_steps))
+        Ok(([elbo, reconstruction, kl, objective, gradient_norm, learning_rate], [steps, skipped_steps]))
     }
 
     /// Steps taken, and copies of the optimiser's two moments.
@@ -337,8 +337,8 @@ pub(crate) fn checkpoint_from_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResu
     let (text, vectors) = vae::checkpoint_from_bytes(data).map_err(|error| exception(py, error))?;
     let arrays = vectors.into_iter().map(|(name, numbers)| {
         let array = match numbers {
-            Numbers::F32(x) => filled(py, &[x.len()], x.into_iter())?,
-            Numbers::F64(x) => filled(py, &[x.len()], x.into_iter())?,
+            Numbers::F32(x) => filled(py, &[x.len()], x)?,
+            Numbers::F64(x) => filled(py, &[x.len()], x)?,
         };
         Ok((name, array))
     });
