@@ -12,6 +12,7 @@ use crate::gaussian::kl_grad;
 use crate::network::matmul::{Left, Part, Right, panel};
 use crate::network::{Mlp, Trace, lanewise};
 use crate::random::{Draw, Key, fill_normals};
+use crate::reduce::ordered_sum_of;
 use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch};
 use crate::threads::Interrupt;
 
@@ -192,7 +193,12 @@ impl<F: Float + Draw> Block<F> {
         let noise = &mut self.noise[..draws * self.latent_dim];
         let z = &mut self.z[..draws * self.latent_dim];
         if objective.importance_weighted {
-            draw_with_ratios([loc, log_var], self.latent_dim, noise, z, &mut self.shares[..draws]);
+            // The place of z's gradient is free until the way back.
+            let ratios = &mut self.dz[..draws * self.latent_dim];
+            draw_with_ratios(loc, log_var, noise, z, ratios);
+            for (share, ratios) in self.shares[..draws].iter_mut().zip(ratios.chunks_exact(self.latent_dim)) {
+                *share = 0.5 * ordered_sum_of(ratios.iter().map(|x| x.to_f64()));
+            }
         } else {
             draw(loc, log_var, noise, z);
         }

@@ -5,7 +5,7 @@ use crate::gaussian::scale;
 use crate::network::lanewise;
 use crate::reduce::LaneSum;
 use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch};
-use crate::vmath::{Lanes, exp_excess};
+use crate::vmath::exp_excess;
 
 /// Splits rows of heads, loc block before log-variance block, into two arrays.
 pub(super) fn split_heads<F: Float>(heads: &[F], latent_dim: usize, loc: &mut [F], log_var: &mut [F]) {
@@ -48,40 +48,37 @@ impl<F: Float> Kernel for Draw<'_, F> {
     }
 }
 
-/// [`draw`], and each draw's log p(z) − log q(z | x) = ½ Σ [(ε − z)(ε + z) + `log_var`].
-pub(super) fn draw_with_ratios<F: Float>(posterior: [&[F]; 2], width: usize, noise: &mut [F], z: &mut [F], log_ratio: &mut [f64]) {
-    dispatch(DrawWithRatios { posterior, width, noise, z, log_ratio });
+/// [`draw`], and each latent's part of log p(z) − log q(z | x), doubled: (ε − z)(ε + z) + `log_var`.
+pub(super) fn draw_with_ratios<F: Float>(loc: &[F], log_var: &[F], noise: &mut [F], z: &mut [F], ratio: &mut [F]) {
+    dispatch(DrawWithRatios { loc, log_var, noise, z, ratio });
 }
 
 struct DrawWithRatios<'a, F> {
-    /// loc and log-variance.
-    posterior: [&'a [F]; 2],
-    width: usize,
+    loc: &'a [F],
+    log_var: &'a [F],
     noise: &'a mut [F],
     z: &'a mut [F],
-    log_ratio: &'a mut [f64],
+    ratio: &'a mut [F],
 }
 
 impl<F: Float> Kernel for DrawWithRatios<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (width, [loc, log_var]) = (self.width, self.posterior);
-        let draws = self.noise.chunks_exact_mut(width).zip(self.z.chunks_exact_mut(width)).zip(self.log_ratio);
-        let rows = loc.chunks_exact(width).zip(log_var.chunks_exact(width)).cycle();
-        for (((noise, z), log_ratio), (loc, log_var)) in draws.zip(rows) {
-            let mut sum = F::Sum::<S>::zero(simd);
-            for at in (0..width).step_by(F::LANES) {
-                let (eps, log_var) = (load::<F, S>(simd, noise, at), load::<F, S>(simd, log_var, at));
-                let scale = scale::<F, S>(simd, log_var, 1.0);
-                let draw = scale.fma(eps, load::<F, S>(simd, loc, at));
-                sum = sum.add((eps - draw).fma(eps + draw, log_var));
-                let len = F::LANES.min(width - at);
-                z[at..at + len].copy_from_slice(&draw.as_slice()[..len]);
-                let slope = eps * (scale * F::from_f64(0.5));
-                noise[at..at + len].copy_from_slice(&slope.as_slice()[..len]);
-            }
-            *log_ratio = 0.5 * sum.finish();
+        let len = self.loc.len();
+        let particles = self.noise.chunks_exact_mut(len).zip(self.z.chunks_exact_mut(len)).zip(self.ratio.chunks_exact_mut(len));
+        for ((noise, z), ratio) in particles {
+            lanewise::<F, S, 2, 3>(
+                simd,
+                [self.loc, self.log_var],
+                [noise, z, ratio],
+                #[inline(always)]
+                |[loc, log_var], [noise, _, _]| {
+                    let scale = scale::<F, S>(simd, log_var, 1.0);
+                    let draw = scale.fma(noise, loc);
+                    [noise * (scale * F::from_f64(0.5)), draw, (noise - draw).fma(noise + draw, log_var)]
+                },
+            );
         }
     }
 }
@@ -108,15 +105,6 @@ impl<F: Float> Kernel for LatentKl<'_, F> {
             #[inline(always)]
             |[loc, log_var], _| [loc.fma(loc, exp_excess::<F, S>(simd, log_var).0) * F::from_f64(0.5)],
         );
-    }
-}
-
-/// A vector of a row from `at` on. Lanes past the row's end hold 0, and in a sum of z's, ε's and log-variances add 0.
-#[inline(always)]
-fn load<F: Float, S: Simd>(simd: S, x: &[F], at: usize) -> Lanes<F, S> {
-    match x.get(at..at + F::LANES) {
-        Some(x) => F::Lanes::from_slice(simd, x),
-        None => F::Lanes::from_fn(simd, |l| x.get(at + l).copied().unwrap_or_default()),
     }
 }
 
@@ -171,13 +159,18 @@ impl<F: Float> Kernel for Weigh<'_, F> {
     fn run<S: Simd>(self, simd: S) {
         let Row { loc, log_var, scale } = self.row;
         let width = loc.len();
+        // Lanes past the row's end hold 0 throughout and add 0.
+        let load = |x: &[F], at: usize| match x.get(at..at + F::LANES) {
+            Some(x) => F::Lanes::from_slice(simd, x),
+            None => F::Lanes::from_fn(simd, |l| x.get(at + l).copied().unwrap_or_default()),
+        };
         let rows = self.noise.chunks_exact(width).zip(self.z.chunks_exact_mut(width));
         for ((noise, z), log_ratio) in rows.zip(self.log_ratio) {
             let mut sum = F::Sum::<S>::zero(simd);
             for at in (0..width).step_by(F::LANES) {
-                let noise = load::<F, S>(simd, noise, at);
-                let draw = load::<F, S>(simd, scale, at).fma(noise, load::<F, S>(simd, loc, at));
-                sum = sum.add((noise - draw).fma(noise + draw, load::<F, S>(simd, log_var, at)));
+                let noise = load(noise, at);
+                let draw = load(scale, at).fma(noise, load(loc, at));
+                sum = sum.add((noise - draw).fma(noise + draw, load(log_var, at)));
                 let len = F::LANES.min(width - at);
                 z[at..at + len].copy_from_slice(&draw.as_slice()[..len]);
             }
