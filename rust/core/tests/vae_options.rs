@@ -14,6 +14,7 @@ use elbokit_core::vae::{
     encode, to_bytes,
 };
 use reference::fits::{at_rate, check_gradient, config, rows, trained, trained_by, weight};
+use reference::same_at_every_level;
 
 /// Parameters after four steps, one an epoch, by the formulas of `AdamW`, clipping and the schedule, each in its own line; and the mean norms.
 fn plainly_trained(mut model: Model<f64>, x: &[f64], options: Options) -> (Vec<f64>, Vec<f64>) {
@@ -244,6 +245,19 @@ fn threads_do_not_change_a_bit_of_any_objective() {
         assert_eq!(one, three);
         assert_ne!(one, trained(1, 300, 128, 3));
     }
+}
+
+#[test]
+fn every_objective_trains_the_same_bits_at_every_level() {
+    let objectives =
+        [weight(1.0), Objective { free_bits: 0.05, ..weight(0.5) }, Objective { importance_weighted: true, ..weight(1.0) }];
+    for objective in objectives {
+        let options = Options { objective, weight_decay: 0.1, max_grad_norm: Some(1.0), ..at_rate(1e-2) };
+        same_at_every_level(&format!("{objective:?}"), || trained_by(options, 1, 40, 16, 3));
+    }
+    let mut x = vec![0.0_f32; 1000];
+    fill_normals(Key(4), 0, 0, 1, &mut x);
+    same_at_every_level("sum_of_squares", || vec![sum_of_squares(&x), sum_of_squares(&x[..77])]);
 }
 
 #[test]
