@@ -6,13 +6,13 @@
     array([2.5])
 
 Kernels: `gaussian`, `mvn`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `log_weights`; a model that
-trains: `VAE`; one whose density is known: `GaussianMixture`. The unit is nats a row, an elbo is larger when better, and
-every random number is a function of a `Key`.
+trains: `VAE`, with `training` for its schedules and stopping rule; one whose density is known: `GaussianMixture`. The
+unit is nats a row, an elbo is larger when better, and every random number is a function of a `Key`.
 """
 
 from __future__ import annotations
 
-from elbokit import bounds, errors, gaussian, likelihood, mvn, random
+from elbokit import bounds, errors, gaussian, likelihood, mvn, random, training
 from elbokit.errors import (
     DtypeError,
     ElbokitError,
@@ -57,4 +57,5 @@ __all__ = [
     "num_threads",
     "random",
     "set_num_threads",
+    "training",
 ]

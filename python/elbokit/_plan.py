@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from elbokit import random
 from elbokit._arrays import count, number, rows_of
+from elbokit._checkpoint import Checkpoint, fingerprint
+from elbokit._schedules import Plateau
+from elbokit._stopping import Stopping
 from elbokit.errors import ElbokitError, ShapeError
 from elbokit.likelihood import Binomial, Gaussian
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
@@ -37,12 +42,30 @@ class Plan:
     weights: NDArray[np.float64] | None
     epochs: int
     batch_size: int
-    learning_rate: float
     num_particles: int
-    kl_weight: float
-    patience: int | None
+    learning_rate: float
+    weight_decay: float
+    warmup: int
+    cosine: int | None
+    plateau: Plateau | None
+    max_grad_norm: float | None
+    importance_weighted: bool
+    kl_weight: list[float]
+    free_bits: float
+    patience: int | Stopping | None
+    checkpoint: Checkpoint | None
     callbacks: tuple[Callable[[VAE, History], object], ...]
     progress: bool
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch."""
+        return -(-self.num_rows // self.batch_size)
+
+    @property
+    def num_held_out(self) -> int:
+        """Rows that are held out."""
+        return 0 if self.held_out is None else len(self.held_out[0] if self.held_out[1] is None else self.held_out[1])
 
     @property
     def num_rows(self) -> int:
@@ -50,21 +73,100 @@ class Plan:
         return len(self.rows) if self.train is None else len(self.train)
 
 
-def checked(
-    rows: NDArray[Any],
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    validation: float | ArrayLike,
-    sample_weight: ArrayLike | None,
-    num_particles: int,
-    kl_weight: float,
-    patience: int | None,
-    callbacks: Sequence[Callable[[VAE, History], object]],
-    progress: bool,
-    splitting: Key,
-) -> Plan:
+@dataclass(frozen=True)
+class Options:
+    """A fit's options as they were given."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    weight_decay: float | None
+    schedule: str | Plateau
+    warmup: float
+    max_grad_norm: float | None
+    validation: float | ArrayLike
+    sample_weight: ArrayLike | None
+    objective: str
+    num_particles: int
+    kl_weight: float | Callable[[int], float]
+    free_bits: float
+    patience: int | Stopping | None
+    checkpoint: str | os.PathLike[str] | None
+    checkpoint_every: int
+    callbacks: Sequence[Callable[[VAE, History], object]]
+    progress: bool
+
+
+def checked(vae: VAE, rows: NDArray[Any], given: Options, seed: int, splitting: Key) -> Plan:
     """A fit's options, each refused by name where it is out of range; `splitting` draws the held-out rows."""
+    train, held_out = _split(rows, given.validation, splitting)
+    epochs, batch_size = count("epochs", given.epochs, 1), count("batch_size", given.batch_size, 1)
+    steps = -(-(len(rows) if train is None else len(train)) // batch_size)
+    importance_weighted = _choice("objective", given.objective, ("elbo", "iwae")) == "iwae"
+    free_bits = _at_least_zero("free_bits", given.free_bits, "0.0")
+    if importance_weighted and free_bits > 0:
+        raise ValueError(
+            f'free_bits: expected 0 with objective="iwae", which has no KL term, got {free_bits}; use objective="elbo"'
+        )
+    warmup, cosine, plateau = _schedule(given, epochs, steps)
+    plan = Plan(
+        rows=rows,
+        train=train,
+        held_out=held_out,
+        weights=_weights(given.sample_weight, len(rows), train),
+        epochs=epochs,
+        batch_size=batch_size,
+        num_particles=count("num_particles", given.num_particles, 1),
+        learning_rate=_positive("learning_rate", given.learning_rate, "1e-3"),
+        weight_decay=_decay(given.optimizer, given.weight_decay),
+        warmup=warmup,
+        cosine=cosine,
+        plateau=plateau,
+        max_grad_norm=None if given.max_grad_norm is None else _positive("max_grad_norm", given.max_grad_norm, "1.0"),
+        importance_weighted=importance_weighted,
+        kl_weight=_kl_weights(given.kl_weight, epochs),
+        free_bits=free_bits,
+        patience=_patience(given.patience, held_out is not None),
+        checkpoint=None,
+        callbacks=_functions(given.callbacks),
+        progress=bool(given.progress),
+    )
+    every = count("checkpoint_every", given.checkpoint_every, 1)
+    if given.checkpoint is None:
+        return plan
+    return replace(plan, checkpoint=Checkpoint(Path(given.checkpoint), every, _known_by(vae, plan, given, seed)))
+
+
+def _known_by(vae: VAE, plan: Plan, given: Options, seed: int) -> dict[str, Any]:
+    """What a checkpoint must share with the fit that goes on from it, by the names of `fit`."""
+    return {
+        "model": repr(vae),
+        "key": seed,
+        "X": fingerprint(plan.rows),
+        # The key draws which ones.
+        "validation": plan.num_held_out if plan.train is not None else plan.held_out and fingerprint(plan.held_out[0]),
+        "sample_weight": None if plan.weights is None else fingerprint(plan.weights),
+        "batch_size": plan.batch_size,
+        "learning_rate": plan.learning_rate,
+        "optimizer": given.optimizer,
+        "weight_decay": plan.weight_decay,
+        "schedule": repr(plan.plateau or given.schedule),
+        "warmup": plan.warmup,
+        # A cosine ends at the last epoch; without one a fit may be made longer.
+        "epochs": None if plan.cosine is None else plan.epochs,
+        "max_grad_norm": plan.max_grad_norm,
+        "objective": given.objective,
+        "num_particles": plan.num_particles,
+        "free_bits": plan.free_bits,
+        "patience": repr(plan.patience),
+    }
+
+
+def _split(
+    rows: NDArray[Any], validation: float | ArrayLike, splitting: Key
+) -> tuple[NDArray[np.uint32] | None, tuple[NDArray[Any], NDArray[np.uint32] | None] | None]:
+    """Which rows train (None: all of them), and the held-out ones."""
     if len(rows) == 0 or rows.shape[1] == 0:
         raise ShapeError(
             f"X: expected at least one row and one column to train on, got shape {rows.shape}; give data",
@@ -94,30 +196,67 @@ def checked(
                 argument="validation",
             )
         held_out = (others, None) if len(others) else None
-    least = {"learning_rate": learning_rate, "kl_weight": kl_weight}
-    rate, beta = (number(name, value) for name, value in least.items())
-    if not (rate > 0 and np.isfinite(rate)):
-        raise ValueError(f"learning_rate: expected a positive number, got {rate}; use 1e-3")
-    if not (beta >= 0 and np.isfinite(beta)):
-        raise ValueError(f"kl_weight: expected a number not below 0, got {beta}; use 1.0 for the ELBO")
-    if patience is not None:
-        patience = count("patience", patience, 1)
-        if held_out is None:
-            raise ValueError("patience: expected held-out rows to wait on, got none; give validation=0.1")
-    return Plan(
-        rows=rows,
-        train=train,
-        held_out=held_out,
-        weights=_weights(sample_weight, len(rows), train),
-        epochs=count("epochs", epochs, 1),
-        batch_size=count("batch_size", batch_size, 1),
-        learning_rate=rate,
-        num_particles=count("num_particles", num_particles, 1),
-        kl_weight=beta,
-        patience=patience,
-        callbacks=_functions(callbacks),
-        progress=bool(progress),
-    )
+    return train, held_out
+
+
+def _choice(argument: str, value: Any, names: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"{argument}: expected one of {names}, got {value!r}; use one of them")
+    return value
+
+
+def _positive(argument: str, value: Any, cure: str) -> float:
+    x = number(argument, value)
+    if not (x > 0 and np.isfinite(x)):
+        raise ValueError(f"{argument}: expected a positive number, got {x}; use {cure}")
+    return x
+
+
+def _at_least_zero(argument: str, value: Any, cure: str) -> float:
+    x = number(argument, value)
+    if not (x >= 0 and np.isfinite(x)):
+        raise ValueError(f"{argument}: expected a number not below 0, got {x}; use {cure}")
+    return x
+
+
+def _decay(optimizer: str, weight_decay: float | None) -> float:
+    """AdamW's decay; Adam's is 0."""
+    if _choice("optimizer", optimizer, ("adam", "adamw")) == "adamw":
+        return 0.01 if weight_decay is None else _at_least_zero("weight_decay", weight_decay, "0.01")
+    if weight_decay is not None:
+        raise ValueError(
+            f'weight_decay: expected none with optimizer="adam", got {weight_decay}; use optimizer="adamw"'
+        )
+    return 0.0
+
+
+def _schedule(given: Options, epochs: int, steps: int) -> tuple[int, int | None, Plateau | None]:
+    """Steps of warm-up, the step at which a cosine ends, and the plateau's rule, by `schedule` and `warmup`."""
+    warmup = _at_least_zero("warmup", given.warmup, "0")
+    if warmup > epochs:
+        raise ValueError(f"warmup: expected at most the fit's {epochs} epochs, got {warmup}; use fewer")
+    first = round(warmup * steps)
+    if isinstance(given.schedule, Plateau):
+        return first, None, given.schedule
+    name = _choice("schedule", given.schedule, ("constant", "cosine", "plateau"))
+    return first, epochs * steps if name == "cosine" else None, Plateau() if name == "plateau" else None
+
+
+def _kl_weights(kl_weight: float | Callable[[int], float], epochs: int) -> list[float]:
+    """β of every epoch."""
+    if not callable(kl_weight):
+        return [_at_least_zero("kl_weight", kl_weight, "1.0 for the ELBO")] * epochs
+    return [
+        _at_least_zero(f"kl_weight (epoch {epoch})", kl_weight(epoch), "1.0 for the ELBO") for epoch in range(epochs)
+    ]
+
+
+def _patience(patience: int | Stopping | None, held_out: bool) -> int | Stopping | None:
+    if patience is None:
+        return None
+    if not held_out:
+        raise ValueError("patience: expected held-out rows to wait on, got none; give validation=0.1")
+    return patience if isinstance(patience, Stopping) else count("patience", patience, 1)
 
 
 def statistics(vae: VAE, rows: NDArray[Any], train: NDArray[np.uint32] | None) -> tuple[list[float], list[float]]:
@@ -148,7 +287,6 @@ def statistics(vae: VAE, rows: NDArray[Any], train: NDArray[np.uint32] | None) -
 
 def described(vae: VAE, rows: NDArray[Any], plan: Plan) -> str:
     """What a fit makes of its rows, in words."""
-    held_out = 0 if plan.held_out is None else len(plan.held_out[0] if plan.held_out[1] is None else plan.held_out[1])
     view = "as they are"
     if isinstance(vae.likelihood, Binomial):
         view = f"over {vae.likelihood.total_count}"
@@ -156,7 +294,7 @@ def described(vae: VAE, rows: NDArray[Any], plan: Plan) -> str:
         view = "standardised by the training rows"
     return (
         f"{len(rows)} rows of {rows.shape[1]} columns ({rows.dtype}, read as {vae.dtype}); "
-        f"{plan.num_rows} train, {held_out} held out; {vae.likelihood!r}; the encoder sees columns {view}"
+        f"{plan.num_rows} train, {plan.num_held_out} held out; {vae.likelihood!r}; the encoder sees columns {view}"
     )
 
 

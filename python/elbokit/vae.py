@@ -29,7 +29,7 @@ from elbokit.errors import DtypeError, ModelFileError, NotFittedError, ShapeErro
 from elbokit.evidence import ElboTerms, GaussianParams
 from elbokit.likelihood import Bernoulli, Binomial, Gaussian, Likelihood
 from elbokit.random import Key, seed_of
-from elbokit.training import History
+from elbokit.training import History, Plateau, Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -148,16 +148,25 @@ class VAE:
         epochs: int = 200,
         batch_size: int = 128,
         learning_rate: float = 1e-3,
+        optimizer: str = "adam",
+        weight_decay: float | None = None,
+        schedule: str | Plateau = "constant",
+        warmup: float = 0.0,
+        max_grad_norm: float | None = None,
         validation: float | ArrayLike = 0.1,
         sample_weight: ArrayLike | None = None,
+        objective: str = "elbo",
         num_particles: int = 1,
-        kl_weight: float = 1.0,
-        patience: int | None = None,
+        kl_weight: float | Callable[[int], float] = 1.0,
+        free_bits: float = 0.0,
+        patience: int | Stopping | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 1,
         callbacks: Sequence[Callable[[VAE, History], object]] = (),
         progress: bool = True,
         key: Key | int = 0,
     ) -> History:
-        """Train from scratch, maximising Σ w_i [reconstruction_i − kl_weight · kl_i] / batch with Adam; what happened.
+        """Train from scratch, maximising Σ w_i [reconstruction_i − kl_weight · kl_i] / batch; what happened by epoch.
 
         Parameters
         ----------
@@ -169,19 +178,48 @@ class VAE:
         epochs, batch_size : int
             A short last batch is used.
         learning_rate : float
+            The largest one, of Adam (Kingma and Ba 2015) with β₁ = 0.9, β₂ = 0.999 and ε = 1e-8.
+        optimizer : {"adam", "adamw"}
+            "adamw" also takes learning rate · weight_decay of every parameter away in each step (Loshchilov and Hutter
+            2019).
+        weight_decay : float, optional
+            Of "adamw": 0.01 by default; at most 1 / learning_rate.
+        schedule : {"constant", "cosine", "plateau"} or Plateau
+            "cosine" goes from learning_rate along half a cosine to 0, which it would reach after the last step
+            (Loshchilov and Hutter 2017). "plateau" is ``ek.training.Plateau()``: half the rate after 10 epochs without
+            a new best held-out ELBO, or training objective where no row is held out.
+        warmup : float
+            Epochs, or a part of one, in which the rate rises on a line from 0, step by step; before the schedule.
+        max_grad_norm : float, optional
+            A gradient whose Euclidean norm over all parameters is larger is scaled to this norm.
         validation : float or array_like
             The share of rows held out (drawn by key), or the rows to hold out themselves; 0 for none.
         sample_weight : array_like, shape (rows,), optional
             Not negative; scaled to mean 1 over the training rows.
+        objective : {"elbo", "iwae"}
+            "iwae" maximises Σ w_i ln (1/K Σ_k exp r_ik) / batch, r_ik = log p(x|z_k) + β (log p(z_k) − log q(z_k|x)),
+            over K = num_particles draws, by the pathwise gradient (Burda, Grosse and Salakhutdinov 2016).
         num_particles : int
             Draws of z a row in each step.
-        kl_weight : float
-            β. The history's elbo is at β = 1 whatever it is.
-        patience : int, optional
-            Stop when the held-out ELBO (at β = 1, under one key) has not risen for so many epochs, and keep the
-            weights of its best epoch; by default the last ones are kept.
+        kl_weight : float or callable
+            β: a number, or a function of the epoch (from 0) such as ``ek.training.Linear`` and
+            ``ek.training.Cyclical``, which is called for every epoch before the first. The history's elbo is at β = 1
+            whatever it is.
+        free_bits : float
+            λ, nats a latent: Σ_j max(λ, mean_i kl_ij) stands in the place of the KL, the mean being Σ w_i kl_ij / batch
+            (Kingma et al. 2016). A latent whose mean KL is below λ gets no gradient from it. Only with "elbo".
+        patience : int or Stopping, optional
+            Stop when the held-out ELBO (at β = 1, under one key) has not risen for so many epochs, or by the test of
+            ``ek.training.Stopping``, and keep the weights of its best epoch; by default the last ones are kept.
+        checkpoint : path-like, optional
+            A file that holds the whole fit after every `checkpoint_every` epochs and the last, written whole or not at
+            all. Where it exists, the fit goes on from it: the parameters are then the same bits as of a fit that was
+            never stopped. It must be of the same model, rows, key and options; `epochs` may be more, unless a cosine
+            hangs on them.
+        checkpoint_every : int
         callbacks : sequence of callable
-            Each is called as callback(vae, history) after every epoch and stops the fit by returning True.
+            Each is called as callback(vae, history) after every epoch, when the model may be used, and stops the fit by
+            returning True; anything else goes on. What it raises ends the fit and reaches the caller.
         progress : bool
             Show a bar on stderr, where tqdm is installed.
         key : Key or int
@@ -195,19 +233,23 @@ class VAE:
         ------
         SupportError
             For a cell that the likelihood gives no probability, before any step is taken.
+        ModelFileError
+            For a checkpoint that cannot be read; one of another fit is a ValueError that names what differs.
         ShapeError, DtypeError, NonFiniteError, ValueError
 
         Notes
         -----
         A step whose gradient is not finite is not taken, counted in the history, and warned of at the end. Ctrl-C
-        raises KeyboardInterrupt within a second and leaves the model at its last finished step.
+        raises KeyboardInterrupt within a second, leaves the model usable at its last finished step, and says so.
         """
         initial, noise, splitting, scoring = Key(seed_of(key)).split(4)
         rows = rows_of("X", X)
-        plan = _plan.checked(
-            rows, epochs, batch_size, learning_rate, validation, sample_weight, num_particles, kl_weight, patience,
-            callbacks, progress, splitting,
+        options = _plan.Options(
+            epochs, batch_size, learning_rate, optimizer, weight_decay, schedule, warmup, max_grad_norm, validation,
+            sample_weight, objective, num_particles, kl_weight, free_bits, patience, checkpoint, checkpoint_every,
+            callbacks, progress,
         )  # fmt: skip
+        plan = _plan.checked(self, rows, options, seed_of(key), splitting)
         shift, scale = _plan.statistics(self, rows, plan.train)
         core = _core.Vae(
             rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
@@ -217,10 +259,11 @@ class VAE:
         if plan.held_out is not None and plan.held_out[1] is None:
             _plan.check_held_out(core, plan.held_out[0])
         history = History(data=_plan.described(self, rows, plan))
-        # The buffers are made first: a fit that cannot start leaves the model of an earlier one in place.
+        # Buffers and checkpoint come first: a fit that cannot start leaves the model of an earlier one in place.
         core.start(plan.num_rows, plan.batch_size, plan.num_particles)
+        state = training.State(core, plan, history)
         self._core = core
-        training.run(self, core, plan, history, noise, scoring)
+        training.run(self, core, state, noise, scoring)
         return history
 
     # The parts of the model

@@ -26,7 +26,7 @@ fn main() {
             };
             let mut model = Model::<f32>::new(config, Scaling::identity(features), Key(0)).expect("a sound model");
             let mut trainer = Trainer::new(&model, n, batch_size, 1).expect("a sound batch");
-            let options = Options { learning_rate: 1e-3, kl_weight: 1.0 };
+            let options = Options::default();
             let source = Matrix::new(&x, features);
             let weights: usize = model.named().iter().filter(|p| p.shape.len() == 2).map(|p| p.values.len()).sum();
             // The first layer hands no gradient on.

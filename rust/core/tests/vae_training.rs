@@ -1,77 +1,14 @@
 //! The training step: its gradient against differences, its bits against threads, and its edges.
 
+mod reference;
+
 use elbokit_core::Error;
 use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;
-use elbokit_core::random::{Key, fill_normals, fill_uniforms};
-use elbokit_core::threads::{Interrupt, set_num_threads};
+use elbokit_core::random::Key;
+use elbokit_core::threads::Interrupt;
 use elbokit_core::vae::{Batch, Config, Matrix, Model, Options, Scaling, Source, Subset, Trainer};
-
-const OPTIONS: Options = Options { learning_rate: 1e-3, kl_weight: 1.0 };
-
-fn config(num_features: usize, likelihood: Likelihood, activation: Activation) -> Config {
-    Config { num_features, latent_dim: 3, hidden: vec![7, 6], likelihood, activation }
-}
-
-/// Rows in the support of a likelihood, about one cell in nine missing.
-fn rows(likelihood: &Likelihood, rows: usize, width: usize) -> Vec<f64> {
-    let mut x = vec![0.0; rows * width];
-    fill_uniforms(Key(1), 0, 0, width, &mut x);
-    match likelihood {
-        Likelihood::Bernoulli => x.iter_mut().for_each(|x| *x = f64::from(*x < 0.4)),
-        Likelihood::Binomial(total) => x.iter_mut().for_each(|x| *x = (*x * f64::from(*total + 1)).floor()),
-        _ => fill_normals(Key(1), 0, 0, width, &mut x),
-    }
-    x.iter_mut().step_by(9).for_each(|x| *x = f64::NAN);
-    x
-}
-
-/// |g − fd| ≤ 1e-6 · max |g| of the tensor, for every parameter.
-fn check_gradient(likelihood: &Likelihood, activation: Activation, num_particles: usize) {
-    const H: f64 = 1e-5;
-    let (n, width) = (37, 5);
-    let mut scaling = Scaling::identity(width);
-    if let Likelihood::Gaussian(_) = likelihood {
-        scaling = Scaling { shift: vec![0.1, -0.2, 0.0, 1.0, 0.3], scale: vec![1.5, 0.7, 1.0, 2.0, 0.4] };
-    }
-    let mut model = Model::<f64>::new(config(width, likelihood.clone(), activation), scaling, Key(3)).unwrap();
-    let x = rows(likelihood, n, width);
-    let source = Matrix::new(&x, width);
-    let order: Vec<u32> = (0..n as u32).rev().collect();
-    let weights: Vec<f64> = (0..n).map(|i| 0.5 + i as f64 / (n - 1) as f64).collect();
-    let batch = Batch { source: &source, rows: &order, weights: Some(&weights), key: Key(5), position: 11, kl_weight: 0.7 };
-    let mut trainer = Trainer::new(&model, n, n, num_particles).unwrap();
-    let mut loss = |model: &Model<f64>, gradient: Option<&mut Vec<f64>>| {
-        let terms = trainer.gradient(model, &batch).unwrap().unwrap();
-        if let Some(gradient) = gradient {
-            *gradient = trainer.last_gradient().to_vec();
-        }
-        -(terms.reconstruction - 0.7 * terms.kl) / n as f64
-    };
-    let mut gradient = Vec::new();
-    loss(&model, Some(&mut gradient));
-    let mut parameters = model.parameters().to_vec();
-    let tensors: Vec<_> = model.named().into_iter().map(|named| (named.name, named.values.len())).collect();
-    let mut start = 0;
-    for (name, len) in tensors {
-        let range = start..start + len;
-        start += len;
-        let largest = gradient[range.clone()].iter().fold(0.0_f64, |a, g| a.max(g.abs()));
-        assert!(largest > 0.0, "{name} has no gradient");
-        for i in range {
-            let centre = parameters[i];
-            let mut at = |x: f64| {
-                parameters[i] = x;
-                model.set_parameters(&parameters).unwrap();
-                loss(&model, None)
-            };
-            let difference = (at(centre + H) - at(centre - H)) / (2.0 * H);
-            parameters[i] = centre;
-            let error = (gradient[i] - difference).abs() / largest;
-            assert!(error <= 1e-6, "{likelihood:?} {activation:?} {num_particles}: {name}[{i}] is off by {error:e}");
-        }
-    }
-}
+use reference::fits::{at_rate, check_gradient, config, rows, trained, weight};
 
 #[test]
 fn gradient_agrees_with_differences_for_every_likelihood_and_activation() {
@@ -84,26 +21,10 @@ fn gradient_agrees_with_differences_for_every_likelihood_and_activation() {
     ];
     for likelihood in &likelihoods {
         for activation in Activation::ALL {
-            check_gradient(likelihood, activation, 1);
+            check_gradient(likelihood, activation, 1, weight(0.7));
         }
     }
-    check_gradient(&likelihoods[2], Activation::Tanh, 5);
-}
-
-fn trained(threads: usize, n: usize, batch_size: usize, num_particles: usize) -> Vec<f32> {
-    set_num_threads(threads).unwrap();
-    let likelihood = Likelihood::Binomial(16);
-    let x: Vec<u8> = rows(&likelihood, n, 40).iter().map(|x| if x.is_nan() { 3 } else { *x as u8 }).collect();
-    let config = Config { hidden: vec![200, 90], ..config(40, likelihood, Activation::Relu) };
-    let mut model = Model::<f32>::new(config, Scaling::identity(40), Key(0)).unwrap();
-    let mut trainer = Trainer::new(&model, n, batch_size, num_particles).unwrap();
-    for epoch in 0..2 {
-        let source = Matrix::new(&x, 40);
-        let terms = trainer.epoch(&mut model, &source, None, epoch, Key(7), OPTIONS, &Interrupt::default()).unwrap();
-        assert_eq!(terms.steps, n.div_ceil(batch_size) as u64);
-        assert!(n == 0 || (terms.elbo.is_finite() && terms.elbo == terms.reconstruction - terms.kl));
-    }
-    model.parameters().to_vec()
+    check_gradient(&likelihoods[2], Activation::Tanh, 5, weight(0.7));
 }
 
 #[test]
@@ -136,7 +57,7 @@ fn training_improves_the_bound_and_is_the_same_through_a_subset() {
         let reversed = Matrix::new(&reversed, 6);
         let source: &dyn Source<f32> = if shuffled { &reversed } else { &matrix };
         let subset = Subset::new(source, &back);
-        let options = Options { learning_rate: 5e-3, ..OPTIONS };
+        let options = at_rate(5e-3);
         (0..20)
             .map(|epoch| trainer.epoch(&mut model, &subset, None, epoch, Key(2), options, &Interrupt::default()).unwrap().elbo)
             .collect::<Vec<_>>()
@@ -153,7 +74,7 @@ fn a_step_without_a_finite_gradient_is_not_taken() {
     let before = model.parameters().to_vec();
     let x = [1.0_f32, 3e38, 0.0, 1.0];
     let mut trainer = Trainer::new(&model, 2, 2, 1).unwrap();
-    let terms = trainer.epoch(&mut model, &Matrix::new(&x, 2), None, 0, Key(0), OPTIONS, &Interrupt::default()).unwrap();
+    let terms = trainer.epoch(&mut model, &Matrix::new(&x, 2), None, 0, Key(0), Options::default(), &Interrupt::default()).unwrap();
     assert_eq!((terms.steps, terms.skipped_steps), (0, 1));
     assert_eq!(model.parameters(), before);
 }
@@ -164,10 +85,10 @@ fn an_interrupted_epoch_and_a_bad_cell_leave_the_model_as_it_was() {
     let before = model.parameters().to_vec();
     let mut trainer = Trainer::new(&model, 2, 2, 1).unwrap();
     let interrupt = Interrupt::default();
-    let bad = trainer.epoch(&mut model, &Matrix::new(&[0_u8, 1, 2, 0], 2), None, 0, Key(0), OPTIONS, &interrupt);
+    let bad = trainer.epoch(&mut model, &Matrix::new(&[0_u8, 1, 2, 0], 2), None, 0, Key(0), Options::default(), &interrupt);
     assert!(matches!(bad, Err(Error::Support { value: 2.0, .. })), "{bad:?}");
     interrupt.raise();
-    let stopped = trainer.epoch(&mut model, &Matrix::new(&[0_u8, 1], 2), None, 0, Key(0), OPTIONS, &interrupt);
+    let stopped = trainer.epoch(&mut model, &Matrix::new(&[0_u8, 1], 2), None, 0, Key(0), Options::default(), &interrupt);
     assert_eq!(stopped, Err(Error::Interrupted));
     assert_eq!(model.parameters(), before);
 }
@@ -179,7 +100,8 @@ fn a_row_of_weight_zero_neither_blocks_a_step_nor_shows_in_the_history() {
         let mut model = Model::<f32>::new(config.clone(), Scaling::identity(2), Key(0)).unwrap();
         let mut trainer = Trainer::new(&model, 4, 4, 2).unwrap();
         let (source, weights) = (Matrix::new(&x, 2), [2.0, 0.0, 1.0, 1.0]);
-        let terms = trainer.epoch(&mut model, &source, Some(&weights), 0, Key(0), OPTIONS, &Interrupt::default()).unwrap();
+        let terms =
+            trainer.epoch(&mut model, &source, Some(&weights), 0, Key(0), Options::default(), &Interrupt::default()).unwrap();
         (terms, model.parameters().to_vec())
     };
     let (terms, parameters) = run([1.0, 0.5, 3e38, -3e38, 0.0, 1.0, 2.0, -1.0]);
@@ -199,7 +121,7 @@ fn an_endless_kl_that_counts_nothing_shows_in_no_objective() {
     let mut trainer = Trainer::new(&model, 1, 1, 1).unwrap();
     // x is loc, so that no gradient of the likelihood's stops the step.
     let source = Matrix::new(&[0.0_f32], 1);
-    let options = Options { learning_rate: 0.0, kl_weight: 0.0 };
+    let options = Options { objective: weight(0.0), ..at_rate(0.0) };
     let terms = trainer.epoch(&mut model, &source, None, 0, Key(0), options, &Interrupt::default()).unwrap();
     assert_eq!((terms.steps, terms.kl), (1, f64::INFINITY));
     assert!(terms.objective.is_finite() && terms.objective == terms.reconstruction, "{terms:?}");
@@ -212,7 +134,7 @@ fn a_learning_rate_that_leads_out_of_the_range_is_refused_before_any_step() {
     let mut trainer = Trainer::new(&model, 2, 1, 1).unwrap();
     let mut epoch = |model: &mut Model<f32>, learning_rate: f64| {
         let source = Matrix::new(&[0_u8, 1, 1, 0], 2);
-        trainer.epoch(model, &source, None, 0, Key(0), Options { learning_rate, ..OPTIONS }, &Interrupt::default())
+        trainer.epoch(model, &source, None, 0, Key(0), at_rate(learning_rate), &Interrupt::default())
     };
     let before = model.parameters().to_vec();
     for rate in [1e39, 3e38, f64::NAN, f64::INFINITY, 1e308] {
@@ -236,13 +158,13 @@ fn a_bad_cell_is_named_by_its_row_in_the_source() {
         // The first 78 rows alone, so that one cell is bad; the cure is of the source's column.
         let first: Vec<u32> = (0..78).rev().collect();
         let source = Matrix::new(&x, 2);
-        let batch = Batch { source: &source, rows: &first[..50], weights: None, key: Key(0), position: 0, kl_weight: 1.0 };
+        let batch = Batch { source: &source, rows: &first[..50], weights: None, key: Key(0), position: 0, objective: weight(1.0) };
         match trainer.gradient(&model, &batch) {
             Err(Error::Support { row: 77, column: 1, cure, .. }) => assert!(cure.contains("Binomial(9)"), "{cure}"),
             Err(Error::NonFinite { argument: "x", row: 77, column: 1, value }) => assert_eq!(value, f64::INFINITY),
             other => panic!("{other:?}"),
         }
-        let bad = trainer.epoch(&mut model, &source, None, 0, Key(0), OPTIONS, &Interrupt::default());
+        let bad = trainer.epoch(&mut model, &source, None, 0, Key(0), Options::default(), &Interrupt::default());
         assert!(matches!(bad, Err(Error::Support { row: 77 | 99, .. } | Error::NonFinite { row: 77, .. })), "{bad:?}");
     }
 }
@@ -288,7 +210,7 @@ fn a_stop_is_heard_within_a_step() {
     let before = model.parameters().to_vec();
     let mut trainer = Trainer::new(&model, 1000, 1000, 1).unwrap();
     let interrupt = Interrupt::default();
-    let stopped = trainer.epoch(&mut model, &Stopping(&interrupt), None, 0, Key(0), OPTIONS, &interrupt);
+    let stopped = trainer.epoch(&mut model, &Stopping(&interrupt), None, 0, Key(0), Options::default(), &interrupt);
     assert_eq!(stopped, Err(Error::Interrupted));
     assert_eq!(model.parameters(), before);
 }

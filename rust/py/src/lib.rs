@@ -36,5 +36,5 @@ mod _core {
     #[pymodule_export]
     use super::threads::{build_info, get_num_threads, set_num_threads};
     #[pymodule_export]
-    use super::vae::Vae;
+    use super::vae::{Vae, checkpoint_from_bytes, checkpoint_to_bytes};
 }

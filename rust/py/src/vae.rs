@@ -2,16 +2,19 @@
 
 use elbokit_core::likelihood;
 use elbokit_core::network::Activation;
+use elbokit_core::optimizer::Schedule;
 use elbokit_core::random::Key;
 use elbokit_core::threads::Interrupt;
-use elbokit_core::vae::{self, AnyModel, Config, ElboTerms, Evidence, Model, Options, Scaling, Source, Trainer};
+use elbokit_core::vae::{
+    self, AnyModel, Config, ElboTerms, EpochTerms, Evidence, Model, Numbers, Objective, Options, Scaling, Source, Trainer,
+};
 use elbokit_core::{Error, Result};
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use crate::arrays::{Element, Output, View, filled};
+use crate::arrays::{Dtype, Element, Output, View, dtype, filled};
 use crate::enter::enter_long;
 use crate::errors::exception;
 use crate::likelihood::Likelihood;
@@ -109,7 +112,7 @@ impl Vae {
         typed!(&mut self.typed, state => state.trainer = None);
     }
 
-    /// One epoch: the means (elbo, reconstruction, kl, objective) and the numbers of steps taken and skipped.
+    /// One epoch: the means (elbo, reconstruction, kl, objective, gradient norm), the last learning rate, and the numbers of steps taken and skipped.
     fn epoch<'py>(
         &mut self,
         py: Python<'py>,
@@ -119,24 +122,56 @@ impl Vae {
         epoch: u64,
         key: u64,
         learning_rate: f64,
+        warmup: u64,
+        cosine: Option<u64>,
+        weight_decay: f64,
+        max_grad_norm: Option<f64>,
         kl_weight: f64,
-    ) -> PyResult<(f64, f64, f64, f64, u64, u64)> {
+        free_bits: f64,
+        importance_weighted: bool,
+    ) -> PyResult<([f64; 6], [u64; 2])> {
         let rows = Rows::new(x)?;
         let (subset, weights) = (
             subset.as_ref().map(|s| vector(s, "subset")).transpose()?,
             weights.as_ref().map(|w| vector(w, "sample_weight")).transpose()?,
         );
-        let options = Options { learning_rate, kl_weight };
+        let options = Options {
+            learning_rate: Schedule { rate: learning_rate, warmup, cosine },
+            weight_decay,
+            max_grad_norm,
+            objective: Objective { kl_weight, free_bits, importance_weighted },
+        };
         let terms = typed!(&mut self.typed, state => {
             let State { model, trainer, num_particles } = state;
             let Some(trainer) = trainer.as_mut() else {
-                return Err(PyRuntimeError::new_err("epoch before start"));
+                return Err(not_started());
             };
             rows.with(subset, |source| {
                 enter_long(py, work(model, source.rows(), num_particles.saturating_mul(3)), |interrupt| trainer.epoch(model, source, weights, epoch, Key(key), options, interrupt))
             })
         })?;
-        Ok((terms.elbo, terms.reconstruction, terms.kl, terms.objective, terms.steps, terms.skipped_steps))
+        let EpochTerms { elbo, reconstruction, kl, objective, gradient_norm, learning_rate, steps, skipped_steps } = terms;
+        Ok(([elbo, reconstruction, kl, objective, gradient_norm, learning_rate], [steps, skipped_steps]))
+    }
+
+    /// Steps taken, and copies of the optimiser's two moments.
+    fn moments<'py>(&self, py: Python<'py>) -> PyResult<(u64, Any<'py>, Any<'py>)> {
+        typed!(&self.typed, state => {
+            let Some(trainer) = &state.trainer else { return Err(not_started()) };
+            let (steps, [m, v]) = trainer.moments();
+            let copy = |x: &[_]| filled(py, &[x.len()], x.iter().copied());
+            Ok((steps, copy(m)?, copy(v)?))
+        })
+    }
+
+    /// Goes on from what `moments` told.
+    fn resume(&mut self, py: Python<'_>, steps: u64, m: &Any<'_>, v: &Any<'_>) -> PyResult<()> {
+        let resumed = typed!(&mut self.typed, state => {
+            let Some(trainer) = &mut state.trainer else { return Err(not_started()) };
+            let (m, v) = (View::new(m, "moments")?, View::new(v, "moments")?);
+            trainer.resume(steps, [m.slice(), v.slice()])
+        });
+        resumed.map_err(|error| exception(py, error))
     }
 
     /// Checks that the likelihood gives every observed cell a probability.
@@ -274,6 +309,40 @@ impl Vae {
         });
         typed.map(|typed| Self { typed }).map_err(|error| exception(py, error))
     }
+}
+
+fn not_started() -> PyErr {
+    PyRuntimeError::new_err("call start first")
+}
+
+type Named<'py> = Vec<(String, Any<'py>)>;
+
+/// A text and named vectors of float32 or float64 as a checkpoint's bytes.
+#[pyfunction]
+pub(crate) fn checkpoint_to_bytes<'py>(py: Python<'py>, text: &str, vectors: Named<'py>) -> PyResult<Bound<'py, PyBytes>> {
+    let numbers = |x: &Any<'py>| {
+        Ok::<_, PyErr>(match dtype(x, "vectors")? {
+            Dtype::F32 => Numbers::F32(View::new(x, "vectors")?.slice().to_vec()),
+            Dtype::F64 => Numbers::F64(View::new(x, "vectors")?.slice().to_vec()),
+        })
+    };
+    let vectors = vectors.iter().map(|(name, x)| Ok((name.clone(), numbers(x)?))).collect::<PyResult<Vec<_>>>()?;
+    let bytes = py.detach(|| vae::checkpoint_to_bytes(text, &vectors)).map_err(|error| exception(py, error))?;
+    Ok(PyBytes::new(py, &bytes))
+}
+
+/// What `checkpoint_to_bytes` was given.
+#[pyfunction]
+pub(crate) fn checkpoint_from_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<(String, Named<'py>)> {
+    let (text, vectors) = vae::checkpoint_from_bytes(data).map_err(|error| exception(py, error))?;
+    let arrays = vectors.into_iter().map(|(name, numbers)| {
+        let array = match numbers {
+            Numbers::F32(x) => filled(py, &[x.len()], x)?,
+            Numbers::F64(x) => filled(py, &[x.len()], x)?,
+        };
+        Ok((name, array))
+    });
+    Ok((text, arrays.collect::<PyResult<_>>()?))
 }
 
 /// About how many multiply-adds a call costs that runs the whole network `times` for each row.

@@ -1,6 +1,7 @@
 //! Adam (Kingma and Ba 2015, algorithm 1), with `PyTorch`'s place for ε: outside the root of the corrected second moment.
 //!
-//! m ← m + (1 − β₁)(g − m), v ← β₂ v + (1 − β₂) g², θ ← θ − rate / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε).
+//! m ← m + (1 − β₁)(g − m), v ← β₂ v + (1 − β₂) g², θ ← θ − rate λ θ − rate / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε). The decay λ is decoupled from
+//! the gradient (`AdamW`; Loshchilov and Hutter 2019, algorithm 2, with `PyTorch`'s place for the rate) and 0 for Adam itself.
 //!
 //! ```
 //! use elbokit_core::optimizer::Adam;
@@ -23,11 +24,13 @@ pub struct Adam {
     pub beta2: f64,
     /// What keeps the divisor from 0.
     pub epsilon: f64,
+    /// λ, the share of a parameter that a step at rate 1 takes away.
+    pub weight_decay: f64,
 }
 
 impl Default for Adam {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
     }
 }
 
@@ -40,13 +43,17 @@ impl Adam {
             adam: self,
             rate: learning_rate / (1.0 - self.beta1.powi(step)),
             root: (1.0 / (1.0 - self.beta2.powi(step))).sqrt(),
+            decay: learning_rate * self.weight_decay,
+            shrink: 1.0,
         }
     }
 
-    /// Whether `update` may take this gradient: its squares must be finite too, or a second moment stays infinite for good.
+    /// Whether `update` may take this gradient, whose squares add up to `squares`: each must be finite in the gradient's own type, or a second
+    /// moment stays infinite for good.
     #[must_use]
-    pub fn accepts<F: Float>(gradient: &[F]) -> bool {
-        dispatch(Accepts(gradient))
+    pub fn accepts<F: Float>(gradient: &[F], squares: f64) -> bool {
+        // No square is larger than their sum.
+        squares <= F::MAX.to_f64() || gradient.iter().all(|g| (*g * *g).finite())
     }
 }
 
@@ -56,9 +63,17 @@ pub struct Update {
     adam: Adam,
     rate: f64,
     root: f64,
+    decay: f64,
+    shrink: f64,
 }
 
 impl Update {
+    /// The same of the gradient times `factor`.
+    #[must_use]
+    pub fn shrunk(self, factor: f64) -> Self {
+        Self { shrink: factor, ..self }
+    }
+
     /// Moves `x` and its moments by gradient `g`. Elements do not depend on each other, so any cut of the arrays gives the same bits.
     pub fn update<F: Float>(self, x: &mut [F], m: &mut [F], v: &mut [F], g: &[F]) {
         dispatch(Run { update: self, x, m, v, g });
@@ -77,39 +92,22 @@ impl<F: Float> Kernel for Run<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Update { adam, rate, root } = self.update;
-        let [rate, root, new1, beta2, new2, epsilon] = [-rate, root, 1.0 - adam.beta1, adam.beta2, 1.0 - adam.beta2, adam.epsilon]
-            .map(|c| F::Lanes::splat(simd, F::from_f64(c)));
+        let Update { adam, rate, root, decay, shrink } = self.update;
+        let constants = [-rate, root, 1.0 - adam.beta1, adam.beta2, 1.0 - adam.beta2, adam.epsilon, -decay, shrink];
+        let [rate, root, new1, beta2, new2, epsilon, decay, shrink] = constants.map(|c| F::Lanes::splat(simd, F::from_f64(c)));
         lanewise::<F, S, 1, 3>(
             simd,
             [self.g],
             [self.x, self.m, self.v],
             #[inline(always)]
             |[g], [x, m, v]| {
+                // Times 1 and less 0 · x where nothing is clipped and nothing decays: the same bits.
+                let g = g * shrink;
                 let m = new1.fma(g - m, m);
                 let v = (new2 * g).fma(g, beta2 * v);
                 let divisor = v.sqrt().fma(root, epsilon);
-                [rate.fma(m / divisor, x), m, v]
+                [rate.fma(m / divisor, decay.fma(x, x)), m, v]
             },
         );
-    }
-}
-
-struct Accepts<'a, F>(&'a [F]);
-
-impl<F: Float> Kernel for Accepts<'_, F> {
-    type Output = bool;
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> bool {
-        let zero = F::Lanes::splat(simd, F::ZERO);
-        // x² · 0 is 0 for a finite square, else NaN; a sum keeps any NaN.
-        let mut sum = zero;
-        let mut chunks = self.0.chunks_exact(F::LANES);
-        for x in &mut chunks {
-            let x = F::Lanes::from_slice(simd, x);
-            sum = (x * x).fma(zero, sum);
-        }
-        let rest = chunks.remainder().iter().all(|x| (*x * *x).finite());
-        rest && sum.as_slice().iter().all(|x| x.finite())
     }
 }

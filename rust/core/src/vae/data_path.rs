@@ -2,8 +2,9 @@
 //!
 //! Nothing here depends on which rows came together, so a batch is cut into blocks of a fixed size and each block is worked by one thread.
 
-use super::latent::{draw, split_heads};
+use super::latent::{draw, draw_with_ratios, latent_kl, split_heads};
 use super::model::Model;
+use super::objective::{Objective, shares_of, weighted};
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -11,7 +12,8 @@ use crate::gaussian::kl_grad;
 use crate::network::matmul::{Left, Part, Right, panel};
 use crate::network::{Mlp, Trace, lanewise};
 use crate::random::{Draw, Key, fill_normals};
-use crate::simd::{Kernel, Simd, dispatch};
+use crate::reduce::ordered_sum_of;
+use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch};
 use crate::threads::Interrupt;
 
 /// A training batch: which rows, how much each counts, and where its noise stands.
@@ -27,8 +29,8 @@ pub struct Batch<'a, F> {
     pub key: Key,
     /// The place in the epoch of the batch's first row, by which its noise is addressed.
     pub position: u64,
-    /// β, what a nat of KL counts in the objective.
-    pub kl_weight: f64,
+    /// What is maximised.
+    pub objective: Objective,
 }
 
 impl<F> Batch<'_, F> {
@@ -58,6 +60,12 @@ pub(super) struct Block<F> {
     decoder: Trace<F>,
     log_prob: Vec<F>,
     kl: Vec<F>,
+    /// Each latent's part of it.
+    latent_kl: Vec<F>,
+    /// Each draw's log p(z) − log q(z | x), then its share of its row's weight.
+    shares: Vec<f64>,
+    /// ln of the mean weight of each row as scaled.
+    bounds: Vec<f64>,
     offsets: Vec<f64>,
     /// What went wrong with these rows in the last step.
     pub(super) error: Option<Error>,
@@ -95,6 +103,9 @@ impl<F: Float + Draw> Block<F> {
             decoder: Trace::both_ways(&model.decoder, draws),
             log_prob: buffer(draws, 1),
             kl: buffer(rows, 1),
+            latent_kl: buffer(rows, latent_dim),
+            shares: vec![0.0; draws],
+            bounds: vec![0.0; rows],
             offsets: vec![0.0; rows],
             error: None,
         }
@@ -104,17 +115,31 @@ impl<F: Float + Draw> Block<F> {
     pub(super) fn bytes(model: &Model<F>, num_particles: usize) -> usize {
         let outputs = |network: &Mlp| network.layers.iter().map(|l| 3 * l.outputs).sum::<usize>();
         let (features, latent_dim) = (model.config().num_features, model.config().latent_dim);
-        let row = 2 * features + outputs(&model.encoder) + 4 * latent_dim + 3;
-        let draw = outputs(&model.decoder) + 3 * latent_dim + 1;
+        let row = 2 * features + outputs(&model.encoder) + 5 * latent_dim + 5;
+        let draw = outputs(&model.decoder) + 3 * latent_dim + 3;
         let numbers = draw.saturating_mul(num_particles).saturating_add(row);
         numbers.saturating_mul(block_rows(num_particles) * size_of::<F>())
     }
 
     /// Runs the block's rows of `batch` forward and back. What goes wrong is kept in `error`.
     pub(super) fn run(&mut self, model: &Model<F>, batch: &Batch<F>, interrupt: &Interrupt) {
+        self.encode(model, batch, interrupt);
+        self.decode_and_back(model, batch, None);
+    }
+
+    /// The first half: through the encoder to the KL, and its parts by latent where they have a floor.
+    pub(super) fn encode(&mut self, model: &Model<F>, batch: &Batch<F>, interrupt: &Interrupt) {
         self.rows = batch.rows.len().saturating_sub(self.first).min(block_rows(self.num_particles));
-        let done = interrupt.poll().and_then(|()| if self.rows == 0 { Ok(()) } else { self.forward_and_back(model, batch) });
+        let done = interrupt.poll().and_then(|()| if self.rows == 0 { Ok(()) } else { self.posterior(model, batch) });
         self.error = done.err().map(|error| self.blame(model, error));
+    }
+
+    /// The second half, unless the first went wrong. Latents whose KL is `below` its floor get no gradient from it.
+    pub(super) fn decode_and_back(&mut self, model: &Model<F>, batch: &Batch<F>, below: Option<&[bool]>) {
+        if self.rows > 0 && self.error.is_none() {
+            let done = self.gradients(model, batch, below);
+            self.error = done.err().map(|error| self.blame(model, error));
+        }
     }
 
     /// Of an infinite cell and the infinities that it makes in the network, the cell is to be named.
@@ -129,9 +154,8 @@ impl<F: Float + Draw> Block<F> {
         }
     }
 
-    fn forward_and_back(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<()> {
+    fn posterior(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<()> {
         let (rows, latents) = (self.rows, self.rows * self.latent_dim);
-        let draws = rows * self.num_particles;
         let width = model.config().num_features;
         let cells = &mut self.x[..rows * width];
         for (row, x) in cells.chunks_exact_mut(width).enumerate() {
@@ -149,37 +173,97 @@ impl<F: Float + Draw> Block<F> {
         split_heads(&heads[..2 * latents], self.latent_dim, loc, log_var);
         let (d_loc, d_log_var) = (&mut self.d_loc[..latents], &mut self.d_log_var[..latents]);
         kl_grad(loc, log_var, None, self.latent_dim, &mut self.kl[..rows], d_loc, d_log_var, None)?;
+        if batch.objective.free_bits > 0.0 {
+            latent_kl(loc, log_var, &mut self.latent_kl[..latents]);
+        }
+        Ok(())
+    }
+
+    fn gradients(&mut self, model: &Model<F>, batch: &Batch<F>, below: Option<&[bool]>) -> Result<()> {
+        let (rows, latents) = (self.rows, self.rows * self.latent_dim);
+        let draws = rows * self.num_particles;
+        let (loc, log_var) = (&self.loc[..latents], &self.log_var[..latents]);
+        let (d_loc, d_log_var) = (&mut self.d_loc[..latents], &mut self.d_log_var[..latents]);
+        let objective = batch.objective;
 
         let first = batch.position + self.first as u64;
         for (particle, noise) in self.noise.chunks_mut(latents).take(self.num_particles).enumerate() {
             fill_normals(batch.key, particle as u32, first, self.latent_dim, noise);
         }
         let noise = &mut self.noise[..draws * self.latent_dim];
-        draw(loc, log_var, noise, &mut self.z[..draws * self.latent_dim]);
+        let z = &mut self.z[..draws * self.latent_dim];
+        if objective.importance_weighted {
+            // The place of z's gradient is free until the way back.
+            let ratios = &mut self.dz[..draws * self.latent_dim];
+            draw_with_ratios(loc, log_var, noise, z, ratios);
+            for (share, ratios) in self.shares[..draws].iter_mut().zip(ratios.chunks_exact(self.latent_dim)) {
+                *share = 0.5 * ordered_sum_of(ratios.iter().map(|x| x.to_f64()));
+            }
+        } else {
+            draw(loc, log_var, noise, z);
+        }
 
         model.decoder.forward(&model.parameters, &self.z, draws, &mut self.decoder);
         let num_params = model.likelihood.num_params();
         let (params, d_params) = self.decoder.output_and_gradient();
         let d_params = &mut d_params[..draws * num_params];
         let log_prob = &mut self.log_prob[..draws];
-        model.likelihood.log_prob_grad(cells, &params[..draws * num_params], log_prob, d_params)?;
+        model.likelihood.log_prob_grad(
+            &self.x[..rows * model.config().num_features],
+            &params[..draws * num_params],
+            log_prob,
+            d_params,
+        )?;
 
-        // From here on, gradients of what is minimised: −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch.
+        // From here on, gradients of what is minimised: −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch, or the like.
         let share = |row: usize| batch.weight(self.first + row) / batch.rows.len() as f64;
         let particles = self.num_particles as f64;
-        dispatch(ScaleRows { x: d_params, width: num_params, by: |draw| F::from_f64(-share(draw % rows) / particles) });
-        model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(&mut self.dz));
+        if objective.importance_weighted {
+            let shares = &mut self.shares[..draws];
+            for (share, log_prob) in shares.iter_mut().zip(log_prob) {
+                *share = log_prob.to_f64() + weighted(objective.kl_weight, *share);
+            }
+            for (row, bound) in self.bounds[..rows].iter_mut().enumerate() {
+                *bound = shares_of(shares, (row..draws).step_by(rows));
+            }
+            let share = |draw: usize| share(draw % rows) * shares[draw];
+            dispatch(ScaleRows { x: d_params, width: num_params, by: |draw| F::from_f64(-share(draw)) });
+            model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(&mut self.dz));
+            // −log p(z) pulls z to 0, and log q(z | x) = −½ Σ (ε² + log-variance) + c hangs on the log-variance alone.
+            let by = |draw: usize| F::from_f64(weighted(objective.kl_weight, share(draw)));
+            dispatch(AddRows { x: &self.z[..draws * self.latent_dim], out: &mut self.dz, width: self.latent_dim, by });
+            d_loc.fill(F::ZERO);
+            d_log_var.fill(F::from_f64(-0.5));
+        } else {
+            dispatch(ScaleRows { x: d_params, width: num_params, by: |draw| F::from_f64(-share(draw % rows) / particles) });
+            model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(&mut self.dz));
+        }
+        for (latent, _) in below.into_iter().flatten().enumerate().filter(|(_, below)| **below) {
+            for d in [&mut *d_loc, &mut *d_log_var] {
+                d.iter_mut().skip(latent).step_by(self.latent_dim).for_each(|d| *d = F::ZERO);
+            }
+        }
         let (_, d_heads) = self.encoder.output_and_gradient();
         dispatch(Heads {
             out: &mut d_heads[..2 * latents],
             width: self.latent_dim,
             kl: [d_loc, d_log_var],
-            kl_weight: |row| F::from_f64(batch.kl_weight * share(row)),
+            kl_weight: |row| F::from_f64(objective.kl_weight * share(row)),
             dz: &self.dz[..draws * self.latent_dim],
             slope: noise,
         });
         model.encoder.backward(&model.parameters, rows, &mut self.encoder, None);
         Ok(())
+    }
+
+    /// ln of the mean weight of each row as given, where draws are weighed by importance.
+    pub(super) fn bounds(&self) -> impl Iterator<Item = f64> {
+        self.bounds[..self.rows].iter().zip(&self.offsets).map(|(bound, offset)| bound + offset)
+    }
+
+    /// The KL of one latent of each row, where the first half has left it.
+    pub(super) fn latent_kl(&self, latent: usize) -> impl Iterator<Item = f64> {
+        self.latent_kl[..self.rows * self.latent_dim].iter().skip(latent).step_by(self.latent_dim).map(|kl| kl.to_f64())
     }
 
     /// (reconstruction of the row as given, KL) of each row.
@@ -241,6 +325,37 @@ impl<F: Float, B: Fn(usize) -> F> Kernel for ScaleRows<'_, F, B> {
                 [x],
                 #[inline(always)]
                 |[], [x]| [x * by],
+            );
+        }
+    }
+}
+
+/// Adds each row times its factor.
+struct AddRows<'a, F, B> {
+    x: &'a [F],
+    out: &'a mut [F],
+    width: usize,
+    by: B,
+}
+
+impl<F: Float, B: Fn(usize) -> F> Kernel for AddRows<'_, F, B> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let rows = self.x.chunks_exact(self.width).zip(self.out.chunks_exact_mut(self.width));
+        for (row, (x, out)) in rows.enumerate() {
+            let by = (self.by)(row);
+            if by == F::ZERO {
+                // 0 · ∞ too.
+                continue;
+            }
+            let by = F::Lanes::splat(simd, by);
+            lanewise::<F, S, 1, 1>(
+                simd,
+                [x],
+                [out],
+                #[inline(always)]
+                |[x], [out]| [by.fma(x, out)],
             );
         }
     }

@@ -5,6 +5,7 @@ use crate::gaussian::scale;
 use crate::network::lanewise;
 use crate::reduce::LaneSum;
 use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch};
+use crate::vmath::exp_excess;
 
 /// Splits rows of heads, loc block before log-variance block, into two arrays.
 pub(super) fn split_heads<F: Float>(heads: &[F], latent_dim: usize, loc: &mut [F], log_var: &mut [F]) {
@@ -44,6 +45,66 @@ impl<F: Float> Kernel for Draw<'_, F> {
                 },
             );
         }
+    }
+}
+
+/// [`draw`], and each latent's part of log p(z) − log q(z | x), doubled: (ε − z)(ε + z) + `log_var`.
+pub(super) fn draw_with_ratios<F: Float>(loc: &[F], log_var: &[F], noise: &mut [F], z: &mut [F], ratio: &mut [F]) {
+    dispatch(DrawWithRatios { loc, log_var, noise, z, ratio });
+}
+
+struct DrawWithRatios<'a, F> {
+    loc: &'a [F],
+    log_var: &'a [F],
+    noise: &'a mut [F],
+    z: &'a mut [F],
+    ratio: &'a mut [F],
+}
+
+impl<F: Float> Kernel for DrawWithRatios<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let len = self.loc.len();
+        let particles = self.noise.chunks_exact_mut(len).zip(self.z.chunks_exact_mut(len)).zip(self.ratio.chunks_exact_mut(len));
+        for ((noise, z), ratio) in particles {
+            lanewise::<F, S, 2, 3>(
+                simd,
+                [self.loc, self.log_var],
+                [noise, z, ratio],
+                #[inline(always)]
+                |[loc, log_var], [noise, _, _]| {
+                    let scale = scale::<F, S>(simd, log_var, 1.0);
+                    let draw = scale.fma(noise, loc);
+                    [noise * (scale * F::from_f64(0.5)), draw, (noise - draw).fma(noise + draw, log_var)]
+                },
+            );
+        }
+    }
+}
+
+/// KL(q ‖ N(0, I)) of each latent of each row: ½ (loc² + eᵛ − 1 − v), v the log-variance.
+pub(super) fn latent_kl<F: Float>(loc: &[F], log_var: &[F], out: &mut [F]) {
+    dispatch(LatentKl { loc, log_var, out });
+}
+
+struct LatentKl<'a, F> {
+    loc: &'a [F],
+    log_var: &'a [F],
+    out: &'a mut [F],
+}
+
+impl<F: Float> Kernel for LatentKl<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        lanewise::<F, S, 2, 1>(
+            simd,
+            [self.loc, self.log_var],
+            [self.out],
+            #[inline(always)]
+            |[loc, log_var], _| [loc.fma(loc, exp_excess::<F, S>(simd, log_var).0) * F::from_f64(0.5)],
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 //! The encoder maps a row's view to loc and log-variance of q(z | x), the decoder a draw z to the params of p(x | z), and p(z) is N(0, I). Rows are scaled on their way
 //! in, and every value that comes out is of the row as given.
 
+mod checkpoint;
 mod config;
 mod data_path;
 mod file;
@@ -10,16 +11,21 @@ mod folds;
 mod intake;
 mod latent;
 mod model;
+mod objective;
 mod score;
 mod scorer;
 mod source;
+mod terms;
 mod tiles;
 mod trainer;
 
+pub use checkpoint::{Numbers, checkpoint_from_bytes, checkpoint_to_bytes};
 pub use config::{Config, Scaling};
 pub use data_path::Batch;
 pub use file::{AnyModel, from_bytes, to_bytes};
 pub use model::{Model, Named};
+pub use objective::Objective;
 pub use score::{ElboTerms, Evidence, check, decode, elbo, encode, log_evidence, mean};
 pub use source::{Element, Matrix, Source, Subset};
-pub use trainer::{BatchTerms, EpochTerms, Options, Trainer};
+pub use terms::{BatchTerms, EpochTerms};
+pub use trainer::{Options, Trainer};

@@ -6,14 +6,16 @@
 
 use super::data_path::{Batch, Block, block_rows};
 use super::model::Model;
+use super::objective::{Floor, Objective, weighted};
 use super::source::{Source, of_whole_column};
+use super::terms::{BatchTerms, EpochTerms, Sums};
 use super::tiles::{Tile, Tiles, tiles};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::network::matmul::{multiply_parts, pack_transposed};
-use crate::optimizer::Adam;
+use crate::optimizer::{Adam, Schedule};
 use crate::random::{Draw, Key, permutation};
-use crate::reduce::ordered_sum;
+use crate::reduce::{ordered_sum, ordered_sum_of, sum_of_squares};
 use crate::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows_awake, in_pool};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,43 +23,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// What a step is to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
-    /// Adam's learning rate.
-    pub learning_rate: f64,
-    /// β, what a nat of KL counts in the objective.
-    pub kl_weight: f64,
+    /// By the number of steps before it, in all epochs and taken or not.
+    pub learning_rate: Schedule,
+    /// Of `AdamW`; 0 for Adam.
+    pub weight_decay: f64,
+    /// A gradient of a larger Euclidean norm, over all parameters, is shortened to it.
+    pub max_grad_norm: Option<f64>,
+    /// What is maximised.
+    pub objective: Objective,
 }
 
-/// Means over the rows of an epoch's steps, each row counting by its weight, in nats a row. They are taken as the epoch goes, so each step's rows are
-/// scored before the step is taken.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct EpochTerms {
-    /// reconstruction − KL.
-    pub elbo: f64,
-    /// E\[log p(x | z)\], of the rows as given.
-    pub reconstruction: f64,
-    /// KL(q ‖ prior).
-    pub kl: f64,
-    /// reconstruction − β KL: what was maximised.
-    pub objective: f64,
-    /// Steps taken.
-    pub steps: u64,
-    /// Steps not taken, whose rows count in no mean.
-    pub skipped_steps: u64,
+impl Default for Options {
+    fn default() -> Self {
+        Self { learning_rate: Schedule::constant(1e-3), weight_decay: 0.0, max_grad_norm: None, objective: Objective::default() }
+    }
 }
 
 /// The largest buffers that a trainer makes, in bytes.
 const MAX_BYTES: u64 = 1 << 36;
-
-/// A batch's sums over its rows, by weight.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BatchTerms {
-    /// Of the reconstructions, of the rows as given.
-    pub reconstruction: f64,
-    /// Of the KLs.
-    pub kl: f64,
-    /// Of the weights.
-    pub weight: f64,
-}
 
 /// Everything that training needs beside the model: buffers, gradient, and Adam's moments.
 #[derive(Debug)]
@@ -66,10 +49,13 @@ pub struct Trainer<F> {
     batch_size: usize,
     tiles: Vec<Tile>,
     gradient: Vec<F>,
+    /// Of each tile's gradient, the sum of squares.
+    squares: Vec<f64>,
     moments: [Vec<F>; 2],
     steps: u64,
     order: Vec<u32>,
     terms: [Vec<f64>; 3],
+    floor: Floor,
     /// About what a block's data path, a tile's gradient and a tile's update cost, in nanoseconds.
     work: [usize; 3],
 }
@@ -106,10 +92,12 @@ impl<F: Float + Draw> Trainer<F> {
             blocks,
             batch_size,
             gradient: vec![F::ZERO; parameters],
+            squares: vec![0.0; tiles.len()],
             moments: [vec![F::ZERO; parameters], vec![F::ZERO; parameters]],
             steps: 0,
             order: Vec::new(),
             terms: Default::default(),
+            floor: Floor::new(model.config().latent_dim),
             work: [row * block.min(batch_size), tile, parameters / 4 / tiles.len()],
             tiles,
         })
@@ -142,22 +130,27 @@ impl<F: Float + Draw> Trainer<F> {
             return Err(Error::shape("sample_weight", format!("{rows} numbers"), weights.len(), "give one weight a row"));
         }
         check_rows(rows)?;
-        check_reach(model, options.learning_rate, rows.div_ceil(self.batch_size))?;
+        options.objective.check()?;
+        let steps = rows.div_ceil(self.batch_size);
+        check_reach(model, options, steps)?;
+        let first_step = epoch.saturating_mul(steps as u64);
         let key = key.fold_in(epoch);
         let mut order = std::mem::take(&mut self.order);
         order.resize(rows, 0);
         permutation(key, &mut order);
-        let kl_weight = options.kl_weight;
+        let objective = options.objective;
         let parallel = self.work[0] * self.blocks.len() * rows.div_ceil(self.batch_size) >= PARALLEL_WORK;
         let mut run = || {
             let mut sums = Sums::default();
             for (b, rows) in order.chunks(self.batch_size).enumerate() {
                 interrupt.poll()?;
                 let position = (b * self.batch_size) as u64;
-                let batch = Batch { source, rows, weights, key, position, kl_weight };
-                sums.add(self.step(model, &batch, options.learning_rate, interrupt)?);
+                let batch = Batch { source, rows, weights, key, position, objective };
+                let learning_rate = options.learning_rate.at(first_step.saturating_add(b as u64));
+                sums.learning_rate = learning_rate;
+                sums.add(self.step(model, &batch, learning_rate, options, interrupt)?);
             }
-            Ok(sums.means(kl_weight))
+            Ok(sums.means())
         };
         let result = if parallel { in_pool(run) } else { run() };
         self.order = order;
@@ -170,11 +163,17 @@ impl<F: Float + Draw> Trainer<F> {
         model: &mut Model<F>,
         batch: &Batch<F>,
         learning_rate: f64,
+        options: Options,
         interrupt: &Interrupt,
     ) -> Result<Option<BatchTerms>> {
         let Some(terms) = self.gradient_unless(interrupt, model, batch)? else { return Ok(None) };
         self.steps += 1;
-        let update = Adam::default().at(self.steps, learning_rate);
+        let mut update = Adam { weight_decay: options.weight_decay, ..Adam::default() }.at(self.steps, learning_rate);
+        if let Some(most) = options.max_grad_norm
+            && terms.gradient_norm > most
+        {
+            update = update.shrunk(most / terms.gradient_norm);
+        }
         let (flat, packed) = model.parameters.parts_mut();
         let [m, v] = &mut self.moments;
         let all = |data| Tiles::new(&self.tiles, data, |t| t.start..t.start + t.len);
@@ -194,7 +193,7 @@ impl<F: Float + Draw> Trainer<F> {
     }
 
     /// Terms and gradient of a batch at the model as it stands, without a step: the gradient is that of
-    /// −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch, in [`last_gradient`](Self::last_gradient). `None` where no step could be taken by it.
+    /// −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch, or of its like by the batch's [`Objective`], in [`last_gradient`](Self::last_gradient). `None` where no step could be taken by it.
     ///
     /// # Errors
     /// [`Error::Support`], and [`Error::NonFinite`] for an infinite cell.
@@ -208,11 +207,22 @@ impl<F: Float + Draw> Trainer<F> {
     fn gradient_unless(&mut self, interrupt: &Interrupt, model: &Model<F>, batch: &Batch<F>) -> Result<Option<BatchTerms>> {
         assert!(batch.rows.len() <= self.batch_size, "the batch is larger than the trainer's");
         let [block_work, tile_work, _] = self.work;
-        for_rows_awake(self.blocks.len(), block_work, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
-            for block in blocks.data {
-                block.run(model, batch, interrupt);
-            }
-        });
+        let blocks = self.blocks.len();
+        if batch.objective.free_bits > 0.0 {
+            // A latent's KL counts by its mean over the whole batch, which stands between the two halves.
+            for_rows_awake(blocks, block_work / 3, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
+                blocks.data.iter_mut().for_each(|block| block.encode(model, batch, interrupt));
+            });
+            self.floor.take(&self.blocks, batch);
+            let below = self.floor.below.as_slice();
+            for_rows_awake(blocks, block_work, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
+                blocks.data.iter_mut().for_each(|block| block.decode_and_back(model, batch, Some(below)));
+            });
+        } else {
+            for_rows_awake(blocks, block_work, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
+                blocks.data.iter_mut().for_each(|block| block.run(model, batch, interrupt));
+            });
+        }
         let mut out_of_range = false;
         for block in &mut self.blocks {
             match block.error.take() {
@@ -231,11 +241,13 @@ impl<F: Float + Draw> Trainer<F> {
             return Ok(None);
         }
         let refused = AtomicBool::new(false);
-        let out = Tiles::new(&self.tiles, &mut self.gradient, |t| t.start..t.start + t.len);
-        for_rows_awake(self.tiles.len(), tile_work, out, &|range: Range<usize>, gradient: Tiles<F>| {
-            for (gradient, tile) in gradient.zip(&self.tiles[range]) {
+        let gradients = Tiles::new(&self.tiles, &mut self.gradient, |t| t.start..t.start + t.len);
+        let out = (gradients, RowsMut::new(&mut self.squares, 1));
+        for_rows_awake(self.tiles.len(), tile_work, out, &|range: Range<usize>, (gradients, squares): (Tiles<F>, RowsMut<f64>)| {
+            for ((gradient, tile), squares) in gradients.zip(&self.tiles[range]).zip(squares.data) {
                 tile_gradient(model, &self.blocks, tile, gradient);
-                if !Adam::accepts(gradient) {
+                *squares = sum_of_squares(gradient);
+                if !Adam::accepts(gradient, *squares) {
                     refused.store(true, Ordering::Relaxed);
                 }
             }
@@ -247,6 +259,33 @@ impl<F: Float + Draw> Trainer<F> {
     #[must_use]
     pub fn last_gradient(&self) -> &[F] {
         &self.gradient
+    }
+
+    /// Steps taken, and Adam's moments in the order of the model's parameters: beside those, all that the next step depends on.
+    #[must_use]
+    pub fn moments(&self) -> (u64, [&[F]; 2]) {
+        (self.steps, self.moments.each_ref().map(Vec::as_slice))
+    }
+
+    /// Goes on from what [`moments`](Self::moments) told.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of them; [`Error::NonFinite`]; [`Error::Value`] for a negative second moment.
+    pub fn resume(&mut self, steps: u64, moments: [&[F]; 2]) -> Result<()> {
+        for given in moments {
+            if given.len() != self.gradient.len() {
+                return Err(Error::shape("moments", self.gradient.len(), given.len(), "take them from a fit of this model"));
+            }
+            crate::rows::check_finite("moments", given, given.len())?;
+        }
+        if let Some(bad) = moments[1].iter().find(|v| **v < F::ZERO) {
+            return Err(Error::value("moments", "second moments not below 0", bad, "take them from a fit of this model"));
+        }
+        for (own, given) in self.moments.iter_mut().zip(moments) {
+            own.copy_from_slice(given);
+        }
+        self.steps = steps;
+        Ok(())
     }
 
     fn batch_terms(&mut self, batch: &Batch<F>) -> BatchTerms {
@@ -262,14 +301,18 @@ impl<F: Float + Draw> Trainer<F> {
                 weights.push(weight);
             }
         }
-        let [reconstruction, kl, weight] = [reconstructions, kls, weights].map(|terms| ordered_sum(terms));
-        BatchTerms { reconstruction, kl, weight }
+        let [reconstruction, kl, weight] = [&mut *reconstructions, kls, weights].map(|terms| ordered_sum(terms));
+        let Objective { kl_weight, free_bits, importance_weighted } = batch.objective;
+        let objective = if importance_weighted {
+            let bounds = self.blocks.iter().flat_map(Block::bounds).enumerate();
+            ordered_sum_of(bounds.map(|(row, bound)| weighted(batch.weight(row), bound)))
+        } else if free_bits > 0.0 {
+            reconstruction - weighted(kl_weight, self.floor.kl(free_bits) * batch.rows.len() as f64)
+        } else {
+            reconstruction - weighted(kl_weight, kl)
+        };
+        BatchTerms { reconstruction, kl, objective, weight, gradient_norm: ordered_sum(&self.squares).sqrt() }
     }
-}
-
-/// A term by its weight: nothing by a weight of 0, be it infinite.
-fn weighted(weight: f64, term: f64) -> f64 {
-    if weight == 0.0 { 0.0 } else { weight * term }
 }
 
 /// One tile of the gradient: rows of a layer's weights, or a layer's biases.
@@ -296,8 +339,15 @@ fn check_rows(rows: usize) -> Result<()> {
 }
 
 /// Refuses a learning rate by which `steps` steps could lead a parameter out of the range. With its default constants Adam moves a parameter by at
-/// most 3.2 rates a step (Kingma and Ba 2015, section 2.1), and the rate corrected for bias, which must be finite too, is at most ten.
-fn check_reach<F: Float>(model: &Model<F>, learning_rate: f64, steps: usize) -> Result<()> {
+/// most 3.2 rates a step (Kingma and Ba 2015, section 2.1), and the rate corrected for bias, which must be finite too, is at most ten; a decay of at
+/// most the whole parameter a step moves it toward 0.
+fn check_reach<F: Float>(model: &Model<F>, options: Options, steps: usize) -> Result<()> {
+    let learning_rate = options.learning_rate.rate;
+    let decay = learning_rate * options.weight_decay;
+    if !(0.0..=1.0).contains(&decay) && learning_rate.is_finite() {
+        let expected = "a decay of 0 to 1 / learning_rate";
+        return Err(Error::value("weight_decay", expected, options.weight_decay, "give a smaller one, such as 0.01"));
+    }
     let largest = model.parameters().iter().fold(0.0_f64, |largest, x| largest.max(x.to_f64().abs()));
     let reach = largest / 2.0 + 10.0 * learning_rate.abs() * steps.max(1) as f64;
     if reach <= F::MAX.to_f64() / 2.0 {
@@ -305,39 +355,4 @@ fn check_reach<F: Float>(model: &Model<F>, learning_rate: f64, steps: usize) -> 
     }
     let expected = format!("a rate by which parameters stay finite in {}", F::NAME);
     Err(Error::value("learning_rate", expected, format!("{learning_rate:e}"), "give a smaller one, such as 1e-3"))
-}
-
-/// An epoch's sums over its batches, in the order of the steps.
-#[derive(Default)]
-struct Sums {
-    batches: [Vec<f64>; 3],
-    skipped: u64,
-}
-
-impl Sums {
-    fn add(&mut self, terms: Option<BatchTerms>) {
-        match terms {
-            Some(BatchTerms { reconstruction, kl, weight }) => {
-                for (sums, term) in self.batches.iter_mut().zip([reconstruction, kl, weight]) {
-                    sums.push(term);
-                }
-            }
-            None => self.skipped += 1,
-        }
-    }
-
-    fn means(&self, kl_weight: f64) -> EpochTerms {
-        let [reconstruction, kl, weight] = [0, 1, 2].map(|i| ordered_sum(&self.batches[i]));
-        // Without a step taken there is nothing to average: the worst that could be said.
-        let (reconstruction, kl) =
-            if weight > 0.0 { (reconstruction / weight, kl / weight) } else { (f64::NEG_INFINITY, f64::INFINITY) };
-        EpochTerms {
-            elbo: reconstruction - kl,
-            reconstruction,
-            kl,
-            objective: reconstruction - weighted(kl_weight, kl),
-            steps: self.batches[0].len() as u64,
-            skipped_steps: self.skipped,
-        }
-    }
 }

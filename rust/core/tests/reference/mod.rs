@@ -5,6 +5,7 @@
 
 pub(crate) mod cell;
 pub(crate) mod double;
+pub(crate) mod fits;
 pub(crate) mod gamma;
 pub(crate) mod gamma_values;
 pub(crate) mod likelihood;

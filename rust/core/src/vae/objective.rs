@@ -1,0 +1,93 @@
+//! What training maximises: the ELBO with its KL weighed, the same with a floor under each latent's KL, or the importance-weighted bound.
+//!
+//! With wᵢ the weight of row i of a batch of B: Σ wᵢ [reconstructionᵢ − β klᵢ] / B; with free bits λ > 0 Σ wᵢ reconstructionᵢ / B − β Σⱼ max(λ, Σᵢ wᵢ klᵢⱼ / B),
+//! j over the latents (Kingma et al. 2016, appendix C.8); importance-weighted Σ wᵢ ln (1/K Σₖ exp rᵢₖ) / B with rᵢₖ = log p(x | zₖ) + β (log p(zₖ) − log q(zₖ | x)),
+//! along which the gradient goes by way of zₖ (Burda, Grosse and Salakhutdinov 2016, section 3): Σₖ wᵢₖ ∇ rᵢₖ, wᵢₖ the share of exp rᵢₖ in the sum.
+
+use super::data_path::{Batch, Block};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::random::Draw;
+use crate::reduce::{ordered_sum, ordered_sum_of};
+
+/// What a step maximises.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Objective {
+    /// β, what a nat of KL counts.
+    pub kl_weight: f64,
+    /// λ, in nats a latent.
+    pub free_bits: f64,
+    /// Whether draws are weighed by importance: no free bits then.
+    pub importance_weighted: bool,
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self { kl_weight: 1.0, free_bits: 0.0, importance_weighted: false }
+    }
+}
+
+impl Objective {
+    /// # Errors
+    /// [`Error::Value`] for a number that is negative or not finite, and for free bits with importance weights.
+    pub fn check(&self) -> Result<()> {
+        for (argument, x) in [("kl_weight", self.kl_weight), ("free_bits", self.free_bits)] {
+            if !(x >= 0.0 && x.is_finite()) {
+                return Err(Error::value(argument, "a finite number not below 0", x, "use 1.0 and 0.0 for the ELBO"));
+            }
+        }
+        if self.importance_weighted && self.free_bits > 0.0 {
+            let expected = "0 with objective \"iwae\", whose bound has no KL term";
+            return Err(Error::value("free_bits", expected, self.free_bits, "use objective \"elbo\", or no free bits"));
+        }
+        Ok(())
+    }
+}
+
+/// A term by its weight: nothing by a weight of 0, be it infinite.
+pub(super) fn weighted(weight: f64, term: f64) -> f64 {
+    if weight == 0.0 { 0.0 } else { weight * term }
+}
+
+/// The floor under each latent's KL, for one batch at a time.
+#[derive(Debug)]
+pub(super) struct Floor {
+    /// Σᵢ wᵢ klᵢⱼ / B, rows in order.
+    means: Vec<f64>,
+    /// Whether latent j's KL is below the floor, where it has no gradient.
+    pub(super) below: Vec<bool>,
+}
+
+impl Floor {
+    pub(super) fn new(latent_dim: usize) -> Self {
+        Self { means: vec![0.0; latent_dim], below: vec![false; latent_dim] }
+    }
+
+    /// Takes the batch's latent KLs, which the blocks' way through the encoder has left in them.
+    pub(super) fn take<F: Float + Draw>(&mut self, blocks: &[Block<F>], batch: &Batch<F>) {
+        for (latent, (mean, below)) in self.means.iter_mut().zip(&mut self.below).enumerate() {
+            let rows = blocks.iter().flat_map(|b| b.latent_kl(latent).enumerate().map(|(row, kl)| (b.first + row, kl)));
+            *mean = ordered_sum_of(rows.map(|(row, kl)| weighted(batch.weight(row), kl))) / batch.rows.len() as f64;
+            *below = *mean < batch.objective.free_bits;
+        }
+    }
+
+    /// Σⱼ max(λ, meanⱼ), in the place of the batch's mean KL.
+    pub(super) fn kl(&mut self, free_bits: f64) -> f64 {
+        self.means.iter_mut().for_each(|mean| *mean = mean.max(free_bits));
+        ordered_sum(&self.means)
+    }
+}
+
+/// Turns the log weights of one row's particles, `places` in `weights`, into their shares of the sum; returns ln of the mean weight.
+pub(super) fn shares_of(weights: &mut [f64], places: impl Iterator<Item = usize> + Clone) -> f64 {
+    let largest = places.clone().fold(f64::NEG_INFINITY, |largest, at| largest.max(weights[at]));
+    // Where no weight is finite, or one is endless, the largest share alike.
+    let sum = ordered_sum_of(places.clone().map(|at| {
+        weights[at] = if weights[at] == largest { 1.0 } else { libm::exp(weights[at] - largest) };
+        weights[at]
+    }));
+    let count = places.clone().count();
+    places.for_each(|at| weights[at] /= sum);
+    largest + libm::log(sum / count as f64)
+}

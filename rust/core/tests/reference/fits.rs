@@ -1,0 +1,103 @@
+//! Small models and rows to train on, and a gradient's check against differences.
+
+use elbokit_core::likelihood::Likelihood;
+use elbokit_core::network::Activation;
+use elbokit_core::optimizer::Schedule;
+use elbokit_core::random::{Key, fill_normals, fill_uniforms};
+use elbokit_core::threads::{Interrupt, set_num_threads};
+use elbokit_core::vae::{Batch, Config, Matrix, Model, Objective, Options, Scaling, Trainer};
+
+pub(crate) fn weight(kl_weight: f64) -> Objective {
+    Objective { kl_weight, ..Objective::default() }
+}
+
+pub(crate) fn at_rate(learning_rate: f64) -> Options {
+    Options { learning_rate: Schedule::constant(learning_rate), ..Options::default() }
+}
+
+pub(crate) fn config(num_features: usize, likelihood: Likelihood, activation: Activation) -> Config {
+    Config { num_features, latent_dim: 3, hidden: vec![7, 6], likelihood, activation }
+}
+
+/// Rows in the support of a likelihood, about one cell in nine missing.
+pub(crate) fn rows(likelihood: &Likelihood, rows: usize, width: usize) -> Vec<f64> {
+    let mut x = vec![0.0; rows * width];
+    fill_uniforms(Key(1), 0, 0, width, &mut x);
+    match likelihood {
+        Likelihood::Bernoulli => x.iter_mut().for_each(|x| *x = f64::from(*x < 0.4)),
+        Likelihood::Binomial(total) => x.iter_mut().for_each(|x| *x = (*x * f64::from(*total + 1)).floor()),
+        _ => fill_normals(Key(1), 0, 0, width, &mut x),
+    }
+    x.iter_mut().step_by(9).for_each(|x| *x = f64::NAN);
+    x
+}
+
+/// |g − fd| ≤ 1e-6 · max |g| of the tensor, for every parameter.
+pub(crate) fn check_gradient(likelihood: &Likelihood, activation: Activation, num_particles: usize, objective: Objective) {
+    const H: f64 = 1e-5;
+    let (n, width) = (37, 5);
+    let mut scaling = Scaling::identity(width);
+    if let Likelihood::Gaussian(_) = likelihood {
+        scaling = Scaling { shift: vec![0.1, -0.2, 0.0, 1.0, 0.3], scale: vec![1.5, 0.7, 1.0, 2.0, 0.4] };
+    }
+    let mut model = Model::<f64>::new(config(width, likelihood.clone(), activation), scaling, Key(3)).unwrap();
+    let x = rows(likelihood, n, width);
+    let source = Matrix::new(&x, width);
+    let order: Vec<u32> = (0..n as u32).rev().collect();
+    let weights: Vec<f64> = (0..n).map(|i| 0.5 + i as f64 / (n - 1) as f64).collect();
+    let batch = Batch { source: &source, rows: &order, weights: Some(&weights), key: Key(5), position: 11, objective };
+    let mut trainer = Trainer::new(&model, n, n, num_particles).unwrap();
+    let mut loss = |model: &Model<f64>, gradient: Option<&mut Vec<f64>>| {
+        let terms = trainer.gradient(model, &batch).unwrap().unwrap();
+        if let Some(gradient) = gradient {
+            *gradient = trainer.last_gradient().to_vec();
+        }
+        if objective == weight(0.7) {
+            assert_eq!(terms.objective, terms.reconstruction - 0.7 * terms.kl);
+        }
+        -terms.objective / n as f64
+    };
+    let mut gradient = Vec::new();
+    loss(&model, Some(&mut gradient));
+    let mut parameters = model.parameters().to_vec();
+    let tensors: Vec<_> = model.named().into_iter().map(|named| (named.name, named.values.len())).collect();
+    let mut start = 0;
+    for (name, len) in tensors {
+        let range = start..start + len;
+        start += len;
+        let largest = gradient[range.clone()].iter().fold(0.0_f64, |a, g| a.max(g.abs()));
+        assert!(largest > 0.0, "{name} has no gradient");
+        for i in range {
+            let centre = parameters[i];
+            let mut at = |x: f64| {
+                parameters[i] = x;
+                model.set_parameters(&parameters).unwrap();
+                loss(&model, None)
+            };
+            let difference = (at(centre + H) - at(centre - H)) / (2.0 * H);
+            parameters[i] = centre;
+            let error = (gradient[i] - difference).abs() / largest;
+            assert!(error <= 1e-6, "{likelihood:?} {activation:?} {num_particles}: {name}[{i}] is off by {error:e}");
+        }
+    }
+}
+
+pub(crate) fn trained(threads: usize, n: usize, batch_size: usize, num_particles: usize) -> Vec<f32> {
+    trained_by(Options::default(), threads, n, batch_size, num_particles)
+}
+
+pub(crate) fn trained_by(options: Options, threads: usize, n: usize, batch_size: usize, num_particles: usize) -> Vec<f32> {
+    set_num_threads(threads).unwrap();
+    let likelihood = Likelihood::Binomial(16);
+    let x: Vec<u8> = rows(&likelihood, n, 40).iter().map(|x| if x.is_nan() { 3 } else { *x as u8 }).collect();
+    let config = Config { hidden: vec![200, 90], ..config(40, likelihood, Activation::Relu) };
+    let mut model = Model::<f32>::new(config, Scaling::identity(40), Key(0)).unwrap();
+    let mut trainer = Trainer::new(&model, n, batch_size, num_particles).unwrap();
+    for epoch in 0..2 {
+        let source = Matrix::new(&x, 40);
+        let terms = trainer.epoch(&mut model, &source, None, epoch, Key(7), options, &Interrupt::default()).unwrap();
+        assert_eq!(terms.steps, n.div_ceil(batch_size) as u64);
+        assert!(n == 0 || (terms.elbo.is_finite() && terms.elbo == terms.reconstruction - terms.kl));
+    }
+    model.parameters().to_vec()
+}
