@@ -194,7 +194,7 @@ def log_weights(
     first = 0
     for log_ratio, log_likelihood in terms.particles(weigh=True):
         last = first + len(log_ratio)
-        weights[first:last] = log_likelihood - log_ratio
+        np.subtract(log_likelihood, log_ratio, out=weights[first:last])
         first = last
     return weights
 
