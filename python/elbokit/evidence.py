@@ -147,23 +147,26 @@ def elbo(
             'kl: expected "monte_carlo" with a GaussianMixture as prior, which has no closed form, got "analytic"; '
             'give kl="monte_carlo"'
         )
-    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, first_row)
-    reconstruction = _core.RunningTerms(terms.batch, True)
-    if kl == "analytic":
-        for _, log_likelihood in terms.particles(weigh=False):
-            reconstruction.push(log_likelihood)
-        value, error = reconstruction.result()
-        divergence = terms.divergence.astype(np.float64)
-        bound = value - divergence
-    else:
-        divergences, weights = _core.RunningTerms(terms.batch, True), _core.RunningTerms(terms.batch, True)
-        for log_ratio, log_likelihood in terms.particles(weigh=True):
+    weigh = kl == "monte_carlo"
+    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, first_row, weigh=weigh)
+    # A float64 mean becomes one of loc's dtype by one rounding, here or below.
+    double = terms.dtype == np.float64 or not weigh
+    reconstruction = _core.RunningTerms(terms.batch, double)
+    if weigh:
+        divergences, weights = _core.RunningTerms(terms.batch, double), _core.RunningTerms(terms.batch, double)
+        for log_ratio, log_likelihood in terms.particles():
             reconstruction.push(log_likelihood)
             divergences.push(log_ratio)
-            weights.push(log_likelihood - log_ratio)
+            weights.push(np.subtract(log_likelihood, log_ratio, out=log_ratio))
         (value, _), (divergence, _), (bound, error) = reconstruction.result(), divergences.result(), weights.result()
+        return ElboTerms(bound, value, divergence, error)
+    for _, log_likelihood in terms.particles():
+        reconstruction.push(log_likelihood)
+    value, error = reconstruction.result()
+    divergence = terms.divergence
     with np.errstate(over="ignore"):
-        return ElboTerms(*(part.astype(terms.dtype) for part in (bound, value, divergence, error)))
+        bound, value, error = (part.astype(terms.dtype) for part in (value - divergence, value, error))
+    return ElboTerms(bound, value, divergence, error)
 
 
 def log_weights(
@@ -189,10 +192,10 @@ def log_weights(
     >>> log_weights([[0.0], [1.0]], post, lambda z: z, ek.likelihood.Gaussian(), key=0, num_particles=3).shape
     (3, 2)
     """
-    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, 0)
+    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, 0, weigh=True)
     weights = np.empty((terms.num_particles, terms.batch), terms.dtype)
     first = 0
-    for log_ratio, log_likelihood in terms.particles(weigh=True):
+    for log_ratio, log_likelihood in terms.particles():
         last = first + len(log_ratio)
         np.subtract(log_likelihood, log_ratio, out=weights[first:last])
         first = last
@@ -213,45 +216,53 @@ class _Terms:
         prior: GaussianParams | MvnParams | GaussianMixture | None,
         mask: ArrayLike | None,
         first_row: int,
+        *,
+        weigh: bool,
     ) -> None:
         if not isinstance(likelihood, Likelihood):
             raise ValueError(f"likelihood: expected one of elbokit.likelihood, got {likelihood!r}; make one")
         if not callable(decoder):
             raise ValueError(f"decoder: expected a function from z to params, got {decoder!r}; give one")
         post = _coerced("post", post)
-        self.post, self.loc, self.dtype = post, post.loc, post.loc.dtype
-        self.x = observed(x, self.dtype, mask)
-        if self.loc.ndim != 2 or self.x.ndim != 2 or len(self.x) != len(self.loc):
+        self.post, loc = post, post.loc
+        self.dtype = loc.dtype
+        self.x = x = observed(x, self.dtype, mask)
+        if loc.ndim != 2 or x.ndim != 2 or len(x) != len(loc):
             raise ShapeError(
-                f"x: expected (batch, features) with loc (batch, latent), got {self.x.shape} with {self.loc.shape}; "
+                f"x: expected (batch, features) with loc (batch, latent), got {x.shape} with {loc.shape}; "
                 "give x and post the same rows",
                 argument="x",
             )
-        self.batch, self.latent = self.loc.shape
+        self.batch, self.latent = loc.shape
         self.decoder, self.likelihood = decoder, likelihood
         self.seed, self.first_row = seed_of(key), count("first_row", first_row)
         self.num_particles = count("num_particles", num_particles, 1)
         self.mixture = gaussian._mixture_density(prior, self.latent) if isinstance(prior, GaussianMixture) else None
         known = None if prior is None or isinstance(prior, GaussianMixture) else _coerced("prior", prior, "prior_")
-        # Needed by one form of the bound only, but it checks posterior and prior before any decoder runs.
+        self.proposal = None
+        # Either form checks posterior and prior before any decoder runs.
+        if not (_is_full(post) or isinstance(prior, (MvnParams, GaussianMixture))):
+            self.proposal = _core.Proposal(*post, *(known or ()))
+            if weigh:
+                return
         self.divergence = _divergence(post, known)
-        self.prior = _by_row(known, self.loc)
+        self.prior = _by_row(known, loc)
 
-    def particles(self, *, weigh: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Blocks of particles (particles, batch): log q(z | x), to `weigh` less log p(z), and log p(x | z)."""
+    def particles(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Blocks of particles (particles, batch): log q(z | x) − log p(z), if they are to be weighed, and log p(x | z)."""
         block = max(1, _BLOCK // max(1, self.batch * self.latent))
         for first in range(0, self.num_particles, block):
             number = min(block, self.num_particles - first)
-            draw = _core.mvn_rsample_and_log_prob if _is_full(self.post) else _core.gaussian_rsample_and_log_prob
-            loc, spread = self.post
-            z, log_posterior = draw(loc, spread, self.seed, number, self.first_row, first)
             # Before the decoder has z, which is the decoder's to write over.
-            log_ratio = log_posterior - self._log_prior(z) if weigh else log_posterior
-            params = floats("params", self.decoder(z.reshape(number * self.batch, self.latent)))
+            if self.proposal:
+                z, log_ratio = self.proposal.draw(self.seed, number, self.first_row, first)
+            else:
+                z, log_ratio = self._draw(number, first)
+            params = floats("params", self.decoder(z))
             agree("z", z, "params", params)
-            if params.ndim != 2 or len(params) != number * self.batch:
+            if params.ndim != 2 or len(params) != len(z):
                 raise ShapeError(
-                    f"params: expected {number * self.batch} rows from the decoder, got shape {params.shape}; "
+                    f"params: expected {len(z)} rows from the decoder, got shape {params.shape}; "
                     "return one row of params for each row of z",
                     argument="params",
                 )
