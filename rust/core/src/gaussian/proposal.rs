@@ -8,7 +8,7 @@ use super::ends::{self, repeated};
 use super::{Prior, deviation, scale};
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::random::{Draw, Key, fill_normals};
+use crate::random::{Draw, Key, fill_draws};
 use crate::rows::{Input, LaneOp, Mask, Term, Totals, check_finite, check_len, map_rows};
 use crate::simd::{Fused, Simd, SimdBase, SimdMask};
 use crate::threads::{Outputs, RowsMut, for_rows, row_work};
@@ -134,48 +134,50 @@ impl<F: Float + Draw> Proposal<F> {
         }
         let out = (RowsMut::new(z, width), RowsMut::new(log_ratio, 1));
         for_rows(draws, row_work::<F>(width, WORK[0]), out, &|range, mut out: (RowsMut<F>, RowsMut<F>)| {
-            let block = (BLOCK / width).max(1).min(range.len()).min(rows);
+            let block = (BLOCK / width).max(1).min(range.len());
             let mut eps = vec![F::ZERO; block * width];
             let mut sums = vec![0.0; block];
-            let mut from = range.start;
-            while from < range.end {
-                let (particle, first) = (from / rows, from % rows);
-                let count = (range.end - from).min(rows - first).min(block);
+            for from in range.clone().step_by(block) {
+                let count = (range.end - from).min(block);
                 let ((z, log_ratio), rest) = out.split_at(count);
                 out = rest;
                 let (eps, sums) = (&mut eps[..count * width], &mut sums[..count]);
-                fill_normals(key, first_particle + particle as u32, first_row.wrapping_add(first as u64), width, eps);
-                self.weigh(first, eps, sums, z.data, log_ratio.data);
-                from += count;
+                fill_draws(key, first_particle, first_row, rows, from, width, eps);
+                // A block may hold many particles of a small batch.
+                let (mut at, mut row) = (0, from % rows);
+                while at < count {
+                    let piece = (count - at).min(rows - row);
+                    sums[at..at + piece].copy_from_slice(&self.offsets[row..row + piece]);
+                    (at, row) = (at + piece, 0);
+                }
+                self.weigh(from % rows, eps, sums, z.data, log_ratio.data);
             }
         });
         Ok(())
     }
 
-    /// z and the ratios of rows `first` and on, from their ε.
+    /// z and the ratios of rows `first` and on, particle after particle, from their ε; `sums` holds their offsets.
     fn weigh(&self, first: usize, eps: &[F], sums: &mut [f64], z: &mut [F], log_ratio: &mut [F]) {
-        let (rows, width) = (sums.len(), self.width);
-        let at = first * width..(first + rows) * width;
-        let own = [eps, &self.loc[at.clone()], &self.scale[at]].map(|x| Input::rows(x, width));
-        sums.copy_from_slice(&self.offsets[first..first + rows]);
+        let (draws, width) = (sums.len(), self.width);
+        let eps_rows = Input::rows(eps, width);
+        let [loc, scale] = [&self.loc, &self.scale].map(|x| Input::rows(x, width).after(first));
         let totals = Totals::Added(&mut *sums);
         let out = [RowsMut::new(&mut *z, width)];
         let lost = if let Some(prior) = &self.prior {
-            let [eps, loc, scale] = own;
             let [prior_loc, inverse] = [&prior.loc, &prior.inverse].map(|x| Input::rows(x, width).after(first));
-            map_rows(&General, [eps, loc, scale, prior_loc, inverse], rows, width, WORK[1], totals, out)
+            map_rows(&General, [eps_rows, loc, scale, prior_loc, inverse], draws, width, WORK[1], totals, out)
         } else {
-            map_rows(&Standard, own, rows, width, WORK[1], totals, out)
+            map_rows(&Standard, [eps_rows, loc, scale], draws, width, WORK[1], totals, out)
         };
         for (ratio, sum) in log_ratio.iter_mut().zip(&*sums) {
             *ratio = F::from_f64(0.5 * sum);
         }
         // An offset alone may have left the range, which the sum of the lanes' terms does not show.
         if lost || sums.iter().any(|sum| !sum.is_finite()) {
-            for (row, (ratio, sum)) in log_ratio.iter_mut().zip(&*sums).enumerate() {
+            for (draw, (ratio, sum)) in log_ratio.iter_mut().zip(&*sums).enumerate() {
                 if !sum.is_finite() {
-                    let at = row * width..(row + 1) * width;
-                    *ratio = F::from_f64(self.lost_row(first + row, &eps[at.clone()], &z[at]));
+                    let at = draw * width..(draw + 1) * width;
+                    *ratio = F::from_f64(self.lost_row((first + draw) % self.rows(), &eps[at.clone()], &z[at]));
                 }
             }
         }
