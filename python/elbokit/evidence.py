@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ElboTerms", "GaussianParams", "MvnParams", "elbo", "log_weights"]
 
-# Numbers of z that one call of the decoder gets: enough to amortise the call, little enough to stay in memory.
-_BLOCK = 1 << 20
+# Numbers of z that one call of the decoder gets: enough to amortise the call, little enough that z stays in the second
+# cache and params, which may be far wider, in memory.
+_BLOCK = 1 << 18
 
 
 class GaussianParams(NamedTuple):
@@ -136,6 +137,11 @@ def elbo(
     -----
     The expectation of elbo is at most log p(x). With the exact posterior and ``kl="monte_carlo"`` every draw equals it.
 
+    Of a diagonal posterior and a diagonal prior, log q(z | x) − log p(z) is ½ Σ [δ² − ε² + prior_log_var − log_var],
+    δ = (z − prior_loc) / prior scale and ε what z was made of; to N(0, I) δ² − ε² is (z − ε)(z + ε). Its largest error
+    measured is 2.7e-07 (float32) and 5.9e-16 (float64), relative to the sum of the terms' magnitudes; the core's
+    tests assert 4e-7 and 4e-15. Any other pair is two densities and their difference.
+
     References
     ----------
     Kingma and Welling (2014), "Auto-encoding variational Bayes", equations 2 and 3.
@@ -193,13 +199,8 @@ def log_weights(
     (3, 2)
     """
     terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, 0, weigh=True)
-    weights = np.empty((terms.num_particles, terms.batch), terms.dtype)
-    first = 0
-    for log_ratio, log_likelihood in terms.particles():
-        last = first + len(log_ratio)
-        np.subtract(log_likelihood, log_ratio, out=weights[first:last])
-        first = last
-    return weights
+    blocks = [np.subtract(log_likelihood, log_ratio, out=log_ratio) for log_ratio, log_likelihood in terms.particles()]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 class _Terms:
@@ -223,10 +224,10 @@ class _Terms:
             raise ValueError(f"likelihood: expected one of elbokit.likelihood, got {likelihood!r}; make one")
         if not callable(decoder):
             raise ValueError(f"decoder: expected a function from z to params, got {decoder!r}; give one")
-        post = _coerced("post", post)
-        self.post, loc = post, post.loc
-        self.dtype = loc.dtype
-        self.x = x = observed(x, self.dtype, mask)
+        self.post = post = _coerced("post", post)
+        loc = post[0]
+        self.dtype = dtype = loc.dtype
+        self.x = x = observed(x, dtype, mask)
         if loc.ndim != 2 or x.ndim != 2 or len(x) != len(loc):
             raise ShapeError(
                 f"x: expected (batch, features) with loc (batch, latent), got {x.shape} with {loc.shape}; "
@@ -234,23 +235,25 @@ class _Terms:
                 argument="x",
             )
         self.batch, self.latent = loc.shape
-        self.decoder, self.likelihood = decoder, likelihood
+        self.decoder, self.likelihood, self.weigh = decoder, likelihood, weigh
         self.seed, self.first_row = seed_of(key), count("first_row", first_row)
         self.num_particles = count("num_particles", num_particles, 1)
-        self.mixture = gaussian._mixture_density(prior, self.latent) if isinstance(prior, GaussianMixture) else None
-        known = None if prior is None or isinstance(prior, GaussianMixture) else _coerced("prior", prior, "prior_")
-        self.proposal = None
-        # Either form checks posterior and prior before any decoder runs.
-        if not (_is_full(post) or isinstance(prior, (MvnParams, GaussianMixture))):
-            self.proposal = _core.Proposal(*post, *(known or ()))
-            if weigh:
-                return
-        self.divergence = _divergence(post, known)
-        self.prior = _by_row(known, loc)
+        known = self.mixture = None
+        if isinstance(prior, GaussianMixture):
+            self.mixture = gaussian._mixture_density(prior, self.latent)
+        elif prior is not None:
+            known = _coerced("prior", prior, "prior_")
+        diagonal = not (_is_full(post) or self.mixture or isinstance(known, MvnParams))
+        self.proposal = _core.Proposal(*post, *(known or ())) if diagonal else None
+        # Either checks posterior and prior before any decoder runs.
+        if not (diagonal and weigh):
+            self.divergence = _divergence(post, known)
+        if not diagonal:
+            self.prior = _by_row(known, loc)
 
     def particles(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Blocks of particles (particles, batch): log q(z | x) − log p(z), if they are to be weighed, and log p(x | z)."""
-        block = max(1, _BLOCK // max(1, self.batch * self.latent))
+        """Blocks of particles (particles, batch): log q(z | x) − log p(z), where they are weighed, and log p(x | z)."""
+        block = _BLOCK // (self.batch * self.latent or 1) or 1
         for first in range(0, self.num_particles, block):
             number = min(block, self.num_particles - first)
             # Before the decoder has z, which is the decoder's to write over.
@@ -268,6 +271,15 @@ class _Terms:
                 )
             log_likelihood = self.likelihood.log_prob(self.x, params)
             yield log_ratio, log_likelihood.reshape(number, self.batch)
+
+    def _draw(self, number: int, first: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Particles `first` and on of what `Proposal` does not know, drawn first and weighed after."""
+        draw = _core.mvn_rsample_and_log_prob if _is_full(self.post) else _core.gaussian_rsample_and_log_prob
+        loc, spread = self.post
+        z, log_ratio = draw(loc, spread, self.seed, number, self.first_row, first)
+        if self.weigh:
+            np.subtract(log_ratio, self._log_prior(z), out=log_ratio)
+        return z.reshape(number * self.batch, self.latent), log_ratio
 
     def _log_prior(self, z: NDArray[Any]) -> NDArray[Any]:
         """log p(z), (particles, batch); a draw that has left the float's range has density 0."""
@@ -290,7 +302,8 @@ def _coerced(argument: str, params: GaussianParams | MvnParams, prefix: str = ""
         )
     kind, second = (MvnParams, "scale_tril") if _is_full(params) else (GaussianParams, "log_var")
     loc, spread = params
-    return kind(*pair(f"{prefix}loc", loc, f"{prefix}{second}", spread))
+    ready = pair(prefix + "loc", loc, prefix + second, spread)
+    return params if type(params) is kind and ready[0] is loc and ready[1] is spread else kind(*ready)
 
 
 def _divergence(post: GaussianParams | MvnParams, prior: GaussianParams | MvnParams | None) -> NDArray[Any]:
