@@ -51,6 +51,8 @@ def pair(first: str, a: ArrayLike, second: str, b: ArrayLike) -> tuple[NDArray[A
 
 def observed(x: ArrayLike, dtype: np.dtype[Any], mask: ArrayLike | None, argument: str = "x") -> NDArray[Any]:
     """Observations of any real type as `dtype`, with NaN where `mask` is False."""
+    if mask is None and type(x) is np.ndarray and x.dtype is dtype and x.flags.c_contiguous and x.flags.aligned:
+        return x
     given = _asarray(argument, x)
     if given.dtype.kind not in "biuf" or given.dtype.itemsize > 8 or given.dtype == np.float16:
         _refuse(argument, given.dtype, "booleans, integers, float32 or float64")

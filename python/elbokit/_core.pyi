@@ -10,6 +10,7 @@ from elbokit.random import Key
 __all__ = [
     "Likelihood",
     "Mixture",
+    "Proposal",
     "RunningTerms",
     "Vae",
     "bound_elbo",
@@ -87,6 +88,19 @@ class Mixture:
     def log_evidence(self, x: _Array, out: _Array | None = None) -> _Array: ...
     def log_evidence_grad(self, x: _Array) -> tuple[_Array, _Array]: ...
     def sample(self, rows: int, key: int, double: bool, first_row: int = 0) -> _Array: ...
+
+@final
+class Proposal:
+    def __new__(
+        cls,
+        loc: ArrayLike,
+        log_var: ArrayLike,
+        prior_loc: ArrayLike | None = None,
+        prior_log_var: ArrayLike | None = None,
+    ) -> Self: ...
+    def draw(
+        self, key: Key | int, num_particles: int, first_row: int = 0, first_particle: int = 0
+    ) -> tuple[_Array, _Array]: ...
 
 @final
 class RunningTerms:

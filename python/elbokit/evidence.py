@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ElboTerms", "GaussianParams", "MvnParams", "elbo", "log_weights"]
 
-# Numbers of z that one call of the decoder gets: enough to amortise the call, little enough to stay in memory.
-_BLOCK = 1 << 20
+# Numbers of z that one call of the decoder gets: enough to amortise the call, little enough that z stays in the second
+# cache and params, which may be far wider, in memory.
+_BLOCK = 1 << 18
 
 
 class GaussianParams(NamedTuple):
@@ -136,6 +137,11 @@ def elbo(
     -----
     The expectation of elbo is at most log p(x). With the exact posterior and ``kl="monte_carlo"`` every draw equals it.
 
+    Of a diagonal posterior and a diagonal prior, log q(z | x) − log p(z) is ½ Σ [δ² − ε² + prior_log_var − log_var],
+    δ = (z − prior_loc) / prior scale and ε what z was made of; to N(0, I) δ² − ε² is (z − ε)(z + ε). Its largest error
+    measured is 2.7e-07 (float32) and 5.9e-16 (float64), relative to the sum of the terms' magnitudes; the core's
+    tests assert 4e-7 and 4e-15. Any other pair is two densities and their difference.
+
     References
     ----------
     Kingma and Welling (2014), "Auto-encoding variational Bayes", equations 2 and 3.
@@ -147,23 +153,26 @@ def elbo(
             'kl: expected "monte_carlo" with a GaussianMixture as prior, which has no closed form, got "analytic"; '
             'give kl="monte_carlo"'
         )
-    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, first_row)
-    reconstruction = _core.RunningTerms(terms.batch, True)
-    if kl == "analytic":
-        for _, log_likelihood in terms.particles(weigh=False):
-            reconstruction.push(log_likelihood)
-        value, error = reconstruction.result()
-        divergence = terms.divergence.astype(np.float64)
-        bound = value - divergence
-    else:
-        divergences, weights = _core.RunningTerms(terms.batch, True), _core.RunningTerms(terms.batch, True)
-        for log_ratio, log_likelihood in terms.particles(weigh=True):
+    weigh = kl == "monte_carlo"
+    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, first_row, weigh=weigh)
+    # A float64 mean becomes one of loc's dtype by one rounding, here or below.
+    double = terms.dtype == np.float64 or not weigh
+    reconstruction = _core.RunningTerms(terms.batch, double)
+    if weigh:
+        divergences, weights = _core.RunningTerms(terms.batch, double), _core.RunningTerms(terms.batch, double)
+        for log_ratio, log_likelihood in terms.particles():
             reconstruction.push(log_likelihood)
             divergences.push(log_ratio)
-            weights.push(log_likelihood - log_ratio)
+            weights.push(np.subtract(log_likelihood, log_ratio, out=log_ratio))
         (value, _), (divergence, _), (bound, error) = reconstruction.result(), divergences.result(), weights.result()
+        return ElboTerms(bound, value, divergence, error)
+    for _, log_likelihood in terms.particles():
+        reconstruction.push(log_likelihood)
+    value, error = reconstruction.result()
+    divergence = terms.divergence
     with np.errstate(over="ignore"):
-        return ElboTerms(*(part.astype(terms.dtype) for part in (bound, value, divergence, error)))
+        bound, value, error = (part.astype(terms.dtype) for part in (value - divergence, value, error))
+    return ElboTerms(bound, value, divergence, error)
 
 
 def log_weights(
@@ -189,14 +198,9 @@ def log_weights(
     >>> log_weights([[0.0], [1.0]], post, lambda z: z, ek.likelihood.Gaussian(), key=0, num_particles=3).shape
     (3, 2)
     """
-    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, 0)
-    weights = np.empty((terms.num_particles, terms.batch), terms.dtype)
-    first = 0
-    for log_ratio, log_likelihood in terms.particles(weigh=True):
-        last = first + len(log_ratio)
-        weights[first:last] = log_likelihood - log_ratio
-        first = last
-    return weights
+    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, 0, weigh=True)
+    blocks = [np.subtract(log_likelihood, log_ratio, out=log_ratio) for log_ratio, log_likelihood in terms.particles()]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 class _Terms:
@@ -213,50 +217,69 @@ class _Terms:
         prior: GaussianParams | MvnParams | GaussianMixture | None,
         mask: ArrayLike | None,
         first_row: int,
+        *,
+        weigh: bool,
     ) -> None:
         if not isinstance(likelihood, Likelihood):
             raise ValueError(f"likelihood: expected one of elbokit.likelihood, got {likelihood!r}; make one")
         if not callable(decoder):
             raise ValueError(f"decoder: expected a function from z to params, got {decoder!r}; give one")
-        post = _coerced("post", post)
-        self.post, self.loc, self.dtype = post, post.loc, post.loc.dtype
-        self.x = observed(x, self.dtype, mask)
-        if self.loc.ndim != 2 or self.x.ndim != 2 or len(self.x) != len(self.loc):
+        self.post = post = _coerced("post", post)
+        loc = post[0]
+        self.dtype = dtype = loc.dtype
+        self.x = x = observed(x, dtype, mask)
+        if loc.ndim != 2 or x.ndim != 2 or len(x) != len(loc):
             raise ShapeError(
-                f"x: expected (batch, features) with loc (batch, latent), got {self.x.shape} with {self.loc.shape}; "
+                f"x: expected (batch, features) with loc (batch, latent), got {x.shape} with {loc.shape}; "
                 "give x and post the same rows",
                 argument="x",
             )
-        self.batch, self.latent = self.loc.shape
-        self.decoder, self.likelihood = decoder, likelihood
+        self.batch, self.latent = loc.shape
+        self.decoder, self.likelihood, self.weigh = decoder, likelihood, weigh
         self.seed, self.first_row = seed_of(key), count("first_row", first_row)
         self.num_particles = count("num_particles", num_particles, 1)
-        self.mixture = gaussian._mixture_density(prior, self.latent) if isinstance(prior, GaussianMixture) else None
-        known = None if prior is None or isinstance(prior, GaussianMixture) else _coerced("prior", prior, "prior_")
-        # Needed by one form of the bound only, but it checks posterior and prior before any decoder runs.
-        self.divergence = _divergence(post, known)
-        self.prior = _by_row(known, self.loc)
+        known = self.mixture = None
+        if isinstance(prior, GaussianMixture):
+            self.mixture = gaussian._mixture_density(prior, self.latent)
+        elif prior is not None:
+            known = _coerced("prior", prior, "prior_")
+        diagonal = not (_is_full(post) or self.mixture or isinstance(known, MvnParams))
+        self.proposal = _core.Proposal(*post, *(known or ())) if diagonal else None
+        # Either checks posterior and prior before any decoder runs.
+        if not (diagonal and weigh):
+            self.divergence = _divergence(post, known)
+        if not diagonal:
+            self.prior = _by_row(known, loc)
 
-    def particles(self, *, weigh: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Blocks of particles (particles, batch): log q(z | x), to `weigh` less log p(z), and log p(x | z)."""
-        block = max(1, _BLOCK // max(1, self.batch * self.latent))
+    def particles(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Blocks of particles (particles, batch): log q(z | x) − log p(z), where they are weighed, and log p(x | z)."""
+        block = _BLOCK // (self.batch * self.latent or 1) or 1
         for first in range(0, self.num_particles, block):
             number = min(block, self.num_particles - first)
-            draw = _core.mvn_rsample_and_log_prob if _is_full(self.post) else _core.gaussian_rsample_and_log_prob
-            loc, spread = self.post
-            z, log_posterior = draw(loc, spread, self.seed, number, self.first_row, first)
             # Before the decoder has z, which is the decoder's to write over.
-            log_ratio = log_posterior - self._log_prior(z) if weigh else log_posterior
-            params = floats("params", self.decoder(z.reshape(number * self.batch, self.latent)))
+            if self.proposal:
+                z, log_ratio = self.proposal.draw(self.seed, number, self.first_row, first)
+            else:
+                z, log_ratio = self._draw(number, first)
+            params = floats("params", self.decoder(z))
             agree("z", z, "params", params)
-            if params.ndim != 2 or len(params) != number * self.batch:
+            if params.ndim != 2 or len(params) != len(z):
                 raise ShapeError(
-                    f"params: expected {number * self.batch} rows from the decoder, got shape {params.shape}; "
+                    f"params: expected {len(z)} rows from the decoder, got shape {params.shape}; "
                     "return one row of params for each row of z",
                     argument="params",
                 )
             log_likelihood = self.likelihood.log_prob(self.x, params)
             yield log_ratio, log_likelihood.reshape(number, self.batch)
+
+    def _draw(self, number: int, first: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Particles `first` and on of what `Proposal` does not know, drawn first and weighed after."""
+        draw = _core.mvn_rsample_and_log_prob if _is_full(self.post) else _core.gaussian_rsample_and_log_prob
+        loc, spread = self.post
+        z, log_ratio = draw(loc, spread, self.seed, number, self.first_row, first)
+        if self.weigh:
+            np.subtract(log_ratio, self._log_prior(z), out=log_ratio)
+        return z.reshape(number * self.batch, self.latent), log_ratio
 
     def _log_prior(self, z: NDArray[Any]) -> NDArray[Any]:
         """log p(z), (particles, batch); a draw that has left the float's range has density 0."""
@@ -279,7 +302,8 @@ def _coerced(argument: str, params: GaussianParams | MvnParams, prefix: str = ""
         )
     kind, second = (MvnParams, "scale_tril") if _is_full(params) else (GaussianParams, "log_var")
     loc, spread = params
-    return kind(*pair(f"{prefix}loc", loc, f"{prefix}{second}", spread))
+    ready = pair(prefix + "loc", loc, prefix + second, spread)
+    return params if type(params) is kind and ready[0] is loc and ready[1] is spread else kind(*ready)
 
 
 def _divergence(post: GaussianParams | MvnParams, prior: GaussianParams | MvnParams | None) -> NDArray[Any]:

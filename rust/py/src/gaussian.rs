@@ -12,19 +12,19 @@ use crate::random::seed;
 type Any<'py> = Bound<'py, PyAny>;
 
 /// `prior_loc` and `prior_log_var`; either may be left out.
-type Prior<'a, 'py> = (Option<&'a Any<'py>>, Option<&'a Any<'py>>);
+pub(crate) type Prior<'a, 'py> = (Option<&'a Any<'py>>, Option<&'a Any<'py>>);
 
 /// loc and `log_var` of one shape (batch, latent), and a prior for each row or for all.
-struct Arguments<'py, F: Element> {
-    loc: View<'py, F>,
-    log_var: View<'py, F>,
+pub(crate) struct Arguments<'py, F: Element> {
+    pub(crate) loc: View<'py, F>,
+    pub(crate) log_var: View<'py, F>,
     prior: Option<(View<'py, F>, View<'py, F>)>,
-    shape: (usize, usize),
+    pub(crate) shape: (usize, usize),
 }
 
 impl<'py, F: Element> Arguments<'py, F> {
     /// loc has the element type that the call goes by.
-    fn new(loc: &Any<'py>, log_var: &Any<'py>, prior: Prior<'_, 'py>) -> PyResult<Self> {
+    pub(crate) fn new(loc: &Any<'py>, log_var: &Any<'py>, prior: Prior<'_, 'py>) -> PyResult<Self> {
         Self::of(View::new(loc, "loc")?, log_var, prior)
     }
 
@@ -54,7 +54,7 @@ impl<'py, F: Element> Arguments<'py, F> {
         Ok(Self { loc, log_var, prior, shape })
     }
 
-    fn prior(&self) -> gaussian::Prior<'_, F> {
+    pub(crate) fn prior(&self) -> gaussian::Prior<'_, F> {
         self.prior.as_ref().map(|(a, b)| (a.slice(), b.slice()))
     }
 }

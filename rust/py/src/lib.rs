@@ -9,6 +9,7 @@ mod gaussian;
 mod likelihood;
 mod mixture;
 mod mvn;
+mod proposal;
 mod random;
 mod rows;
 mod threads;
@@ -31,6 +32,8 @@ mod _core {
     use super::mixture::Mixture;
     #[pymodule_export]
     use super::mvn::{mvn_diagonal, mvn_entropy, mvn_kl, mvn_kl_grad, mvn_log_prob, mvn_rsample, mvn_rsample_and_log_prob};
+    #[pymodule_export]
+    use super::proposal::Proposal;
     #[pymodule_export]
     use super::random::{key_fold_in, key_split, random_normal, random_raw, random_uniform};
     #[pymodule_export]

@@ -7,12 +7,14 @@ mod ends;
 mod kl;
 mod log_prob;
 mod log_prob_grad;
+mod proposal;
 mod sample;
 mod sample_grad;
 
 pub use kl::{Prior, PriorGrad, kl, kl_grad, kl_per_dim};
 pub use log_prob::{entropy, log_prob};
 pub use log_prob_grad::{entropy_grad, log_prob_grad};
+pub use proposal::Proposal;
 pub use sample::{rsample, rsample_and_log_prob};
 pub use sample_grad::rsample_grad;
 

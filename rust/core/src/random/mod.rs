@@ -122,6 +122,21 @@ pub fn fill_normals<F: Float + Draw>(key: Key, particle: u32, first_row: u64, wi
     fill::<F, true>(key, particle, first_row, width, out);
 }
 
+/// Standard normals of draws `from …` of (particles, rows), as many as `out` holds, on the calling thread: draw d is row
+/// `first_row` + d mod `rows` of particle `first_particle` + d div `rows`.
+pub(crate) fn fill_draws<F: Float + Draw>(
+    key: Key,
+    first_particle: u32,
+    first_row: u64,
+    rows: usize,
+    from: usize,
+    width: usize,
+    out: &mut [F],
+) {
+    let particle = first_particle.wrapping_add((from / rows) as u32);
+    dispatch(FillDraws { key, particle, first_row, rows, row: from % rows, width, out });
+}
+
 /// Uniforms in [0, 1): rows `first_row …` of one particle.
 pub fn fill_uniforms<F: Float + Draw>(key: Key, particle: u32, first_row: u64, width: usize, out: &mut [F]) {
     fill::<F, false>(key, particle, first_row, width, out);
@@ -154,6 +169,32 @@ impl<F: Float + Draw, const NORMAL: bool> Kernel for Fill<'_, F, NORMAL> {
     fn run<S: Simd>(self, simd: S) {
         let len = self.out.len();
         stream::<F, S, _, NORMAL>(simd, self.key, self.particle, self.start, len, &mut Store(self.out));
+    }
+}
+
+/// From row `row` of one particle to where `out` ends.
+struct FillDraws<'a, F> {
+    key: Key,
+    particle: u32,
+    first_row: u64,
+    rows: usize,
+    row: usize,
+    width: usize,
+    out: &'a mut [F],
+}
+
+impl<F: Float + Draw> Kernel for FillDraws<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (mut particle, mut row, mut out) = (self.particle, self.row, self.out);
+        // What a particle gives is one stream.
+        while !out.is_empty() {
+            let (piece, rest) = out.split_at_mut(out.len().min((self.rows - row) * self.width));
+            let start = self.first_row.wrapping_add(row as u64).wrapping_mul(self.width as u64);
+            stream::<F, S, _, true>(simd, self.key, particle, start, piece.len(), &mut Store(piece));
+            (particle, row, out) = (particle.wrapping_add(1), 0, rest);
+        }
     }
 }
 

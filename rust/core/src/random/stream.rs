@@ -16,8 +16,8 @@ pub(crate) trait Sink<F: Float, S: Simd> {
 pub trait Draw: Float {
     /// Vectors in a tile of sixteen blocks.
     const VECTORS: usize;
-    /// Vector `v` of a tile, as normals or as uniforms in [0, 1). Vectors are asked for in order and pairs share their work.
-    fn tile<S: Simd, const NORMAL: bool>(simd: S, words: [[crate::simd::u64x8<S>; 4]; 2]) -> [Self::Lanes<S>; 4];
+    /// The vectors of a tile, as normals or as uniforms in [0, 1), of which the first `wanted` are looked at. Normals share their work in pairs.
+    fn tile<S: Simd, const NORMAL: bool>(simd: S, words: [[crate::simd::u64x8<S>; 4]; 2], wanted: usize) -> [Self::Lanes<S>; 4];
 }
 
 /// Hands numbers `start … start + len` of the stream to `sink`.
@@ -37,7 +37,8 @@ pub(crate) fn stream<F: Float + Draw, S: Simd, K: Sink<F, S>, const NORMAL: bool
     let end_at = start_at + len;
     let mut tile = start / tile_len as u64;
     for tile_at in (0..end_at).step_by(tile_len) {
-        let vectors = F::tile::<S, NORMAL>(simd, philox::tile(simd, key.0, tile, particle, purpose));
+        let wanted = (end_at - tile_at).div_ceil(F::LANES);
+        let vectors = F::tile::<S, NORMAL>(simd, philox::tile(simd, key.0, tile, particle, purpose), wanted);
         for (v, &draws) in vectors.iter().take(F::VECTORS).enumerate() {
             let first = tile_at + v * F::LANES;
             if first >= start_at && first + F::LANES <= end_at {

@@ -8,13 +8,14 @@ impl Draw for f32 {
     const VECTORS: usize = 4;
 
     #[inline(always)]
-    fn tile<S: Simd, const NORMAL: bool>(simd: S, [a, b]: [[u64x8<S>; 4]; 2]) -> [f32x16<S>; 4] {
+    fn tile<S: Simd, const NORMAL: bool>(simd: S, [a, b]: [[u64x8<S>; 4]; 2], wanted: usize) -> [f32x16<S>; 4] {
         // Written out: the closure of an array's `map` is not always inlined, and lanes then go through memory.
         let ([a, b, c, d], [e, f, g, h]) = (a, b);
         let (x, y, z, w): (u32x16<S>, u32x16<S>, u32x16<S>, u32x16<S>) = (a.narrow(e), b.narrow(f), c.narrow(g), d.narrow(h));
         if NORMAL {
             let (x, y) = normal::pair_f32(simd, x, y);
-            let (z, w) = normal::pair_f32(simd, z, w);
+            // Short rows of many particles often end before the second pair.
+            let (z, w) = if wanted > 2 { normal::pair_f32(simd, z, w) } else { (x, y) };
             [x, y, z, w]
         } else {
             [top_24(x), top_24(y), top_24(z), top_24(w)]
@@ -32,12 +33,12 @@ impl Draw for f64 {
     const VECTORS: usize = 4;
 
     #[inline(always)]
-    fn tile<S: Simd, const NORMAL: bool>(simd: S, [first, last]: [[u64x8<S>; 4]; 2]) -> [f64x8<S>; 4] {
+    fn tile<S: Simd, const NORMAL: bool>(simd: S, [first, last]: [[u64x8<S>; 4]; 2], wanted: usize) -> [f64x8<S>; 4] {
         let (x, y) = joined(first);
         let (z, w) = joined(last);
         if NORMAL {
             let (a, b) = normal::pair_f64(simd, x, y);
-            let (c, d) = normal::pair_f64(simd, z, w);
+            let (c, d) = if wanted > 1 { normal::pair_f64(simd, z, w) } else { (a, b) };
             [a, c, b, d]
         } else {
             [top_53(simd, x), top_53(simd, z), top_53(simd, y), top_53(simd, w)]
