@@ -63,6 +63,7 @@ struct Task(*const (dyn Fn() + Sync));
 unsafe impl Send for Task {}
 
 impl Task {
+    #[allow(clippy::transmute_ptr_to_ptr, reason = "a cast cannot lengthen a lifetime")]
     fn new<'a>(work: &'a (dyn Fn() + Sync + 'a)) -> Self {
         // SAFETY: only the lifetime changes. The pointer is followed by threads inside the door alone, and the call, which the work outlives, waits for them.
         Self(unsafe { std::mem::transmute::<*const (dyn Fn() + Sync + 'a), *const (dyn Fn() + Sync + 'static)>(work) })
