@@ -47,14 +47,8 @@ impl<'a, F: Float> Input<'a, F> {
     #[inline(always)]
     #[must_use]
     pub fn from(&self, row: usize) -> &'a [F] {
-        // A division is the cost of a short row: one row for all needs none, nor does the first repetition.
-        let mut row = if self.rows == 1 { 0 } else { self.first + row };
-        if row >= self.rows {
-            row -= self.rows;
-            if row >= self.rows {
-                row %= self.rows;
-            }
-        }
+        let row = self.first + row;
+        let row = if row < self.rows { row } else { row % self.rows };
         &self.data[row * self.stride..]
     }
 }
