@@ -71,7 +71,8 @@ impl<S: Simd> LaneSum<S, f32> for Widened<S> {
         let mut lanes = transposed(lanes);
         for half in [4, 2, 1] {
             for l in 0..half {
-                lanes[l] = lanes[l] + lanes[l + half];
+                let other = lanes[l + half];
+                lanes[l] += other;
             }
         }
         lanes[0].into()
