@@ -47,14 +47,17 @@ impl<'a, F: Float> Input<'a, F> {
     #[inline(always)]
     #[must_use]
     pub fn from(&self, row: usize) -> &'a [F] {
-        &self.data[(self.first + row) % self.rows * self.stride..]
+        &self.data[self.at(row)..]
+    }
+
+    fn at(&self, row: usize) -> usize {
+        (self.first + row) % self.rows * self.stride
     }
 
     /// Its rows from row `row` on, one after another.
     #[inline(always)]
     fn cursor(&self, row: usize) -> Cursor<'a, F> {
-        let at = (self.first + row) % self.rows * self.stride;
-        Cursor { data: self.data, stride: self.stride, at, end: self.rows * self.stride }
+        Cursor { data: self.data, stride: self.stride, at: self.at(row), end: self.rows * self.stride }
     }
 }
 
@@ -100,18 +103,7 @@ impl<F: Float> Totals<'_, F> {
     /// Takes the sum of row `row`; returns whether it is finite.
     #[inline(always)]
     pub(crate) fn put(&mut self, row: usize, sum: f64) -> bool {
-        match self {
-            Self::Nowhere => true,
-            Self::Each(sums) => {
-                let sum = F::from_f64(sum);
-                sums[row] = sum;
-                sum.finite()
-            }
-            Self::Added(sums) => {
-                sums[row] += sum;
-                sum.is_finite()
-            }
-        }
+        self.put_each(row, &[sum])
     }
 
     /// [`put`](Self::put) of the rows from `first` on.
@@ -307,7 +299,8 @@ where
                 *row_sum = sum;
             }
             let mut results = [0.0; GROUP];
-            if count > GROUP / 4 {
+            // One or two rows cost less alone.
+            if count > 2 {
                 results = F::Sum::<S>::finish_eight(sums);
             } else {
                 for (result, sum) in results.iter_mut().zip(sums).take(count) {

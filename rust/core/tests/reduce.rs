@@ -16,12 +16,17 @@ impl<F: Float> Kernel for Sum<'_, F> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> f64 {
-        let mut sum = F::Sum::<S>::zero(simd);
-        for terms in self.0.chunks(F::LANES) {
-            sum = sum.add(F::Lanes::from_fn(simd, |l| terms.get(l).copied().unwrap_or(F::ZERO)));
-        }
-        sum.finish()
+        summed(simd, self.0).finish()
     }
+}
+
+#[inline(always)]
+fn summed<F: Float, S: Simd>(simd: S, row: &[F]) -> F::Sum<S> {
+    let mut sum = F::Sum::<S>::zero(simd);
+    for terms in row.chunks(F::LANES) {
+        sum = sum.add(F::Lanes::from_fn(simd, |l| terms.get(l).copied().unwrap_or(F::ZERO)));
+    }
+    sum
 }
 
 /// Eight rows' sums, finished together.
@@ -33,9 +38,7 @@ impl<F: Float> Kernel for Eight<'_, F> {
     fn run<S: Simd>(self, simd: S) -> [f64; 8] {
         let mut sums = [F::Sum::<S>::zero(simd); 8];
         for (sum, row) in sums.iter_mut().zip(self.0) {
-            for terms in row.chunks(F::LANES) {
-                *sum = sum.add(F::Lanes::from_fn(simd, |l| terms.get(l).copied().unwrap_or(F::ZERO)));
-            }
+            *sum = summed(simd, row);
         }
         F::Sum::<S>::finish_eight(sums)
     }

@@ -8,7 +8,7 @@ use super::ends::{self, repeated};
 use super::{Prior, deviation, scale};
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::random::{Draw, Key, fill_draws};
+use crate::random::{Draw, Key, check_particles, fill_draws};
 use crate::rows::{Input, LaneOp, Mask, Term, Totals, check_finite, check_len, map_rows};
 use crate::simd::{Fused, Simd, SimdBase, SimdMask};
 use crate::threads::{Outputs, RowsMut, for_rows, row_work};
@@ -126,12 +126,7 @@ impl<F: Float + Draw> Proposal<F> {
             let expected = format!("a multiple of the {rows} rows of loc");
             return Err(Error::shape("log_ratio", expected, format!("{draws} rows"), "give each particle every row"));
         }
-        let particles = (draws / rows) as u64;
-        if u64::from(first_particle) + particles > 1 << 32 {
-            let expected =
-                format!("at most {} particles from particle {first_particle} on", (1_u64 << 32) - u64::from(first_particle));
-            return Err(Error::value("num_particles", expected, particles, "draw fewer, or under another key"));
-        }
+        check_particles(first_particle, draws / rows)?;
         let out = (RowsMut::new(z, width), RowsMut::new(log_ratio, 1));
         for_rows(draws, row_work::<F>(width, WORK[0]), out, &|range, mut out: (RowsMut<F>, RowsMut<F>)| {
             let block = (BLOCK / width).max(1).min(range.len());

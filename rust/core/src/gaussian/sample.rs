@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{LN_2PI, check_posterior, scale};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::float::Float;
-use crate::random::{Draw, Key, Sink, fill_normals, stream};
+use crate::random::{Draw, Key, Sink, check_particles, fill_draws, stream};
 use crate::rows::{Input, LaneOp, Mask, Term, check_finite, check_len, map_rows};
 use crate::simd::{Fused, Kernel, Simd, SimdBase, SimdMask, dispatch};
 use crate::threads::{Outputs, RowsMut, for_rows, row_work};
@@ -148,30 +148,23 @@ pub fn rsample_and_log_prob<F: Float + Draw>(
     check_len("log_prob", log_prob, 1, z.len() / width)?;
     let Some(rows) = rows else { return Ok(()) };
     let draws = log_prob.len();
-    let particles = (draws / rows) as u64;
-    if u64::from(first_particle) + particles > 1 << 32 {
-        let expected = format!("at most {} particles from particle {first_particle} on", (1_u64 << 32) - u64::from(first_particle));
-        return Err(Error::value("num_particles", expected, particles, "draw fewer, or under another key"));
-    }
+    check_particles(first_particle, draws / rows)?;
     let bad = AtomicBool::new(false);
     let out = (RowsMut::new(z, width), RowsMut::new(log_prob, 1));
     for_rows(draws, row_work::<F>(width, WORK), out, &|range, mut out: (RowsMut<F>, RowsMut<F>)| {
-        let block = (BLOCK / width).max(1);
-        let mut eps = vec![F::ZERO; block.min(range.len()) * width];
-        let mut from = range.start;
-        while from < range.end {
-            let (particle, first) = (from / rows, from % rows);
-            let count = (range.end - from).min(rows - first).min(block);
+        let block = (BLOCK / width).max(1).min(range.len());
+        let mut eps = vec![F::ZERO; block * width];
+        for from in range.clone().step_by(block) {
+            let count = (range.end - from).min(block);
             let ((z, log_prob), rest) = out.split_at(count);
             out = rest;
             let eps = &mut eps[..count * width];
-            fill_normals(key, first_particle + particle as u32, first_row.wrapping_add(first as u64), width, eps);
-            let at = first * width..(first + count) * width;
-            let inputs = [&*eps, &loc[at.clone()], &log_var[at]].map(|x| Input::rows(x, width));
+            fill_draws(key, first_particle, first_row, rows, from, width, eps);
+            let [loc, log_var] = [loc, log_var].map(|x| Input::rows(x, width).after(from % rows));
+            let inputs = [Input::rows(eps, width), loc, log_var];
             if map_rows(&WithLogProb(width), inputs, count, width, 0.3, Some(log_prob.data), [z]) {
                 bad.store(true, Ordering::Relaxed);
             }
-            from += count;
         }
     });
     diagnose(bad.into_inner(), loc, log_var, width)

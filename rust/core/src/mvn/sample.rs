@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::log_prob::sum_of_logs;
 use super::solve::{LANES, lane_sum, load, padded};
 use super::{Tril, check_posterior};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::float::Float;
 use crate::gaussian::LN_2PI;
-use crate::random::{Draw, Key, fill_normals};
+use crate::random::{Draw, Key, check_particles, fill_normals};
 use crate::reduce::{Compensated, LaneSum};
 use crate::rows::{check_finite, check_len};
 use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch, f64x8};
@@ -64,11 +64,7 @@ fn draw<F: Float + Draw>(
     if draws == 0 {
         return Ok(());
     }
-    let particles = (draws / rows) as u64;
-    if u64::from(first_particle) + particles > 1 << 32 {
-        let expected = format!("at most {} particles from particle {first_particle} on", (1_u64 << 32) - u64::from(first_particle));
-        return Err(Error::value("num_particles", expected, particles, "draw fewer, or under another key"));
-    }
+    check_particles(first_particle, draws / rows)?;
     let bad = AtomicBool::new(false);
     let out = (RowsMut::new(z, width), log_prob.map(|l| RowsMut::new(l, 1)));
     for_rows(draws, 20 + 2 * width + width * width / 8, out, &|range, mut out: (RowsMut<F>, Option<RowsMut<F>>)| {

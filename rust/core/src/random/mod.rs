@@ -50,6 +50,7 @@ pub use stream::Draw;
 pub(crate) use stream::{Sink, stream};
 pub use words::CellWords;
 
+use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::simd::{Kernel, Simd, SimdBase, dispatch};
 use crate::threads::{RowsMut, for_rows, row_work};
@@ -135,6 +136,19 @@ pub(crate) fn fill_draws<F: Float + Draw>(
 ) {
     let particle = first_particle.wrapping_add((from / rows) as u32);
     dispatch(FillDraws { key, particle, first_row, rows, row: from % rows, width, out });
+}
+
+/// Checks that particles `first_particle` and on have numbers that a counter's word holds.
+///
+/// # Errors
+/// [`Error::Value`] for particles past 2³² − 1.
+pub(crate) fn check_particles(first_particle: u32, particles: usize) -> Result<()> {
+    let left = (1_u64 << 32) - u64::from(first_particle);
+    if particles as u64 <= left {
+        return Ok(());
+    }
+    let expected = format!("at most {left} particles from particle {first_particle} on");
+    Err(Error::value("num_particles", expected, particles, "draw fewer, or under another key"))
 }
 
 /// Uniforms in [0, 1): rows `first_row …` of one particle.

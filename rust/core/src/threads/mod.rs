@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// Nanoseconds of work below which a call stays on its thread: signalling another takes a few microseconds, and its waking some tens.
+/// Nanoseconds of work below which a call stays on its thread. To signal another takes about one microsecond.
 pub const PARALLEL_WORK: usize = 60_000;
 /// The same where the other threads are awake and wait for work.
 const AWAKE_WORK: usize = 5_000;

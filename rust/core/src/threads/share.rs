@@ -59,7 +59,7 @@ fn take<O: Outputs>(rest: &Mutex<Option<(Range<usize>, O)>>, grain: usize) -> Op
 #[derive(Clone, Copy)]
 struct Task(*const (dyn Fn() + Sync));
 
-// SAFETY: what is pointed to is `Sync`, and only called between `enter` and `leave` of the call's door.
+// SAFETY: what is pointed to is `Sync`, and only followed between the two counts of `Door::pass`.
 unsafe impl Send for Task {}
 
 impl Task {

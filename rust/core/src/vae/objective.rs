@@ -8,7 +8,7 @@ use super::data_path::{Batch, Block};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::random::Draw;
-use crate::reduce::{ordered_sum, ordered_sum_of};
+use crate::reduce::ordered_sum_of;
 
 /// What a step maximises.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,9 +73,8 @@ impl Floor {
     }
 
     /// Σⱼ max(λ, meanⱼ), in the place of the batch's mean KL.
-    pub(super) fn kl(&mut self, free_bits: f64) -> f64 {
-        self.means.iter_mut().for_each(|mean| *mean = mean.max(free_bits));
-        ordered_sum(&self.means)
+    pub(super) fn kl(&self, free_bits: f64) -> f64 {
+        ordered_sum_of(self.means.iter().map(|mean| mean.max(free_bits)))
     }
 }
 
