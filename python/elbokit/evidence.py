@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ElboTerms", "GaussianParams", "MvnParams", "elbo", "log_weights"]
 
-# Numbers of z that one call of the decoder gets: enough to amortise the call, little enough that params, which may be far
-# wider, stay in memory.
+# Numbers of z that one call of the decoder gets: enough to amortise the call, little enough that params, which may be
+# far wider, stay in memory.
 _BLOCK = 1 << 18
 
 
