@@ -182,7 +182,7 @@ def test_affinity_limits_the_number():
 @pytest.mark.skipif(sys.platform != "linux", reason="counts a process's threads in /proc")
 def test_small_work_makes_no_pool_and_large_work_one_of_the_stated_size():
     code = """
-import os, numpy as np, elbokit as ek
+import os, time, numpy as np, elbokit as ek
 def count():
     return sum(open(f"/proc/self/task/{t}/comm").read().startswith("elbokit") for t in os.listdir("/proc/self/task"))
 ek.set_num_threads(3)
@@ -194,6 +194,11 @@ with ek.num_threads(1):
 print(count(), end=" ")
 ek.gaussian.kl(large, large)
 ek.gaussian.kl(large, large)
+# A thread names itself once it runs, and the call may be over before that.
+deadline = time.monotonic() + 20
+while count() < 3 and time.monotonic() < deadline:
+    time.sleep(0.01)
+time.sleep(0.1)
 print(count())
 """
     assert python(code) == "0 0 3"
