@@ -50,7 +50,12 @@ fn large_work_is_shared_and_small_work_stays() {
     set_num_threads(2).unwrap();
     let (_, used) = visits(64, PARALLEL_WORK, 2);
     assert!(used.len() == 2 && used.is_superset(&here), "{used:?}");
-    assert_eq!(visits(10, PARALLEL_WORK / 10 - 1, 1).1, here);
+    assert_eq!(visits(10, 100, 1).1, here, "too small to be shared at any time");
+    std::thread::sleep(Duration::from_millis(1));
+    assert_eq!(visits(10, PARALLEL_WORK / 10 - 1, 1).1, here, "the other threads sleep");
+    // The machine may hold this thread up between two calls, but not every time.
+    let follows = |_| visits(64, PARALLEL_WORK, 2).1.len() == 2 && visits(16, PARALLEL_WORK / 32, 2).1.len() == 2;
+    assert!((0..3).any(follows), "the other threads are awake");
     set_num_threads(1).unwrap();
     assert_eq!(visits(64, PARALLEL_WORK, 1).1, here);
 }

@@ -185,7 +185,7 @@ impl<'py, F: Element> Output<'py, F> {
     /// `out` where given, which must have the shape and element type of the result, else a new array.
     pub(crate) fn new(py: Python<'py>, out: Option<&Bound<'py, PyAny>>, shape: &[usize]) -> PyResult<Self> {
         let array = match out {
-            None => zeros(py, shape)?,
+            None => empty(py, shape)?,
             Some(out) => {
                 let array = out.cast::<PyArrayDyn<F>>().map_err(|_| dtype_error(py, "out", F::NAME, &described(out)))?;
                 same_shape(py, "out", array.shape(), "the result", shape)?;
@@ -212,18 +212,33 @@ impl<'py, F: Element> Output<'py, F> {
     }
 }
 
-/// An array of zeros. A large one, or one of many axes, is left to `numpy.zeros`, whose refusal is an exception rather than a panic.
-pub(crate) fn zeros<'py, T: numpy::Element>(py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
-    const LARGE: usize = 1 << 20;
+/// An array of zeros.
+fn zeros<'py, T: numpy::Element>(py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    static ZEROS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    made_small(py, shape).map_or_else(|| made_by(ZEROS.import(py, "numpy", "zeros")?, shape), Ok)
+}
+
+/// An array whose every element is about to be written. Zeros would cost a pass over memory by the calling thread, from whose cache the others would then
+/// fetch their parts; in a small array they cost less than the call of `numpy.empty`.
+pub(crate) fn empty<'py, T: numpy::Element>(py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    made_small(py, shape).map_or_else(|| made_by(EMPTY.import(py, "numpy", "empty")?, shape), Ok)
+}
+
+/// Zeros without a call of Python, where they are few.
+fn made_small<'py, T: numpy::Element>(py: Python<'py>, shape: &[usize]) -> Option<Bound<'py, PyArrayDyn<T>>> {
+    const SMALL: usize = 1 << 12;
     const MANY: usize = 8;
     // NumPy refuses a size that overflows even where another axis is 0.
     let elements = shape.iter().try_fold(1_usize, |n, &size| n.checked_mul(size.max(1)));
-    if elements.is_some_and(|n| n < LARGE) && shape.len() <= MANY {
-        return Ok(PyArrayDyn::zeros(py, shape, false));
-    }
-    let shape = PyTuple::new(py, shape)?;
-    let array = py.import("numpy")?.call_method1("zeros", (shape, T::get_dtype(py)))?;
-    Ok(array.cast_into()?)
+    let small = elements.is_some_and(|n| n < SMALL) && shape.len() <= MANY;
+    small.then(|| PyArrayDyn::zeros(py, shape, false))
+}
+
+/// By a function of NumPy, whose refusal is an exception rather than a panic.
+fn made_by<'py, T: numpy::Element>(maker: &Bound<'py, PyAny>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let py = maker.py();
+    Ok(maker.call1((PyTuple::new(py, shape)?, T::get_dtype(py)))?.cast_into()?)
 }
 
 /// A new array with these elements.

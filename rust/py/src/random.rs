@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-use crate::arrays::{Element, Output, zeros};
+use crate::arrays::{Element, Output, empty};
 use crate::enter::enter;
 
 /// The key of a `key=` argument, which takes a Key or an int seed.
@@ -41,7 +41,7 @@ pub(crate) fn key_split(key: u64, index: u64) -> u64 {
 #[pyfunction]
 #[pyo3(signature = (n, key, counter=0))]
 pub(crate) fn random_raw(py: Python<'_>, n: usize, key: u64, counter: u128) -> PyResult<Bound<'_, PyArrayDyn<u32>>> {
-    let array = zeros::<u32>(py, &[n])?;
+    let array = empty::<u32>(py, &[n])?;
     let mut words = array.try_readwrite()?;
     let words = words.as_slice_mut()?;
     enter(py, n, || {

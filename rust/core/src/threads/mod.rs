@@ -1,9 +1,9 @@
 //! The thread pool, the only way work is shared out, and the flag that stops it.
 //!
 //! Contract. Work is cut by rows into ranges, each written by one thread; no sum ever crosses a range, so results do not depend on
-//! the number of threads or on the cuts. The calling thread takes part and never waits for one that is still asleep. The pool is our own, made on first use, and sized by [`set_num_threads`], else by the environment variables
-//! `ELBOKIT_NUM_THREADS` and `OMP_NUM_THREADS`, else by the processors that affinity and cgroup quota leave to the process. Small
-//! work stays on the calling thread and never makes a pool. A forked child makes a pool of its own. Not promised: an order in which ranges run.
+//! the number of threads or on the cuts. The calling thread takes part and never waits for one that is still asleep. The pool is our own, made on first use, and sized by
+//! [`set_num_threads`], else by the environment variables `ELBOKIT_NUM_THREADS` and `OMP_NUM_THREADS`, else by the processors that affinity and cgroup quota
+//! leave to the process. Small work stays on the calling thread and never makes a pool. A forked child makes a pool of its own. Not promised: an order in which ranges run.
 //!
 //! ```
 //! use elbokit_core::threads::{RowsMut, for_rows};
@@ -17,6 +17,7 @@
 //! assert_eq!(squares[30], 900);
 //! ```
 
+mod pace;
 mod share;
 
 use std::cell::Cell;
@@ -27,8 +28,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// Nanoseconds of work below which a call stays on its thread. To signal another takes about one microsecond.
-pub const PARALLEL_WORK: usize = 60_000;
+/// Nanoseconds of work from which a call is always shared out: a thread that sleeps needs about a tenth of a millisecond to be of use.
+pub const PARALLEL_WORK: usize = 120_000;
+/// The same for a call that follows closely on another, whose threads are still awake.
+const FOLLOWING_WORK: usize = 10_000;
 /// The same where the other threads are awake and wait for work.
 const AWAKE_WORK: usize = 5_000;
 /// Nanoseconds of work worth a range of its own.
@@ -243,9 +246,10 @@ pub(crate) fn row_work<F>(width: usize, work: f64) -> usize {
 }
 
 /// Calls `body` on ranges that together cover `0..rows`, each with its part of `out`; on several threads where the rows, each `work` nanoseconds
-/// or about that on one core, are work enough.
+/// or about that on one core, are work enough: less of it where this call follows closely on another.
 pub fn for_rows<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, work: usize, out: O, body: &B) {
-    if rows <= 1 || rows.saturating_mul(work) < PARALLEL_WORK {
+    let all = rows.saturating_mul(work);
+    if rows <= 1 || all < FOLLOWING_WORK {
         return body(0..rows, out);
     }
     // Some ranges a thread even out noise; more only add their own cost.
@@ -253,7 +257,9 @@ pub fn for_rows<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, work: us
     if IN_POOL.get() {
         return halve(0..rows, grain, out, body);
     }
-    match pool() {
+    let _ends = pace::Ends;
+    let shared = all >= PARALLEL_WORK || pace::follows();
+    match if shared { pool() } else { None } {
         Some(pool) => {
             let helpers = pool.current_num_threads().min(rows.div_ceil(grain)) - 1;
             share::share(&pool, helpers, 0..rows, grain, out, body);

@@ -21,9 +21,9 @@ pub(super) fn share<O: Outputs, B: Fn(Range<usize>, O) + Sync>(
     out: O,
     body: &B,
 ) {
-    let rest = Mutex::new(Some((rows, out)));
-    let work = || {
-        while let Some((range, part)) = take(&rest, grain) {
+    let segments = Segments::new(rows, out, helpers + 1, grain);
+    let work = |own| {
+        while let Some((range, part)) = segments.take(own) {
             body(range, part);
         }
     };
@@ -31,10 +31,10 @@ pub(super) fn share<O: Outputs, B: Fn(Range<usize>, O) + Sync>(
     let task = Task::new(&work);
     for _ in 0..helpers {
         let door = Arc::clone(&door);
-        pool.spawn(move || door.pass(task));
+        pool.spawn(move || door.pass(task, 1 + rayon::current_thread_index().unwrap_or(0) % helpers));
     }
     let closing = Closing(&door);
-    work();
+    work(0);
     drop(closing);
     let panic = door.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(panic) = panic {
@@ -42,31 +42,62 @@ pub(super) fn share<O: Outputs, B: Fn(Range<usize>, O) + Sync>(
     }
 }
 
-/// The next range and its part of the outputs.
-fn take<O: Outputs>(rest: &Mutex<Option<(Range<usize>, O)>>, grain: usize) -> Option<(Range<usize>, O)> {
-    let mut rest = rest.lock().unwrap_or_else(PoisonError::into_inner);
-    let (rows, out) = rest.take()?;
-    if rows.len() <= grain {
-        return Some((rows, out));
+/// The rows of a call, cut into a segment for each thread, so that a call that follows on the same arrays finds them in the same threads' caches.
+/// A thread that is done with its own takes from the far end of another's.
+struct Segments<O> {
+    grain: usize,
+    rest: Vec<Mutex<Option<(Range<usize>, O)>>>,
+}
+
+impl<O: Outputs> Segments<O> {
+    fn new(rows: Range<usize>, out: O, threads: usize, grain: usize) -> Self {
+        let mut rest = Vec::with_capacity(threads);
+        let (mut rows, mut out) = (rows, out);
+        for left in (2..=threads).rev() {
+            let len = rows.len() / left;
+            let (low, high) = out.split_at(len);
+            rest.push(Mutex::new(Some((rows.start..rows.start + len, low))));
+            (rows.start, out) = (rows.start + len, high);
+        }
+        rest.push(Mutex::new(Some((rows, out))));
+        Self { grain, rest }
     }
-    let middle = rows.start + grain;
-    let (low, high) = out.split_at(grain);
-    *rest = Some((middle..rows.end, high));
-    Some((rows.start..middle, low))
+
+    /// The next range for a thread, and its part of the outputs.
+    fn take(&self, own: usize) -> Option<(Range<usize>, O)> {
+        let others = (own + 1..self.rest.len()).chain(0..own);
+        self.cut(own, true).or_else(|| others.into_iter().find_map(|other| self.cut(other, false)))
+    }
+
+    /// One grain of a segment, from its low end or its high one.
+    fn cut(&self, segment: usize, low_end: bool) -> Option<(Range<usize>, O)> {
+        let mut rest = self.rest[segment].lock().unwrap_or_else(PoisonError::into_inner);
+        let (rows, out) = rest.take()?;
+        if rows.len() <= self.grain {
+            return Some((rows, out));
+        }
+        let len = if low_end { self.grain } else { rows.len() - self.grain };
+        let middle = rows.start + len;
+        let (low, high) = out.split_at(len);
+        let (low, high) = ((rows.start..middle, low), (middle..rows.end, high));
+        let (taken, left) = if low_end { (low, high) } else { (high, low) };
+        *rest = Some(left);
+        Some(taken)
+    }
 }
 
 /// The work of a call that may be over when this is looked at.
 #[derive(Clone, Copy)]
-struct Task(*const (dyn Fn() + Sync));
+struct Task(*const (dyn Fn(usize) + Sync));
 
 // SAFETY: what is pointed to is `Sync`, and only followed between the two counts of `Door::pass`.
 unsafe impl Send for Task {}
 
 impl Task {
     #[allow(clippy::transmute_ptr_to_ptr, reason = "a cast cannot lengthen a lifetime")]
-    fn new<'a>(work: &'a (dyn Fn() + Sync + 'a)) -> Self {
+    fn new<'a>(work: &'a (dyn Fn(usize) + Sync + 'a)) -> Self {
         // SAFETY: only the lifetime changes. The pointer is followed by threads inside the door alone, and the call, which the work outlives, waits for them.
-        Self(unsafe { std::mem::transmute::<*const (dyn Fn() + Sync + 'a), *const (dyn Fn() + Sync + 'static)>(work) })
+        Self(unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + 'a), *const (dyn Fn(usize) + Sync + 'static)>(work) })
     }
 }
 
@@ -83,12 +114,12 @@ impl Door {
     const CLOSED: usize = 1;
     const THREAD: usize = 2;
 
-    /// Does the work, unless the call is over.
-    fn pass(&self, task: Task) {
+    /// Does the work as the thread of segment `own`, unless the call is over.
+    fn pass(&self, task: Task, own: usize) {
         if self.state.fetch_add(Self::THREAD, Ordering::Acquire) & Self::CLOSED == 0 {
             // SAFETY: this thread is inside, so the call has not returned.
             let work = unsafe { &*task.0 };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(own))) {
                 *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
             }
         }

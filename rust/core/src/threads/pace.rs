@@ -1,0 +1,32 @@
+//! Whether calls follow each other closely, as in a loop, so that the pool's threads have not yet gone to sleep.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Nanoseconds within which one call follows on another.
+const CLOSE: u64 = 100_000;
+
+/// When the last call ended; 0 before the first.
+static LAST_END: AtomicU64 = AtomicU64::new(0);
+
+/// Nanoseconds since some moment before.
+fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    // Half a thousand years of nanoseconds fit.
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64 + CLOSE + 1
+}
+
+/// Whether another call ended just now.
+pub(super) fn follows() -> bool {
+    now().saturating_sub(LAST_END.load(Ordering::Relaxed)) < CLOSE
+}
+
+/// Notes the end of a call when dropped.
+pub(super) struct Ends;
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        LAST_END.store(now(), Ordering::Relaxed);
+    }
+}
