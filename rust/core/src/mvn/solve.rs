@@ -115,15 +115,21 @@ impl Triangle {
     #[inline(always)]
     pub(super) fn set<F: Float, S: Simd>(&mut self, simd: S, tril: &[F]) {
         let width = self.width;
-        for (i, tril) in tril.chunks_exact(width).enumerate() {
-            let diagonal = tril[i].to_f64();
-            let inverse = 1.0 / diagonal;
+        for (diagonal, tril) in self.diagonal.iter_mut().zip(tril.iter().step_by(width + 1)) {
+            *diagonal = tril.to_f64();
+        }
+        for at in (0..width).step_by(LANES) {
+            let inverse = 1.0 / f64x8::from_slice(simd, &self.diagonal[at..at + LANES]);
             // A comparison rather than a minimum, so that NaN goes through.
-            let inverse = if inverse > f64::MAX { f64::MAX } else { inverse };
-            (self.diagonal[i], self.inverse[i]) = (diagonal, inverse);
-            let row = &mut self.minus[i * self.stride..][..self.stride];
+            let inverse = inverse.simd_gt(f64::MAX).select(f64x8::splat(simd, f64::MAX), inverse);
+            let live = first(simd, width - at);
+            live.select(inverse, f64x8::splat(simd, 0.0)).store_slice(&mut self.inverse[at..at + LANES]);
+        }
+        let rows = tril.chunks_exact(width).zip(self.minus.chunks_exact_mut(self.stride));
+        for (i, (tril, row)) in rows.enumerate() {
+            let by = -self.inverse[i];
             for at in (0..i).step_by(LANES) {
-                (load::<F, S>(simd, tril, at, i) * -inverse).store_slice(&mut row[at..at + LANES]);
+                (load::<F, S>(simd, tril, at, i) * by).store_slice(&mut row[at..at + LANES]);
             }
         }
     }
