@@ -28,16 +28,84 @@ fn iwae<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>
     reduce::<F>(log_weights, |w, out, error| bound::iwae(w, out, Some(error)))
 }
 
-fn reduce<'py, F: Element>(
-    log_weights: &Any<'py>,
-    bound: impl FnOnce(&[F], &mut [F], &mut [F]) -> elbokit_core::Result<()> + Send,
-) -> PyResult<(Any<'py>, Any<'py>)> {
+/// The Rényi bound of order `alpha` of each row, and its standard error.
+#[pyfunction]
+pub(crate) fn bound_renyi<'py>(log_weights: &Any<'py>, alpha: f64) -> PyResult<(Any<'py>, Any<'py>)> {
+    by_dtype!(log_weights, "log_weights", renyi(log_weights, alpha))
+}
+
+fn renyi<'py, F: Element>(log_weights: &Any<'py>, alpha: f64) -> PyResult<(Any<'py>, Any<'py>)> {
+    reduce::<F>(log_weights, |w, out, error| bound::renyi(w, alpha, out, Some(error)))
+}
+
+/// The estimate of the χ bound of each row, and its standard error.
+#[pyfunction]
+pub(crate) fn bound_cubo<'py>(log_weights: &Any<'py>, order: f64) -> PyResult<(Any<'py>, Any<'py>)> {
+    by_dtype!(log_weights, "log_weights", cubo(log_weights, order))
+}
+
+fn cubo<'py, F: Element>(log_weights: &Any<'py>, order: f64) -> PyResult<(Any<'py>, Any<'py>)> {
+    reduce::<F>(log_weights, |w, out, error| bound::cubo(w, order, out, Some(error)))
+}
+
+/// The effective sample size of each row, and its standard error.
+#[pyfunction]
+pub(crate) fn bound_ess<'py>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+    by_dtype!(log_weights, "log_weights", ess(log_weights))
+}
+
+fn ess<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+    reduce::<F>(log_weights, |w, out, error| bound::ess(w, out, Some(error)))
+}
+
+/// The k-hat of each row's weights to a power.
+#[pyfunction]
+pub(crate) fn bound_khat<'py>(log_weights: &Any<'py>, power: f64) -> PyResult<Any<'py>> {
+    by_dtype!(log_weights, "log_weights", khat(log_weights, power))
+}
+
+fn khat<'py, F: Element>(log_weights: &Any<'py>, power: f64) -> PyResult<Any<'py>> {
+    let (view, batch) = weights::<F>(log_weights)?;
+    let py = log_weights.py();
+    let mut out = Output::<F>::new(py, None, &[batch])?;
+    let (w, o) = (view.slice(), out.slice());
+    enter(py, w.len(), || bound::khat(w, power, o))?;
+    Ok(out.done())
+}
+
+/// Log weights with a smoothed tail, and the k-hat of each row.
+#[pyfunction]
+pub(crate) fn bound_psis<'py>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+    by_dtype!(log_weights, "log_weights", psis(log_weights))
+}
+
+fn psis<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+    let (view, batch) = weights::<F>(log_weights)?;
+    let py = log_weights.py();
+    let mut smoothed = Output::<F>::new(py, None, view.shape())?;
+    let mut khat = Output::<F>::new(py, None, &[batch])?;
+    let (w, s, k) = (view.slice(), smoothed.slice(), khat.slice());
+    enter(py, w.len(), || bound::psis(w, Some(s), k))?;
+    Ok((smoothed.done(), khat.done()))
+}
+
+/// Log weights of at least one particle, and the number of batch rows.
+fn weights<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(View<'py, F>, usize)> {
     let py = log_weights.py();
     let view = View::<F>::new(log_weights, "log_weights")?;
     let (particles, batch) = view.matrix(py, "log_weights", "an array (particles, batch)")?;
     if particles == 0 {
         return Err(shape_error(py, "log_weights", "at least one particle", view.shape()));
     }
+    Ok((view, batch))
+}
+
+fn reduce<'py, F: Element>(
+    log_weights: &Any<'py>,
+    bound: impl FnOnce(&[F], &mut [F], &mut [F]) -> elbokit_core::Result<()> + Send,
+) -> PyResult<(Any<'py>, Any<'py>)> {
+    let (view, batch) = weights::<F>(log_weights)?;
+    let py = log_weights.py();
     let mut out = Output::<F>::new(py, None, &[batch])?;
     let mut error = Output::<F>::new(py, None, &[batch])?;
     let (w, o, e) = (view.slice(), out.slice(), error.slice());
