@@ -158,3 +158,68 @@ impl RunningTerms {
         Ok((mean, error))
     }
 }
+
+/// Importance weights as shares of their sum: all are pushed first, then each divided.
+#[pyclass(module = "elbokit._core")]
+pub(crate) struct Shares {
+    shares: bound::Shares,
+    batch: usize,
+}
+
+#[pymethods]
+impl Shares {
+    #[new]
+    fn new(batch: usize) -> Self {
+        Self { shares: bound::Shares::new(batch), batch }
+    }
+
+    /// Adds particles: log weights (particles, batch).
+    fn push(&mut self, log_weights: &Any<'_>) -> PyResult<()> {
+        match dtype(log_weights, "log_weights")? {
+            Dtype::F32 => self.add::<f32>(log_weights),
+            Dtype::F64 => self.add::<f64>(log_weights),
+        }
+    }
+
+    /// Each weight's share of its row's sum.
+    fn shares<'py>(&mut self, log_weights: &Any<'py>) -> PyResult<Any<'py>> {
+        match dtype(log_weights, "log_weights")? {
+            Dtype::F32 => self.each::<f32>(log_weights, bound::Shares::shares),
+            Dtype::F64 => self.each::<f64>(log_weights, bound::Shares::shares),
+        }
+    }
+
+    /// What each particle adds to the importance-weighted bound over leaving it out, less its share.
+    fn contributions<'py>(&mut self, log_weights: &Any<'py>) -> PyResult<Any<'py>> {
+        match dtype(log_weights, "log_weights")? {
+            Dtype::F32 => self.each::<f32>(log_weights, bound::Shares::contributions),
+            Dtype::F64 => self.each::<f64>(log_weights, bound::Shares::contributions),
+        }
+    }
+}
+
+impl Shares {
+    fn add<F: Element>(&mut self, log_weights: &Any<'_>) -> PyResult<()> {
+        let view = self.view::<F>(log_weights)?;
+        self.shares.push(view.slice());
+        Ok(())
+    }
+
+    fn each<'py, F: Element>(
+        &mut self,
+        log_weights: &Any<'py>,
+        f: impl FnOnce(&mut bound::Shares, &[F], &mut [F]),
+    ) -> PyResult<Any<'py>> {
+        let view = self.view::<F>(log_weights)?;
+        let mut out = Output::<F>::new(log_weights.py(), None, view.shape())?;
+        f(&mut self.shares, view.slice(), out.slice());
+        Ok(out.done())
+    }
+
+    fn view<'py, F: Element>(&self, log_weights: &Any<'py>) -> PyResult<View<'py, F>> {
+        let (view, batch) = weights::<F>(log_weights)?;
+        let particles = view.shape()[0];
+        same_shape(log_weights.py(), "log_weights", &[particles, batch], "the batch", &[particles, self.batch])?;
+        Ok(view)
+    }
+}

@@ -12,6 +12,7 @@ mod pareto;
 mod power;
 mod psis;
 mod renyi;
+mod shares;
 
 pub use cubo::cubo;
 pub use elbo::{Running, elbo};
@@ -20,6 +21,7 @@ pub use iwae::iwae;
 pub use pareto::Pareto;
 pub use psis::{khat, psis};
 pub use renyi::renyi;
+pub use shares::Shares;
 
 use crate::error::{Error, Result};
 use crate::float::Float;
