@@ -23,6 +23,7 @@ from elbokit.errors import (
     ShapeError,
     SupportError,
 )
+from elbokit.estimators import EstimatorComparison, EstimatorMoments, compare_estimators
 from elbokit.evidence import ElboTerms, GaussianParams, MvnParams, elbo, log_weights
 from elbokit.gradients import elbo_grad
 from elbokit.joint import JointTerms, elbo_joint, log_weights_joint
@@ -37,6 +38,8 @@ __all__ = [
     "DtypeError",
     "ElboTerms",
     "ElbokitError",
+    "EstimatorComparison",
+    "EstimatorMoments",
     "Evidence",
     "GaussianMixture",
     "GaussianParams",
@@ -51,6 +54,7 @@ __all__ = [
     "SupportError",
     "bounds",
     "build_info",
+    "compare_estimators",
     "elbo",
     "elbo_grad",
     "elbo_joint",

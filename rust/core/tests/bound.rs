@@ -198,3 +198,71 @@ fn what_is_not_a_log_weight_is_named() {
     assert!(matches!(bound::renyi(&[0.0], f64::NAN, &mut [0.0], None), Err(Error::Value { argument: "alpha", .. })));
     assert!(matches!(bound::cubo(&[0.0], 0.5, &mut [0.0], None), Err(Error::Value { argument: "order", .. })));
 }
+
+/// w̃ and ℓ − ℓ₋ₖ − w̃ of one row, each logarithm's sum over exp of its own largest weight.
+fn leaving_out(w: &[Double], k: usize) -> [f64; 2] {
+    let log_sum = |w: &[Double]| {
+        let top = w.iter().map(|w| w.hi).fold(f64::NEG_INFINITY, f64::max);
+        w.iter().map(|&w| (w - top).exp()).sum::<Double>().ln() + top
+    };
+    let mut others = w.to_vec();
+    let out = others.remove(k);
+    let (all, count) = (log_sum(w), w.len() as f64);
+    let share = (out - all).exp();
+    let fewer = (Double::from(count - 1.0) / count).ln();
+    [share.hi, (all - log_sum(&others) + fewer - share).hi]
+}
+
+proptest! {
+    #![proptest_config(property(100))]
+    #[test]
+    fn shares_and_contributions_agree_with_the_formulas(seed in any::<u64>(), batch in 1..12_usize, particles in 2..30_usize, spread in 0.0..300.0_f64) {
+        let mut numbers = Numbers(seed);
+        let log_weights: Vec<f64> = numbers.vec(particles * batch, -40.0 - spread, -40.0);
+        let mut shares = bound::Shares::new(batch);
+        let cut = particles / 2 * batch;
+        shares.push(&log_weights[..cut]);
+        shares.push(&log_weights[cut..]);
+        let (mut share, mut contribution) = (vec![0.0; log_weights.len()], vec![0.0; log_weights.len()]);
+        shares.shares(&log_weights, &mut share);
+        shares.contributions(&log_weights, &mut contribution);
+        for row in 0..batch {
+            let w = column(&log_weights, batch, row);
+            for k in 0..particles {
+                let at = k * batch + row;
+                let [expected, beyond] = leaving_out(&w, k);
+                // The error of a log weight of this size, in an exponent.
+                let tolerance = 1e-14 * (1.0 + spread);
+                prop_assert!((share[at] - expected).abs() <= tolerance * expected + 1e-300, "{} {expected}", share[at]);
+                prop_assert!((contribution[at] - beyond).abs() <= tolerance, "{} {beyond}", contribution[at]);
+            }
+        }
+    }
+}
+
+#[test]
+fn shares_at_the_ends_of_the_range_and_at_every_level() {
+    let none = f64::NEG_INFINITY;
+    let log_weights = [none, none, 1e308, 0.0, none, 3.0, -1e308, 0.0, none, none, 1e308, 0.0];
+    let mut shares = bound::Shares::new(4);
+    shares.push(&log_weights);
+    let (mut share, mut contribution) = ([0.0; 12], [0.0; 12]);
+    shares.shares(&log_weights, &mut share);
+    shares.contributions(&log_weights, &mut contribution);
+    let third = 1.0 / 3.0;
+    assert_eq!(share, [third, 0.0, 0.5, third, third, 1.0, 0.0, third, third, 0.0, 0.5, third]);
+    // Equal weights, all of them 0 among them, add −1/K each; the only weight there is adds without end.
+    for at in [0, 4, 8, 3, 7, 11] {
+        assert!((contribution[at] + third).abs() < 1e-15, "{contribution:?}");
+    }
+    assert_eq!(contribution[5], f64::INFINITY);
+    assert!(!contribution.iter().any(|c| c.is_nan()), "{contribution:?}");
+    let log_weights = sample::<f64>(300, 83);
+    same_at_every_level("shares", || {
+        let (mut shares, mut out) = (bound::Shares::new(83), [vec![0.0; 300 * 83], vec![0.0; 300 * 83]]);
+        shares.push(&log_weights);
+        shares.shares(&log_weights, &mut out[0]);
+        shares.contributions(&log_weights, &mut out[1]);
+        out.concat()
+    });
+}
