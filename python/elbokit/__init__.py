@@ -25,6 +25,7 @@ from elbokit.errors import (
 )
 from elbokit.estimators import EstimatorComparison, EstimatorMoments, compare_estimators
 from elbokit.evidence import ElboTerms, GaussianParams, MvnParams, elbo, log_weights
+from elbokit.gaussian_fit import GaussianFit, fit_gaussian
 from elbokit.gradients import elbo_grad
 from elbokit.joint import JointTerms, elbo_joint, log_weights_joint
 from elbokit.mixture import GaussianMixture
@@ -41,6 +42,7 @@ __all__ = [
     "EstimatorComparison",
     "EstimatorMoments",
     "Evidence",
+    "GaussianFit",
     "GaussianMixture",
     "GaussianParams",
     "History",
@@ -59,6 +61,7 @@ __all__ = [
     "elbo_grad",
     "elbo_joint",
     "errors",
+    "fit_gaussian",
     "gaussian",
     "get_num_threads",
     "likelihood",
