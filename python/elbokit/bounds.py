@@ -67,8 +67,8 @@ def elbo(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | t
     -----
     Its expectation is at most log p(x) for any number of particles.
     """
-    value, error = _core.bound_elbo(floats("log_weights", log_weights))
-    return (value, error) if return_error else value
+    value, error = _core.bound_elbo(floats("log_weights", log_weights), return_error)
+    return value if error is None else (value, error)
 
 
 @overload
@@ -102,8 +102,8 @@ def iwae(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | t
     ----------
     Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders", equation 8.
     """
-    value, error = _core.bound_iwae(floats("log_weights", log_weights))
-    return (value, error) if return_error else value
+    value, error = _core.bound_iwae(floats("log_weights", log_weights), return_error)
+    return value if error is None else (value, error)
 
 
 @overload
@@ -162,10 +162,10 @@ def renyi(
     [0.6931, 0.6238, 0.5493, 0.4055]
     """
     weights, order = floats("log_weights", log_weights), number("alpha", alpha)
-    value, error = _core.bound_renyi(weights, order)
+    value, error = _core.bound_renyi(weights, order, return_error)
     if not 0 <= order <= 1:
         _warn_of_infinite_power("renyi", weights, 1 - order, "−inf" if order > 1 else "+inf")
-    return (value, error) if return_error else value
+    return value if error is None else (value, error)
 
 
 @overload
@@ -225,10 +225,10 @@ def cubo(
     array([0.80471896])
     """
     weights, power = floats("log_weights", log_weights), number("order", order)
-    value, error = _core.bound_cubo(weights, power)
+    value, error = _core.bound_cubo(weights, power, return_error)
     if power > 1:
         _warn_of_infinite_power("cubo", weights, power, "+inf")
-    return (value, error) if return_error else value
+    return value if error is None else (value, error)
 
 
 @overload
@@ -272,8 +272,8 @@ def ess(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | tu
     >>> ek.bounds.ess(np.log([[1.0, 1.0], [3.0, 1.0]]))  # 4² / (1² + 3²), and 2 equal weights
     array([1.6, 2. ])
     """
-    value, error = _core.bound_ess(floats("log_weights", log_weights))
-    return (value, error) if return_error else value
+    value, error = _core.bound_ess(floats("log_weights", log_weights), return_error)
+    return value if error is None else (value, error)
 
 
 def psis(log_weights: ArrayLike) -> PsisResult:
@@ -304,7 +304,7 @@ def psis(log_weights: ArrayLike) -> PsisResult:
     An estimate by K particles is to be trusted below min(1 − 1/log₁₀ K, 0.7).
 
     Weights N(0, 1)³ against N(0, s)³ from 50,000 draws give the published fit's k-hat to 1e-13 (asserted to 1e-12 in
-    tests/test_psis.py). A row of 1000 particles takes about 40 microseconds.
+    tests/test_psis.py). A row of 1000 particles takes about 24 microseconds.
 
     References
     ----------

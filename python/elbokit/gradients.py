@@ -248,7 +248,8 @@ def _pulled(pullback: Callable[..., ArrayLike], d_params: NDArray[Any], z: NDArr
 def _by_share(share: Any, array: NDArray[Any]) -> NDArray[Any]:
     """An array (particles, batch, …) by the particles' shares; a share of 0 makes nothing of an infinity."""
     by = np.asarray(share)[..., None]
-    return np.where(by == 0, by, array * by)
+    product = array * by
+    return product if by.all() else np.where(by == 0, by, product)
 
 
 class _Equal:

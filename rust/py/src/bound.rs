@@ -7,55 +7,57 @@ use crate::arrays::{Dtype, Element, Output, View, by_dtype, dtype, filled, same_
 use crate::enter::enter;
 
 type Any<'py> = Bound<'py, PyAny>;
+/// A value a row, and its standard error where asked for.
+type Pair<'py> = (Any<'py>, Option<Any<'py>>);
 
-/// The mean log weight of each row, and its standard error.
+/// The mean log weight of each row.
 #[pyfunction]
-pub(crate) fn bound_elbo<'py>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
-    by_dtype!(log_weights, "log_weights", elbo(log_weights))
+pub(crate) fn bound_elbo<'py>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", elbo(log_weights, return_error))
 }
 
-fn elbo<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
-    reduce::<F>(log_weights, |w, out, error| bound::elbo(w, out, Some(error)))
+fn elbo<'py, F: Element>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, bound::elbo)
 }
 
-/// ln of the mean weight of each row, and its standard error.
+/// ln of the mean weight of each row.
 #[pyfunction]
-pub(crate) fn bound_iwae<'py>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
-    by_dtype!(log_weights, "log_weights", iwae(log_weights))
+pub(crate) fn bound_iwae<'py>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", iwae(log_weights, return_error))
 }
 
-fn iwae<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
-    reduce::<F>(log_weights, |w, out, error| bound::iwae(w, out, Some(error)))
+fn iwae<'py, F: Element>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, bound::iwae)
 }
 
-/// The Rényi bound of order `alpha` of each row, and its standard error.
+/// The Rényi bound of order `alpha` of each row.
 #[pyfunction]
-pub(crate) fn bound_renyi<'py>(log_weights: &Any<'py>, alpha: f64) -> PyResult<(Any<'py>, Any<'py>)> {
-    by_dtype!(log_weights, "log_weights", renyi(log_weights, alpha))
+pub(crate) fn bound_renyi<'py>(log_weights: &Any<'py>, alpha: f64, return_error: bool) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", renyi(log_weights, alpha, return_error))
 }
 
-fn renyi<'py, F: Element>(log_weights: &Any<'py>, alpha: f64) -> PyResult<(Any<'py>, Any<'py>)> {
-    reduce::<F>(log_weights, |w, out, error| bound::renyi(w, alpha, out, Some(error)))
+fn renyi<'py, F: Element>(log_weights: &Any<'py>, alpha: f64, return_error: bool) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, |w, out, error| bound::renyi(w, alpha, out, error))
 }
 
-/// The estimate of the χ bound of each row, and its standard error.
+/// The estimate of the χ bound of each row.
 #[pyfunction]
-pub(crate) fn bound_cubo<'py>(log_weights: &Any<'py>, order: f64) -> PyResult<(Any<'py>, Any<'py>)> {
-    by_dtype!(log_weights, "log_weights", cubo(log_weights, order))
+pub(crate) fn bound_cubo<'py>(log_weights: &Any<'py>, order: f64, return_error: bool) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", cubo(log_weights, order, return_error))
 }
 
-fn cubo<'py, F: Element>(log_weights: &Any<'py>, order: f64) -> PyResult<(Any<'py>, Any<'py>)> {
-    reduce::<F>(log_weights, |w, out, error| bound::cubo(w, order, out, Some(error)))
+fn cubo<'py, F: Element>(log_weights: &Any<'py>, order: f64, return_error: bool) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, |w, out, error| bound::cubo(w, order, out, error))
 }
 
-/// The effective sample size of each row, and its standard error.
+/// The effective sample size of each row.
 #[pyfunction]
-pub(crate) fn bound_ess<'py>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
-    by_dtype!(log_weights, "log_weights", ess(log_weights))
+pub(crate) fn bound_ess<'py>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", ess(log_weights, return_error))
 }
 
-fn ess<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
-    reduce::<F>(log_weights, |w, out, error| bound::ess(w, out, Some(error)))
+fn ess<'py, F: Element>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, bound::ess)
 }
 
 /// The k-hat of each row's weights to a power.
@@ -102,15 +104,16 @@ fn weights<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(View<'py, F>, u
 
 fn reduce<'py, F: Element>(
     log_weights: &Any<'py>,
-    bound: impl FnOnce(&[F], &mut [F], &mut [F]) -> elbokit_core::Result<()> + Send,
-) -> PyResult<(Any<'py>, Any<'py>)> {
+    return_error: bool,
+    bound: impl FnOnce(&[F], &mut [F], Option<&mut [F]>) -> elbokit_core::Result<()> + Send,
+) -> PyResult<Pair<'py>> {
     let (view, batch) = weights::<F>(log_weights)?;
     let py = log_weights.py();
     let mut out = Output::<F>::new(py, None, &[batch])?;
-    let mut error = Output::<F>::new(py, None, &[batch])?;
-    let (w, o, e) = (view.slice(), out.slice(), error.slice());
+    let mut error = return_error.then(|| Output::<F>::new(py, None, &[batch])).transpose()?;
+    let (w, o, e) = (view.slice(), out.slice(), error.as_mut().map(Output::slice));
     enter(py, w.len(), || bound(w, o, e))?;
-    Ok((out.done(), error.done()))
+    Ok((out.done(), error.map(Output::done)))
 }
 
 /// A running mean of each row's terms and its standard error, fed particle by particle in fixed memory.

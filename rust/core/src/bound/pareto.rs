@@ -31,7 +31,7 @@ impl Pareto {
         let unit = exceedances[n - 1];
         // The fit does not depend on their unit; in that of the largest nothing overflows.
         let y: Vec<f64> = exceedances.iter().map(|y| y / unit).collect();
-        let quartile = y[(n as f64 / 4.0 + 0.5) as usize - 1].max(1e-300);
+        let quartile = y[first_quartile(n)].max(1e-300);
         let m = 30 + n.isqrt();
         let theta: Vec<f64> = (1..=m).map(|j| 1.0 + (1.0 - (m as f64 / (j as f64 - 0.5)).sqrt()) / (3.0 * quartile)).collect();
         let shapes = shapes(&y, &theta);
@@ -60,6 +60,11 @@ impl Pareto {
         let log = -libm::log1p(-p);
         if self.shape == 0.0 { self.scale * log } else { self.scale * libm::expm1(self.shape * log) / self.shape }
     }
+}
+
+/// The place of the first quartile among n in rising order.
+fn first_quartile(n: usize) -> usize {
+    (n as f64 / 4.0 + 0.5).max(1.0) as usize - 1
 }
 
 /// 1/n Σ ln(1 − θ yᵢ) of each θ.

@@ -1,6 +1,6 @@
 //! ln of a power mean of the weights, (1/s) ln (1/K Σ wˢ): what the importance-weighted bound, Rényi's and CUBO are made of.
 
-use super::columns::{COLUMNS, Columns};
+use super::columns::{COLUMNS, Columns, for_columns};
 use crate::float::Float;
 use crate::simd::{Kernel, Simd, SimdBase, dispatch, f64x8};
 use crate::vmath::{exp, exp_excess};
@@ -13,26 +13,20 @@ const SMALL: f64 = 0.25;
 ///
 /// With d = w − shift, shift the log weight at which wˢ is largest: shift + ln(1/K Σ exp(s d)) / s, and for small s
 /// shift + ln(1 + 1/K Σ (exp(s d) − 1)) / s, which does not lose the digits that 1/s would ask for.
-pub(super) fn log_power_mean<F: Float>(
-    log_weights: &[F],
-    power: f64,
-    particles: usize,
-    out: &mut [F],
-    mut error: Option<&mut [F]>,
-) {
+pub(super) fn log_power_mean<F: Float>(log_weights: &[F], power: f64, particles: usize, out: &mut [F], error: Option<&mut [F]>) {
     let k = particles as f64;
-    for columns in Columns::groups(log_weights, out.len()) {
-        let [shift, sum, excess, squares] = dispatch(Powers { columns, power, k, spread: error.is_some() });
-        for c in 0..columns.count {
+    for_columns(log_weights, out, error, |columns, spread| {
+        let [shift, sum, excess, squares] = dispatch(Powers { columns, power, k, spread });
+        let (mut value, mut error) = ([0.0; COLUMNS], [0.0; COLUMNS]);
+        for c in 0..COLUMNS {
             let (mean, less_one) = (sum[c] / k, excess[c] / k);
             let log_mean = if power.abs() < SMALL && less_one > -0.5 { libm::log1p(less_one) } else { libm::log(mean) };
-            out[columns.first + c] = F::from_f64(shift[c] + log_mean / power);
-            if let Some(error) = error.as_deref_mut() {
-                let e = (squares[c] / (k - 1.0) / k).sqrt() / mean / power.abs();
-                error[columns.first + c] = F::from_f64(if particles > 1 && e.is_finite() { e } else { f64::INFINITY });
-            }
+            value[c] = shift[c] + log_mean / power;
+            let e = (squares[c] / (k - 1.0) / k).sqrt() / mean / power.abs();
+            error[c] = if particles > 1 && e.is_finite() { e } else { f64::INFINITY };
         }
-    }
+        [value, error]
+    });
 }
 
 struct Powers<'a, F> {
@@ -60,14 +54,13 @@ impl<F: Float> Kernel for Powers<'_, F> {
         let (mut total, mut squares) = (zero, zero);
         if spread || power.abs() < SMALL {
             // Weights that are nearly equal differ in wˢ − 1, which keeps what wˢ would round away.
-            let excess = |w: f64x8<S>| exp_excess::<f64, S>(simd, scaled(w)).1;
             for w in columns.particles(simd) {
-                total += excess(w);
+                total += exp_excess::<f64, S>(simd, scaled(w)).1;
             }
             if spread {
                 let mean = total / f64x8::splat(simd, k);
                 for w in columns.particles(simd) {
-                    let off = excess(w) - mean;
+                    let off = exp_excess::<f64, S>(simd, scaled(w)).1 - mean;
                     squares += off * off;
                 }
             }

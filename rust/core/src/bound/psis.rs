@@ -68,7 +68,9 @@ fn tails<F: Float>(log_weights: &[F], particles: usize, power: f64, smooth: bool
 #[derive(Default)]
 struct Row {
     weights: Vec<f64>,
-    order: Vec<usize>,
+    order: Vec<f64>,
+    /// Particles of the tail, in rising order.
+    tail: Vec<usize>,
     /// The largest log weight, before the power.
     top: f64,
     power: f64,
@@ -89,24 +91,23 @@ impl Row {
 
     /// k-hat, and into `replaced` what replaces the tail.
     fn fit(&mut self, epsilon: f64, replaced: Option<&mut Vec<(usize, f64)>>) -> f64 {
-        let Self { weights, order, .. } = self;
+        let Self { weights, order, tail, .. } = self;
         // All weights are 0, or by a negative power one is infinite.
         if !self.top.is_finite() || weights.len() < FEWEST.0 {
             return f64::INFINITY;
         }
         let count = weights.len() as f64;
         let longest = (count / 5.0).min(3.0 * count.sqrt()).ceil() as usize;
-        let rising = |&a: &usize, &b: &usize| weights[a].total_cmp(&weights[b]).then(a.cmp(&b));
         order.clear();
-        order.extend(0..weights.len());
-        let (_, &mut next, tail) = order.select_nth_unstable_by(weights.len() - longest - 1, rising);
-        let cut = weights[next];
+        order.extend_from_slice(weights);
+        let (_, &mut cut, _) = order.select_nth_unstable_by(weights.len() - longest - 1, f64::total_cmp);
         if -cut <= ROUNDING * epsilon * self.top.abs() * self.power.abs() {
             return 0.0;
         }
         let cut = cut.max(DEEP);
-        tail.sort_unstable_by(rising);
-        let tail = &tail[tail.partition_point(|&i| weights[i] <= cut)..];
+        tail.clear();
+        tail.extend((0..weights.len()).filter(|&i| weights[i] > cut));
+        tail.sort_unstable_by(|&a, &b| weights[a].total_cmp(&weights[b]).then(a.cmp(&b)));
         if tail.len() < FEWEST.1 {
             return f64::INFINITY;
         }
