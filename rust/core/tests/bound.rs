@@ -257,6 +257,14 @@ fn shares_at_the_ends_of_the_range_and_at_every_level() {
     }
     assert_eq!(contribution[5], f64::INFINITY);
     assert!(!contribution.iter().any(|c| c.is_nan()), "{contribution:?}");
+    // What leaves the range on the way to a weight.
+    let (log_weights, mut shares) = ([f64::INFINITY, f64::NAN, f64::INFINITY, 0.0, 0.0, f64::INFINITY], bound::Shares::new(2));
+    shares.push(&log_weights);
+    let (mut share, mut contribution) = ([0.0; 6], [0.0; 6]);
+    shares.shares(&log_weights, &mut share);
+    shares.contributions(&log_weights, &mut contribution);
+    assert_eq!(share, [0.5, 0.0, 0.5, 0.0, 0.0, 1.0]);
+    assert!(!contribution.iter().any(|c| c.is_nan()), "{contribution:?}");
     let log_weights = sample::<f64>(300, 83);
     same_at_every_level("shares", || {
         let (mut shares, mut out) = (bound::Shares::new(83), [vec![0.0; 300 * 83], vec![0.0; 300 * 83]]);

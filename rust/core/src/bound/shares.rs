@@ -23,22 +23,36 @@ struct Row {
 
 impl Row {
     fn push(&mut self, w: f64) {
+        let w = weight(w);
         let other = w.min(self.largest);
         self.largest = w.max(self.largest);
         if other > self.second {
-            self.others = 1.0 + self.others * libm::exp(self.second - other);
+            self.others = 1.0 + self.others * libm::exp(less(self.second, other));
             self.second = other;
         } else if other > f64::NEG_INFINITY {
-            self.others += libm::exp(other - self.second);
+            self.others += libm::exp(less(other, self.second));
         }
     }
 
     /// Σ exp(w − largest), and ln of it less ln of Σ exp(w − largest) over the others.
     fn sums(&self) -> (f64, f64) {
-        let rest = if self.others > 0.0 { self.others * libm::exp(self.second - self.largest) } else { 0.0 };
-        let without = if self.others > 0.0 { libm::log(self.others) + (self.second - self.largest) } else { f64::NEG_INFINITY };
-        (1.0 + rest, libm::log1p(rest) - without)
+        if self.others == 0.0 {
+            return (1.0, f64::INFINITY);
+        }
+        let below = less(self.second, self.largest);
+        let rest = self.others * libm::exp(below);
+        (1.0 + rest, libm::log1p(rest) - libm::log(self.others) - below)
     }
+}
+
+/// A log weight; NaN, which comes of ∞ − ∞, is no weight.
+fn weight(w: f64) -> f64 {
+    if w.is_nan() { f64::NEG_INFINITY } else { w }
+}
+
+/// a − b, 0 for infinities of one sign.
+fn less(a: f64, b: f64) -> f64 {
+    if a == b { 0.0 } else { a - b }
 }
 
 impl Shares {
@@ -49,7 +63,7 @@ impl Shares {
         Self { count: 0, rows: vec![row; batch], room: Vec::new() }
     }
 
-    /// Adds particles: `log_weights` is (particles, batch), none NaN or +∞.
+    /// Adds particles: `log_weights` is (particles, batch); NaN, which comes of ∞ − ∞, counts as no weight.
     pub fn push<F: Float>(&mut self, log_weights: &[F]) {
         for particle in log_weights.chunks_exact(self.rows.len().max(1)) {
             self.count += 1;
@@ -66,7 +80,8 @@ impl Shares {
     }
 
     /// ℓ − ℓ₋ₖ − w̃ of each particle k, by which its score ∇ ln q counts in the gradient of the bound ℓ = ln (1/K Σ exp w): ℓ₋ₖ is that of the other
-    /// particles, whose draws do not depend on k's (Mnih and Rezende 2016, section 2, in the place of its learned baseline). +∞ where no other particle has weight.
+    /// particles, at least one, whose draws do not depend on k's (Mnih and Rezende 2016, section 2, in the place of its learned baseline). +∞ where
+    /// no other particle has weight.
     pub fn contributions<F: Float>(&mut self, log_weights: &[F], out: &mut [F]) {
         let k = self.count as f64;
         let fewer = libm::log((k - 1.0) / k);
@@ -86,11 +101,10 @@ impl Shares {
         let sums: Vec<_> = self.rows.iter().map(Row::sums).collect();
         for (particle, out) in log_weights.chunks_exact(batch).zip(out.chunks_exact_mut(batch)) {
             self.room.clear();
-            let less = |(w, row): (&F, &Row)| if w.to_f64() == row.largest { 0.0 } else { w.to_f64() - row.largest };
-            self.room.extend(particle.iter().zip(&self.rows).map(less));
+            self.room.extend(particle.iter().zip(&self.rows).map(|(w, row)| less(weight(w.to_f64()), row.largest)));
             dispatch(Exp(&mut self.room));
             for ((((o, w), &e), row), &sums) in out.iter_mut().zip(particle).zip(&self.room).zip(&self.rows).zip(&sums) {
-                *o = F::from_f64(f(row, w.to_f64(), e, sums));
+                *o = F::from_f64(f(row, weight(w.to_f64()), e, sums));
             }
         }
     }
