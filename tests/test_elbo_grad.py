@@ -368,7 +368,8 @@ def test_no_finite_input_gives_nan(dtype, estimator, objective):
     edge = 2 * np.log(big)
     for loc, log_var, x in ((0, edge, 0), (big, 0, 0), (0, -edge, big), (big, edge, -big), (0, 0, big)):
         q = ek.GaussianParams(np.full((2, 2), loc, dtype), np.full((2, 2), log_var, dtype))
-        for prior in (None, ek.GaussianParams(np.zeros(2, dtype), np.full(2, -10, dtype))):
+        wide = ek.MvnParams(np.full(2, -big, dtype), np.eye(2, dtype=dtype))
+        for prior in (None, wide, ek.GaussianParams(np.zeros(2, dtype), np.full(2, -10, dtype))):
             _, *gradients = ek.elbo_grad(
                 np.full((2, 2), x, dtype), q, lambda z: (np.clip(z, -1, 1), lambda d: d * 0), LIKELIHOOD, key=0,
                 num_particles=4, estimator=estimator, objective=objective, kl="monte_carlo", prior=prior,
@@ -443,6 +444,18 @@ def test_a_bad_argument_is_named_before_the_decoder_runs(change, message):
 def test_what_a_decoder_must_not_return(vjp, error, message):
     with pytest.raises(error, match=message):
         ek.elbo_grad(X[:, :3], DIAGONAL, vjp, LIKELIHOOD, key=0, num_particles=2)
+
+
+def test_what_numpy_warns_of_in_a_decoder_is_not_hushed():
+    def overflowing(z):
+        return np.exp(z * 0 + 1000), lambda d_params: d_params
+
+    def in_the_pullback(z):
+        return z, lambda d_params: np.exp(d_params * 0 + 1000) * 0
+
+    for vjp in (overflowing, in_the_pullback):
+        with pytest.raises(RuntimeWarning, match="overflow"):
+            ek.elbo_grad(X[:, :3], DIAGONAL, vjp, LIKELIHOOD, key=0)
 
 
 def test_a_decoder_may_write_over_what_it_gets():
