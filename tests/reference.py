@@ -262,3 +262,44 @@ def log_mean_exp(log_weights):
     squares = ((weights - mean) ** 2).sum(axis=0) / (k - 1)
     error = [float(mp.sqrt(s / k) / m) if m else np.inf for s, m in zip(squares, mean, strict=True)]
     return np.array(value), np.array(error)
+
+
+def power_mean(log_weights, power):
+    """(1/s) ln of the mean of weight^s of each column, and its standard error by the delta method."""
+    value, error = log_mean_exp(np.asarray(log_weights, float) * power)
+    return value / power, error / abs(power)
+
+
+def effective(log_weights):
+    """(Σ w)² / Σ w² of each column, and its standard error from what each weight's share in both means does to it."""
+    weights = exp(exact(log_weights))
+    k = len(weights)
+    first, second = weights.mean(axis=0), (weights**2).mean(axis=0)
+    value = k * first**2 / second
+    influences = value * (2 * weights / first - weights**2 / second - 1)
+    error = [mp.sqrt(s / (k - 1) / k) for s in (influences**2).sum(axis=0)] if k > 1 else [np.inf] * len(value)
+    return value.astype(float), np.array(error, float)
+
+
+def psis(log_weights):
+    """Smoothed log weights and k-hat of one row, straight from the papers, in float64."""
+    k = len(log_weights)
+    top = log_weights.max()
+    weights = np.exp(log_weights - top)
+    longest = int(np.ceil(min(k / 5, 3 * np.sqrt(k))))
+    order = np.argsort(weights, kind="stable")
+    cut, tail = weights[order[-longest - 1]], order[-longest:]
+    tail = tail[weights[tail] > cut]
+    y = weights[tail] - cut
+    n, m = len(y), 30 + int(np.sqrt(len(y)))
+    theta = 1 / y[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * y[int(n / 4 + 0.5) - 1])
+    shapes = np.log1p(-theta[:, None] * y).mean(axis=1)
+    likelihood = n * (np.log(-theta / shapes) - shapes - 1)
+    share = np.exp(likelihood - likelihood.max())
+    best = (theta * share).sum() / share.sum()
+    shape = np.log1p(-best * y).mean()
+    scale, shape = -shape / best, (n * shape + 5) / (n + 10)
+    p = (np.arange(n) + 0.5) / n
+    smoothed = np.array(log_weights)
+    smoothed[tail] = top + np.minimum(np.log(cut + scale * np.expm1(-shape * np.log1p(-p)) / shape), 0)
+    return smoothed, shape

@@ -146,33 +146,12 @@ def elbo(
     ----------
     Kingma and Welling (2014), "Auto-encoding variational Bayes", equations 2 and 3.
     """
-    if kl not in {"analytic", "monte_carlo"}:
-        raise ValueError(f'kl: expected "analytic" or "monte_carlo", got {kl!r}; use one of them')
-    if kl == "analytic" and isinstance(prior, GaussianMixture):
-        raise ValueError(
-            'kl: expected "monte_carlo" with a GaussianMixture as prior, which has no closed form, got "analytic"; '
-            'give kl="monte_carlo"'
-        )
-    weigh = kl == "monte_carlo"
-    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, first_row, weigh=weigh)
-    # A float64 mean becomes one of loc's dtype by one rounding, here or below.
-    double = terms.dtype == np.float64 or not weigh
-    reconstruction = _core.RunningTerms(terms.batch, double)
-    if weigh:
-        divergences, weights = _core.RunningTerms(terms.batch, double), _core.RunningTerms(terms.batch, double)
-        for log_ratio, log_likelihood in terms.particles():
-            reconstruction.push(log_likelihood)
-            divergences.push(log_ratio)
-            weights.push(np.subtract(log_likelihood, log_ratio, out=log_ratio))
-        (value, _), (divergence, _), (bound, error) = reconstruction.result(), divergences.result(), weights.result()
-        return ElboTerms(bound, value, divergence, error)
-    for _, log_likelihood in terms.particles():
-        reconstruction.push(log_likelihood)
-    value, error = reconstruction.result()
-    divergence = terms.divergence
-    with np.errstate(over="ignore"):
-        bound, value, error = (part.astype(terms.dtype) for part in (value - divergence, value, error))
-    return ElboTerms(bound, value, divergence, error)
+    _check_form(kl, prior)
+    terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, first_row, weigh=kl == "monte_carlo")
+    means = _Means(terms, None if terms.weigh else terms.divergence)
+    for log_ratio, log_likelihood in terms.particles():
+        means.push(log_ratio, log_likelihood)
+    return means.result()
 
 
 def log_weights(
@@ -201,6 +180,16 @@ def log_weights(
     terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, 0, weigh=True)
     blocks = [np.subtract(log_likelihood, log_ratio, out=log_ratio) for log_ratio, log_likelihood in terms.particles()]
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _check_form(kl: str, prior: GaussianParams | MvnParams | GaussianMixture | None) -> None:
+    if kl not in {"analytic", "monte_carlo"}:
+        raise ValueError(f'kl: expected "analytic" or "monte_carlo", got {kl!r}; use one of them')
+    if kl == "analytic" and isinstance(prior, GaussianMixture):
+        raise ValueError(
+            'kl: expected "monte_carlo" with a GaussianMixture as prior, which has no closed form, got "analytic"; '
+            'give kl="monte_carlo"'
+        )
 
 
 class _Terms:
@@ -238,11 +227,13 @@ class _Terms:
         self.decoder, self.likelihood, self.weigh = decoder, likelihood, weigh
         self.seed, self.first_row = seed_of(key), count("first_row", first_row)
         self.num_particles = count("num_particles", num_particles, 1)
-        known = self.mixture = None
+        known = self.mixture = self.prior_mixture = None
         if isinstance(prior, GaussianMixture):
+            self.prior_mixture = prior
             self.mixture = gaussian._mixture_density(prior, self.latent)
         elif prior is not None:
             known = _coerced("prior", prior, "prior_")
+        self.known = known
         diagonal = not (_is_full(post) or self.mixture or isinstance(known, MvnParams))
         self.proposal = _core.Proposal(*post, *(known or ())) if diagonal else None
         # Either checks posterior and prior before any decoder runs.
@@ -251,26 +242,36 @@ class _Terms:
         if not diagonal:
             self.prior = _by_row(known, loc)
 
+    @property
+    def block(self) -> int:
+        """Particles that one call of the decoder gets."""
+        return _BLOCK // (self.batch * self.latent or 1) or 1
+
+    def draws(self) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+        """Blocks of particles: the first one's number, z (rows, latent) and log q(z | x) − log p(z), where weighed."""
+        for first in range(0, self.num_particles, self.block):
+            number = min(self.block, self.num_particles - first)
+            draw = self.proposal.draw(self.seed, number, self.first_row, first) if self.proposal else None
+            yield (first, *(draw or self._draw(number, first)))
+
+    def params(self, decoded: ArrayLike, z: NDArray[Any]) -> NDArray[Any]:
+        """What the decoder made of z, checked."""
+        params = floats("params", decoded)
+        agree("z", z, "params", params)
+        if params.ndim != 2 or len(params) != len(z):
+            raise ShapeError(
+                f"params: expected {len(z)} rows from the decoder, got shape {params.shape}; "
+                "return one row of params for each row of z",
+                argument="params",
+            )
+        return params
+
     def particles(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Blocks of particles (particles, batch): log q(z | x) − log p(z), where they are weighed, and log p(x | z)."""
-        block = _BLOCK // (self.batch * self.latent or 1) or 1
-        for first in range(0, self.num_particles, block):
-            number = min(block, self.num_particles - first)
-            # Before the decoder has z, which is the decoder's to write over.
-            if self.proposal:
-                z, log_ratio = self.proposal.draw(self.seed, number, self.first_row, first)
-            else:
-                z, log_ratio = self._draw(number, first)
-            params = floats("params", self.decoder(z))
-            agree("z", z, "params", params)
-            if params.ndim != 2 or len(params) != len(z):
-                raise ShapeError(
-                    f"params: expected {len(z)} rows from the decoder, got shape {params.shape}; "
-                    "return one row of params for each row of z",
-                    argument="params",
-                )
-            log_likelihood = self.likelihood.log_prob(self.x, params)
-            yield log_ratio, log_likelihood.reshape(number, self.batch)
+        # A draw is weighed before the decoder has z, which is the decoder's to write over.
+        for _, z, log_ratio in self.draws():
+            log_likelihood = self.likelihood.log_prob(self.x, self.params(self.decoder(z), z))
+            yield log_ratio, log_likelihood.reshape(log_ratio.shape)
 
     def _draw(self, number: int, first: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Particles `first` and on of what `Proposal` does not know, drawn first and weighed after."""
@@ -284,6 +285,32 @@ class _Terms:
     def _log_prior(self, z: NDArray[Any]) -> NDArray[Any]:
         """log p(z), (particles, batch); a draw that has left the float's range has density 0."""
         return gaussian._log_density_of_draws(z, self.mixture or (lambda draws: _log_prob(draws, self.prior)))
+
+
+class _Means:
+    """The terms of `elbo` from particles that come in blocks, with the exact divergence where it is given."""
+
+    def __init__(self, terms: _Terms, divergence: NDArray[Any] | None) -> None:
+        self.dtype, self.divergence = terms.dtype, divergence
+        # A float64 mean becomes one of loc's dtype by one rounding, here or below.
+        double = terms.dtype == np.float64 or divergence is not None
+        self.means = [_core.RunningTerms(terms.batch, double) for _ in range(3 if divergence is None else 1)]
+
+    def push(self, log_ratio: NDArray[Any], log_likelihood: NDArray[Any]) -> None:
+        """Takes a block (particles, batch); without a divergence log_ratio becomes the log weights."""
+        self.means[0].push(log_likelihood)
+        if self.divergence is None:
+            self.means[1].push(log_ratio)
+            self.means[2].push(np.subtract(log_likelihood, log_ratio, out=log_ratio))
+
+    def result(self) -> ElboTerms:
+        value, error = self.means[0].result()
+        if self.divergence is None:
+            (divergence, _), (bound, error) = (mean.result() for mean in self.means[1:])
+            return ElboTerms(bound, value, divergence, error)
+        with np.errstate(over="ignore"):
+            bound, value, error = (part.astype(self.dtype) for part in (value - self.divergence, value, error))
+        return ElboTerms(bound, value, self.divergence, error)
 
 
 # What depends on the kind of a posterior or a prior.

@@ -7,42 +7,113 @@ use crate::arrays::{Dtype, Element, Output, View, by_dtype, dtype, filled, same_
 use crate::enter::enter;
 
 type Any<'py> = Bound<'py, PyAny>;
+/// A value a row, and its standard error where asked for.
+type Pair<'py> = (Any<'py>, Option<Any<'py>>);
 
-/// The mean log weight of each row, and its standard error.
+/// The mean log weight of each row.
 #[pyfunction]
-pub(crate) fn bound_elbo<'py>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
-    by_dtype!(log_weights, "log_weights", elbo(log_weights))
+pub(crate) fn bound_elbo<'py>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", elbo(log_weights, return_error))
 }
 
-fn elbo<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
-    reduce::<F>(log_weights, |w, out, error| bound::elbo(w, out, Some(error)))
+fn elbo<'py, F: Element>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, bound::elbo)
 }
 
-/// ln of the mean weight of each row, and its standard error.
+/// ln of the mean weight of each row.
 #[pyfunction]
-pub(crate) fn bound_iwae<'py>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
-    by_dtype!(log_weights, "log_weights", iwae(log_weights))
+pub(crate) fn bound_iwae<'py>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", iwae(log_weights, return_error))
 }
 
-fn iwae<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
-    reduce::<F>(log_weights, |w, out, error| bound::iwae(w, out, Some(error)))
+fn iwae<'py, F: Element>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, bound::iwae)
 }
 
-fn reduce<'py, F: Element>(
-    log_weights: &Any<'py>,
-    bound: impl FnOnce(&[F], &mut [F], &mut [F]) -> elbokit_core::Result<()> + Send,
-) -> PyResult<(Any<'py>, Any<'py>)> {
+/// The Rényi bound of order `alpha` of each row.
+#[pyfunction]
+pub(crate) fn bound_renyi<'py>(log_weights: &Any<'py>, alpha: f64, return_error: bool) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", renyi(log_weights, alpha, return_error))
+}
+
+fn renyi<'py, F: Element>(log_weights: &Any<'py>, alpha: f64, return_error: bool) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, |w, out, error| bound::renyi(w, alpha, out, error))
+}
+
+/// The estimate of the χ bound of each row.
+#[pyfunction]
+pub(crate) fn bound_cubo<'py>(log_weights: &Any<'py>, order: f64, return_error: bool) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", cubo(log_weights, order, return_error))
+}
+
+fn cubo<'py, F: Element>(log_weights: &Any<'py>, order: f64, return_error: bool) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, |w, out, error| bound::cubo(w, order, out, error))
+}
+
+/// The effective sample size of each row.
+#[pyfunction]
+pub(crate) fn bound_ess<'py>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", ess(log_weights, return_error))
+}
+
+fn ess<'py, F: Element>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, bound::ess)
+}
+
+/// The k-hat of each row's weights to a power.
+#[pyfunction]
+pub(crate) fn bound_khat<'py>(log_weights: &Any<'py>, power: f64) -> PyResult<Any<'py>> {
+    by_dtype!(log_weights, "log_weights", khat(log_weights, power))
+}
+
+fn khat<'py, F: Element>(log_weights: &Any<'py>, power: f64) -> PyResult<Any<'py>> {
+    let (view, batch) = weights::<F>(log_weights)?;
+    let py = log_weights.py();
+    let mut out = Output::<F>::new(py, None, &[batch])?;
+    let (w, o) = (view.slice(), out.slice());
+    enter(py, w.len(), || bound::khat(w, power, o))?;
+    Ok(out.done())
+}
+
+/// Log weights with a smoothed tail, and the k-hat of each row.
+#[pyfunction]
+pub(crate) fn bound_psis<'py>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+    by_dtype!(log_weights, "log_weights", psis(log_weights))
+}
+
+fn psis<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
+    let (view, batch) = weights::<F>(log_weights)?;
+    let py = log_weights.py();
+    let mut smoothed = Output::<F>::new(py, None, view.shape())?;
+    let mut khat = Output::<F>::new(py, None, &[batch])?;
+    let (w, s, k) = (view.slice(), smoothed.slice(), khat.slice());
+    enter(py, w.len(), || bound::psis(w, Some(s), k))?;
+    Ok((smoothed.done(), khat.done()))
+}
+
+/// Log weights of at least one particle, and the number of batch rows.
+fn weights<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(View<'py, F>, usize)> {
     let py = log_weights.py();
     let view = View::<F>::new(log_weights, "log_weights")?;
     let (particles, batch) = view.matrix(py, "log_weights", "an array (particles, batch)")?;
     if particles == 0 {
         return Err(shape_error(py, "log_weights", "at least one particle", view.shape()));
     }
+    Ok((view, batch))
+}
+
+fn reduce<'py, F: Element>(
+    log_weights: &Any<'py>,
+    return_error: bool,
+    bound: impl FnOnce(&[F], &mut [F], Option<&mut [F]>) -> elbokit_core::Result<()> + Send,
+) -> PyResult<Pair<'py>> {
+    let (view, batch) = weights::<F>(log_weights)?;
+    let py = log_weights.py();
     let mut out = Output::<F>::new(py, None, &[batch])?;
-    let mut error = Output::<F>::new(py, None, &[batch])?;
-    let (w, o, e) = (view.slice(), out.slice(), error.slice());
+    let mut error = return_error.then(|| Output::<F>::new(py, None, &[batch])).transpose()?;
+    let (w, o, e) = (view.slice(), out.slice(), error.as_mut().map(Output::slice));
     enter(py, w.len(), || bound(w, o, e))?;
-    Ok((out.done(), error.done()))
+    Ok((out.done(), error.map(Output::done)))
 }
 
 /// A running mean of each row's terms and its standard error, fed particle by particle in fixed memory.
@@ -88,5 +159,70 @@ impl RunningTerms {
         let mean = filled(py, &[self.batch], self.running.mean().iter().map(|&m| F::from_f64(m)))?;
         let error = filled(py, &[self.batch], self.running.standard_error().map(F::from_f64))?;
         Ok((mean, error))
+    }
+}
+
+/// Importance weights as shares of their sum: all are pushed first, then each divided.
+#[pyclass(module = "elbokit._core")]
+pub(crate) struct Shares {
+    shares: bound::Shares,
+    batch: usize,
+}
+
+#[pymethods]
+impl Shares {
+    #[new]
+    fn new(batch: usize) -> Self {
+        Self { shares: bound::Shares::new(batch), batch }
+    }
+
+    /// Adds particles: log weights (particles, batch).
+    fn push(&mut self, log_weights: &Any<'_>) -> PyResult<()> {
+        match dtype(log_weights, "log_weights")? {
+            Dtype::F32 => self.add::<f32>(log_weights),
+            Dtype::F64 => self.add::<f64>(log_weights),
+        }
+    }
+
+    /// Each weight's share of its row's sum.
+    fn shares<'py>(&mut self, log_weights: &Any<'py>) -> PyResult<Any<'py>> {
+        match dtype(log_weights, "log_weights")? {
+            Dtype::F32 => self.each::<f32>(log_weights, bound::Shares::shares),
+            Dtype::F64 => self.each::<f64>(log_weights, bound::Shares::shares),
+        }
+    }
+
+    /// What each particle adds to the importance-weighted bound over leaving it out, less its share.
+    fn contributions<'py>(&mut self, log_weights: &Any<'py>) -> PyResult<Any<'py>> {
+        match dtype(log_weights, "log_weights")? {
+            Dtype::F32 => self.each::<f32>(log_weights, bound::Shares::contributions),
+            Dtype::F64 => self.each::<f64>(log_weights, bound::Shares::contributions),
+        }
+    }
+}
+
+impl Shares {
+    fn add<F: Element>(&mut self, log_weights: &Any<'_>) -> PyResult<()> {
+        let view = self.view::<F>(log_weights)?;
+        self.shares.push(view.slice());
+        Ok(())
+    }
+
+    fn each<'py, F: Element>(
+        &mut self,
+        log_weights: &Any<'py>,
+        f: impl FnOnce(&mut bound::Shares, &[F], &mut [F]),
+    ) -> PyResult<Any<'py>> {
+        let view = self.view::<F>(log_weights)?;
+        let mut out = Output::<F>::new(log_weights.py(), None, view.shape())?;
+        f(&mut self.shares, view.slice(), out.slice());
+        Ok(out.done())
+    }
+
+    fn view<'py, F: Element>(&self, log_weights: &Any<'py>) -> PyResult<View<'py, F>> {
+        let (view, batch) = weights::<F>(log_weights)?;
+        let particles = view.shape()[0];
+        same_shape(log_weights.py(), "log_weights", &[particles, batch], "the batch", &[particles, self.batch])?;
+        Ok(view)
     }
 }

@@ -3,11 +3,25 @@
 //! Log weights are (particles, batch), particle after particle; a bound is one number a batch row, in nats, computed in float64 whatever the element type, in the
 //! order of the particles. A weight may be −∞ (the model gives the draw no density); NaN and +∞ are errors that name their place.
 
+mod columns;
+mod cubo;
 mod elbo;
+mod ess;
 mod iwae;
+mod pareto;
+mod power;
+mod psis;
+mod renyi;
+mod shares;
 
+pub use cubo::cubo;
 pub use elbo::{Running, elbo};
+pub use ess::ess;
 pub use iwae::iwae;
+pub use pareto::Pareto;
+pub use psis::{khat, psis};
+pub use renyi::renyi;
+pub use shares::Shares;
 
 use crate::error::{Error, Result};
 use crate::float::Float;

@@ -1,0 +1,159 @@
+"""Estimators of the gradient beside each other: the fixture's table, its unfavourable case, and the arithmetic."""
+
+import numpy as np
+import pytest
+
+import elbokit as ek
+
+ONE = ek.likelihood.Gaussian(1.0)
+
+
+def fixture_one(dimensions=5):
+    """Fixture one in several dimensions at once: arguments of `compare_estimators`."""
+    x = np.tile([[1.6, 1.4]], (1, dimensions))
+    prior = ek.GaussianParams(np.full(dimensions, 1.5), np.zeros(dimensions))
+    q = ek.GaussianParams(np.full((1, dimensions), 1.88), np.zeros((1, dimensions)))
+
+    def vjp(z):
+        return np.repeat(z, 2, axis=1), lambda d_params: d_params.reshape(*z.shape, 2).sum(axis=2)
+
+    return {"x": x, "post": q, "decoder_vjp": vjp, "likelihood": ONE, "prior": prior}
+
+
+def test_the_signal_to_noise_table():
+    # The quoted ratios are good to about 0.03; that of pathwise at 1000 particles is noise.
+    quoted = {
+        1: (0.363, 0.554),
+        10: (0.199, 0.424),
+        100: (0.069, 0.754),
+        1000: (0.023, 2.237),
+    }
+    measured = {}
+    for particles, expected in quoted.items():
+        comparison = ek.compare_estimators(
+            key=0,
+            num_particles=particles,
+            objective="iwae",
+            estimators=("pathwise", "dreg"),
+            num_repeats=1000 if particles == 1000 else 8000,
+            **fixture_one(),
+        )
+        measured[particles] = [comparison[name].snr[0] for name in ("pathwise", "dreg")]
+        np.testing.assert_allclose(measured[particles], expected, rtol=0, atol=0.06)
+        # Both estimate one gradient.
+        a, b = comparison["pathwise"], comparison["dreg"]
+        for part in range(2):
+            off = np.abs(a.mean[part] - b.mean[part])
+            assert (off <= 5 * np.hypot(a.standard_error[part], b.standard_error[part])).all()
+    pathwise, doubly = (np.array([measured[k][i] for k in quoted]) for i in range(2))
+    # With large K like 1/√K the one, like √K the other.
+    assert (np.diff(pathwise) < 0).all()
+    assert abs(pathwise[1] / pathwise[2] / np.sqrt(10) - 1) < 0.2
+    assert abs(doubly[3] / doubly[2] / np.sqrt(10) - 1) < 0.05
+
+
+def test_the_case_against_double_reparameterisation():
+    nothing = {"x": [[np.nan]], "decoder_vjp": lambda z: (z, np.zeros_like), "likelihood": ONE}
+    prior = ek.GaussianParams(np.array([2.0]), np.array([2 * np.log(3.0)]))
+    for loc, scale, ratios in ((-3.0, 1.0, (6.7, 4.7)), (1.8, 2.8, (1 / 50, 1 / 36))):
+        comparison = ek.compare_estimators(
+            post=ek.GaussianParams(np.array([[loc]]), np.array([[2 * np.log(scale)]])), prior=prior, key=1,
+            num_particles=10, objective="iwae", num_repeats=200_000, **nothing,
+        )  # fmt: skip
+        parts = zip(comparison["dreg"].variance, comparison["pathwise"].variance, strict=True)
+        np.testing.assert_allclose([np.sqrt(a / b).item() for a, b in parts], ratios, rtol=0.08)
+
+
+def test_a_score_function_is_the_noisiest_and_sticking_the_landing_the_calmest_at_the_posterior():
+    arguments = fixture_one(2)
+    arguments["post"] = ek.GaussianParams(np.full((1, 2), 1.5), np.full((1, 2), -np.log(3.0)))
+    comparison = ek.compare_estimators(key=0, num_particles=10, **arguments)
+    assert list(comparison) == ["pathwise", "stl", "dreg", "score"]
+    assert len(comparison) == 4
+    variance = {name: comparison[name].variance[0].max() for name in comparison}
+    assert variance["stl"] < 1e-24
+    # Of a constant log weight the leave-one-out baseline leaves nothing either.
+    assert variance["score"] < 1e-24
+    assert variance["pathwise"] > 0.1
+    arguments["post"] = ek.GaussianParams(np.full((1, 2), 1.88), np.zeros((1, 2)))
+    comparison = ek.compare_estimators(key=0, num_particles=10, **arguments)
+    assert comparison["score"].variance[0].min() > 3 * comparison["pathwise"].variance[0].max()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_moments_are_those_of_elbo_grads_rows(full):
+    rng = np.random.default_rng(0)
+    batch, latent, repeats = 3, 2, 50
+    x = rng.standard_normal((batch, latent))
+    x[1, 0] = np.nan
+    mask = np.ones((batch, latent), bool)
+    mask[2, 1] = False
+    loc = rng.standard_normal((batch, latent))
+    post = ek.MvnParams(loc, np.eye(latent) * 0.5) if full else ek.GaussianParams(loc, loc * 0 - 0.5)
+    prior = ek.GaussianParams(loc * 0.1, loc * 0)
+    options = {"num_particles": 4, "estimator": "stl", "kl": "monte_carlo"}
+
+    def vjp(z):
+        return z, lambda d_params: d_params
+
+    comparison = ek.compare_estimators(
+        x, post, vjp, ONE, key=3, num_particles=4, estimators=["stl"], num_repeats=repeats, kl="monte_carlo",
+        prior=prior, mask=mask,
+    )  # fmt: skip
+    tiled = ek.MvnParams(np.tile(loc, (repeats, 1)), post[1]) if full else ek.GaussianParams(
+        *(np.tile(part, (repeats, 1)) for part in post)
+    )  # fmt: skip
+    _, *gradients = ek.elbo_grad(
+        np.tile(x, (repeats, 1)), tiled, vjp, ONE, key=ek.Key(3).fold_in(0), mask=np.tile(mask, (repeats, 1)),
+        prior=ek.GaussianParams(*(np.tile(part, (repeats, 1)) for part in prior)), **options,
+    )  # fmt: skip
+    for i, gradient in enumerate(gradients):
+        each = gradient.reshape(repeats, batch, *gradient.shape[1:])
+        moments = comparison["stl"]
+        np.testing.assert_allclose(moments.mean[i], each.mean(axis=0), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(moments.variance[i], each.var(axis=0, ddof=1), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(moments.standard_error[i], each.std(axis=0, ddof=1) / repeats**0.5, rtol=1e-12, atol=1e-14)  # fmt: skip # noqa: E501
+        ratio = np.abs(each.mean(axis=0)) / np.where(each.std(axis=0) > 0, each.std(axis=0, ddof=1), np.inf)
+        seen = np.tril(np.ones((batch, latent, latent))) > 0 if i and full else np.ones((batch, latent)) > 0
+        np.testing.assert_allclose(moments.snr[i], ratio[seen].mean(), rtol=1e-12)
+
+
+def test_it_prints_as_a_table():
+    comparison = ek.compare_estimators(key=0, num_particles=10, objective="iwae", num_repeats=20, **fixture_one())
+    lines = str(comparison).splitlines()
+    assert lines[0] == "gradient of iwae, 10 particles, 20 repeats"
+    assert lines[1].split() == ["loc", "log_var"]
+    assert lines[2].split() == ["estimator", *["mean", "variance", "snr"] * 2]
+    assert [line.split()[0] for line in lines[3:]] == ["pathwise", "dreg", "score"]
+    assert all(len(line) <= 80 for line in lines)
+    assert all(np.isfinite(float(cell)) for line in lines[3:] for cell in line.split()[1:])
+    assert repr(comparison) == str(comparison)
+    for a, b in zip(comparison["dreg"].snr, map(float, lines[4].split()[3::3]), strict=True):
+        assert abs(a - b) <= 0.01 * a
+
+
+def test_repeats_in_several_calls_do_not_share_draws(monkeypatch):
+    from elbokit import estimators  # noqa: PLC0415
+
+    monkeypatch.setattr(estimators, "_BLOCK", 5 * 7)
+    comparison = ek.compare_estimators(key=0, estimators=["pathwise"], num_repeats=30, **fixture_one())
+    assert comparison["pathwise"].variance[0].min() > 1
+    monkeypatch.setattr(estimators, "_BLOCK", 1)
+    comparison = ek.compare_estimators(key=0, estimators=["pathwise"], num_repeats=30, **fixture_one())
+    assert comparison["pathwise"].variance[0].min() > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_repeats": 1}, "^num_repeats: "),
+        ({"estimators": ["reinforce"]}, "^estimators: expected one of"),
+        ({"objective": "cubo"}, "^objective: "),
+        ({"estimators": ["stl"], "objective": "iwae"}, "^estimator: "),
+        ({"estimators": ["score"]}, "^num_particles: "),
+        ({"key": -1}, "^key: |^seed: "),
+    ],
+)
+def test_bad_arguments_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        ek.compare_estimators(**{"key": 0, **fixture_one(), **change})
