@@ -6,8 +6,9 @@
     array([2.5])
 
 Kernels: `gaussian`, `mvn`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `log_weights`; a model that
-trains: `VAE`, with `training` for its schedules and stopping rule; one whose density is known: `GaussianMixture`. The
-unit is nats a row, an elbo is larger when better, and every random number is a function of a `Key`.
+trains: `VAE`, with `training` for its schedules and stopping rule; those whose evidence is known: `LinearGaussian`,
+`GaussianMixture`. The unit is nats a row, an elbo is larger when better, and every random number is
+a function of a `Key`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from elbokit.errors import (
     SupportError,
 )
 from elbokit.evidence import ElboTerms, GaussianParams, MvnParams, elbo, log_weights
+from elbokit.linear_gaussian import LinearGaussian
 from elbokit.mixture import GaussianMixture
 from elbokit.random import Key
 from elbokit.threads import build_info, get_num_threads, num_threads, set_num_threads
@@ -39,6 +41,7 @@ __all__ = [
     "GaussianParams",
     "History",
     "Key",
+    "LinearGaussian",
     "ModelFileError",
     "MvnParams",
     "NonFiniteError",
