@@ -7,13 +7,14 @@
 
 Kernels: `gaussian`, `mvn`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `log_weights`; a model that
 trains: `VAE`, with `training` for its schedules and stopping rule; those whose evidence is known: `LinearGaussian`,
-`GaussianMixture`. The unit is nats a row, an elbo is larger when better, and every random number is
+`GaussianMixture` and its `Diffusion`. The unit is nats a row, an elbo is larger when better, and every random number is
 a function of a `Key`.
 """
 
 from __future__ import annotations
 
 from elbokit import bounds, errors, gaussian, likelihood, mvn, random, training
+from elbokit.diffusion import Diffusion
 from elbokit.errors import (
     DtypeError,
     ElbokitError,
@@ -33,6 +34,7 @@ from elbokit.vae import VAE, Evidence
 
 __all__ = [
     "VAE",
+    "Diffusion",
     "DtypeError",
     "ElboTerms",
     "ElbokitError",
