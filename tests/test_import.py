@@ -72,7 +72,8 @@ def test_what_the_design_names_is_there():
         "num_threads", "build_info", "LinearGaussian.fit", "LinearGaussian.log_evidence", "LinearGaussian.posterior",
         "LinearGaussian.elbo", "LinearGaussian.gap", "GaussianMixture.fit", "GaussianMixture.log_evidence",
         "GaussianMixture.responsibilities", "GaussianMixture.elbo", "GaussianMixture.gap", "GaussianMixture.sample",
-        "GaussianMixture.grad_log_prob", "GaussianMixture.diffuse", "Diffusion.forward", "Diffusion.reverse", "Diffusion.elbo",
+        "GaussianMixture.grad_log_prob", "GaussianMixture.diffuse", "Diffusion.forward",
+        "Diffusion.reverse", "Diffusion.elbo",
     }  # fmt: skip
     for name in names:
         found = ek

@@ -228,6 +228,9 @@ def step_gap(step: ArrayLike, gaps: Mapping[str, ArrayLike]) -> Figure:
         if x.ndim != 1 or y.shape != x.shape:
             raise ValueError(f"gaps: expected {x.shape} as step has for {name!r}, got shape {y.shape}")
         axes.loglog(x, y, marker="o", markersize=4, color=colour, linewidth=1.4, label=name)
+    # Labels of a logarithmic axis that spans a decade stand on each other.
+    axes.set_xticks(x, [f"{value:.2g}" for value in x])
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("1 − α, the noise of a step")
     axes.set_ylabel("mean gap, nats a row")
     axes.legend(frameon=False, title="reverse variance")
