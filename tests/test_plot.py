@@ -127,3 +127,32 @@ def test_without_matplotlib_the_cure_is_named(monkeypatch):
         plot.rows([[0.0]], [[0.0]], [[0.0]], [[0.0]])
     with pytest.raises(ImportError, match="matplotlib"):
         plot.formats()
+
+
+def test_noise_is_drawn_over_the_steps(tmp_path):
+    grid, p = np.linspace(-3, 3, 40), _RNG.random((6, 40))
+    there, back = _RNG.normal(size=(6, 5)), _RNG.normal(size=(6, 2))
+    figure = plot.noising(grid, p, there, back)
+    left, right = _axes(figure, "forward"), _axes(figure, "reverse")
+    assert len(left.lines) == 5
+    assert len(right.lines) == 2
+    np.testing.assert_array_equal(left.lines[3].get_ydata(), there[:, 3])
+    np.testing.assert_allclose(left.images[0].get_array(), np.sqrt(p.T))
+    # Time runs from left to right on both sides.
+    assert right.get_xlim()[0] > right.get_xlim()[1]
+    figure.savefig(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="density"):
+        plot.noising(grid[1:], p, there, back)
+    with pytest.raises(ValueError, match="reverse: expected paths"):
+        plot.noising(grid, p, there, back[1:])
+
+
+def test_gaps_are_drawn_against_the_step(tmp_path):
+    gaps = {"1 − α": [0.1, 0.01], "optimal": [0.01, np.nan]}
+    figure = plot.step_gap([0.03, 0.003], gaps)
+    assert [line.get_label() for line in figure.axes[0].lines] == list(gaps)
+    np.testing.assert_array_equal(figure.axes[0].lines[1].get_ydata(), gaps["optimal"])
+    assert figure.axes[0].get_xscale() == figure.axes[0].get_yscale() == "log"
+    figure.savefig(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="gaps"):
+        plot.step_gap([0.03], gaps)

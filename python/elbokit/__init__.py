@@ -6,14 +6,15 @@
     array([2.5])
 
 Kernels: `gaussian`, `mvn`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `elbo_joint`, `log_weights`, and
-its gradient `elbo_grad`; a model that trains: `VAE`, with `training` for its schedules and stopping rule; one whose
-density is known: `GaussianMixture`. The unit is nats a row, an elbo is larger when better, and every random number is a
-function of a `Key`.
+its gradient `elbo_grad`; a model that trains: `VAE`, with `training` for its schedules and stopping rule; those whose
+evidence is known: `LinearGaussian`, `GaussianMixture` and its `Diffusion`. The unit is nats a row, an elbo is larger
+when better, and every random number is a function of a `Key`.
 """
 
 from __future__ import annotations
 
 from elbokit import bounds, errors, gaussian, likelihood, mvn, random, training
+from elbokit.diffusion import Diffusion
 from elbokit.errors import (
     DtypeError,
     ElbokitError,
@@ -28,6 +29,7 @@ from elbokit.evidence import ElboTerms, GaussianParams, MvnParams, elbo, log_wei
 from elbokit.gaussian_fit import GaussianFit, fit_gaussian
 from elbokit.gradients import elbo_grad
 from elbokit.joint import JointTerms, elbo_joint, log_weights_joint
+from elbokit.linear_gaussian import LinearGaussian
 from elbokit.mixture import GaussianMixture
 from elbokit.random import Key
 from elbokit.threads import build_info, get_num_threads, num_threads, set_num_threads
@@ -36,6 +38,7 @@ from elbokit.vae import VAE, Evidence
 
 __all__ = [
     "VAE",
+    "Diffusion",
     "DtypeError",
     "ElboTerms",
     "ElbokitError",
@@ -48,6 +51,7 @@ __all__ = [
     "History",
     "JointTerms",
     "Key",
+    "LinearGaussian",
     "ModelFileError",
     "MvnParams",
     "NonFiniteError",

@@ -1,4 +1,4 @@
-"""The mixture of Gaussians: a density that is known, with its score and draws, and a prior for the bound.
+"""The mixture of Gaussians: a density that is known, its fit, its score and draws, and a prior for the bound.
 
 >>> import numpy as np
 >>> import elbokit as ek
@@ -9,12 +9,13 @@ array([-1.41893853])
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import count, floats
+from elbokit._arrays import agree, count, floats, number
 from elbokit.random import Key, _double, _word, seed_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class GaussianMixture:
     ----------
     weights, locs, variances : ndarray
         Read-only float64, in which all parameters are held; weights as normalised.
+    history : ndarray or None
+        Of a fitted mixture the rows' mean log evidence at the start of each iteration; it takes no part in equality.
 
     Raises
     ------
@@ -57,11 +60,12 @@ class GaussianMixture:
     GaussianMixture(components=2, columns=2, variances=(2,))
     """
 
-    __slots__ = ("_core", "locs", "variances", "weights")
+    __slots__ = ("_core", "history", "locs", "variances", "weights")
 
     weights: NDArray[np.float64]
     locs: NDArray[np.float64]
     variances: NDArray[np.float64]
+    history: NDArray[np.float64] | None
     _core: _core.Mixture
 
     def __init__(self, weights: ArrayLike, locs: ArrayLike, variances: ArrayLike) -> None:
@@ -70,10 +74,114 @@ class GaussianMixture:
             for name, part in (("weights", weights), ("locs", locs), ("variances", variances))
         )
         core = _core.Mixture(w, m, v)
-        for name, value in (("_core", core), ("weights", core.weights()), ("locs", m), ("variances", v)):
+        self._set(_core=core, weights=core.weights(), locs=m, variances=v, history=None)
+
+    def _set(self, **parts: Any) -> None:
+        for name, value in parts.items():
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
             object.__setattr__(self, name, value)
+
+    @classmethod
+    def fit(
+        cls,
+        X: ArrayLike,
+        n_components: int,
+        *,
+        key: Key | int,
+        covariance: str = "full",
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        regularisation: float = 1e-6,
+        start: GaussianMixture | None = None,
+    ) -> GaussianMixture:
+        """A mixture fitted by expectation and maximisation: a local maximum of the rows' likelihood.
+
+        The bound Σ rₖ (ln wₖ N(x; k) − ln rₖ) is raised in r, by `responsibilities`, which closes its gap, and then in
+        the parameters: weights are mean shares, locs and variances the shares' moments.
+
+        Parameters
+        ----------
+        X : array_like, shape (rows, d)
+            float32 or float64.
+        n_components : int
+        key : Key or int
+            Draws the rows to start from.
+        covariance : {"full", "diagonal", "spherical"}
+        tol : float
+            The fit ends when an iteration gains less, in nats a row.
+        max_iter : int
+            The most iterations.
+        regularisation : float
+            Added to each variance in each iteration, in units of X². At 0 the mean log evidence never falls, and a
+            component that shrinks to too few rows is an error.
+        start : GaussianMixture, optional
+            Of n_components and variances of the shape that covariance asks for; without it locs are rows drawn by
+            k-means++, distances in units of the columns' standard deviations.
+
+        Returns
+        -------
+        GaussianMixture
+            Its history is the mean log evidence at the start of each iteration.
+
+        Raises
+        ------
+        ShapeError, DtypeError, NonFiniteError
+        ValueError
+            For more components than different rows, and where a covariance is not positive definite.
+
+        Warns
+        -----
+        UserWarning
+            After max_iter iterations that still gained.
+
+        Notes
+        -----
+        An iteration is one pass over the rows, by blocks of 512 whose sums are added in order: the same bits on any
+        number of threads. Sums are taken about the locs before the iteration, in float64.
+
+        References
+        ----------
+        Dempster, Laird and Rubin (1977), "Maximum likelihood from incomplete data via the EM algorithm"; Neal and
+        Hinton (1998), "A view of the EM algorithm that justifies incremental, sparse, and other variants"; Arthur and
+        Vassilvitskii (2007), "k-means++: the advantages of careful seeding".
+
+        Examples
+        --------
+        >>> truth = GaussianMixture([0.3, 0.7], locs=[[-2.0], [2.0]], variances=[0.04, 1.0])
+        >>> fitted = GaussianMixture.fit(truth.sample(10_000, key=0), 2, key=1, covariance="spherical")
+        >>> order = fitted.locs[:, 0].argsort()
+        >>> fitted.locs[order].round(1), fitted.weights[order].round(1)
+        (array([[-2.],
+               [ 2.]]), array([0.3, 0.7]))
+        """
+        if covariance not in _AXES:
+            raise ValueError(f"covariance: expected one of {', '.join(_AXES)}, got {covariance!r}; use one of them")
+        rows, k = floats("X", X), count("n_components", n_components, 1)
+        given = None
+        if start is not None:
+            shape = (k, rows.shape[-1], rows.shape[-1])[: _AXES[covariance]] if rows.ndim else ()
+            got = getattr(start, "variances", None)
+            if got is None or got.shape != shape:
+                what = repr(start) if got is None else f"variances of shape {got.shape}"
+                raise ValueError(
+                    f'start: expected a GaussianMixture with variances of shape {shape} for covariance="{covariance}", '
+                    f"got {what}; make one"
+                )
+            given = start.weights, start.locs, start.variances
+        seed, limit = seed_of(key), count("max_iter", max_iter, 1)
+        options = number("tol", tol), limit, number("regularisation", regularisation)
+        weights, locs, variances, history, converged = _core.Mixture.fit(rows, k, covariance, seed, given, *options)
+        if not converged:
+            warnings.warn(
+                f"GaussianMixture.fit: max_iter: the last of {limit} iterations gained {tol:g} nats a row or more; "
+                "raise it, or tol",
+                UserWarning,
+                stacklevel=2,
+            )
+        fitted = cls(weights, locs, variances)
+        fitted._set(history=history)
+        return fitted
 
     def log_evidence(self, X: ArrayLike, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """ln Σ wₖ N(x; locₖ, Σₖ) of each row, shape (rows,), in nats.
@@ -117,6 +225,91 @@ class GaussianMixture:
                [-49.]])
         """
         return self._core.log_evidence_grad(floats("X", X))[1]
+
+    def responsibilities(self, X: ArrayLike) -> NDArray[Any]:
+        """p(k | x) of each row, shape (rows, k): the posterior of its component.
+
+        wₖ N(x; k) over their sum; a row that is further than the range can square belongs to the nearest component.
+
+        Parameters, errors and dtype are those of `log_evidence`.
+
+        Examples
+        --------
+        >>> two = GaussianMixture([0.5, 0.5], locs=[[-1.0], [1.0]], variances=[1.0, 1.0])
+        >>> two.responsibilities([[0.0], [50.0]]).round(3)
+        array([[0.5, 0.5],
+               [0. , 1. ]])
+        """
+        return self._core.responsibilities(floats("X", X))
+
+    def elbo(self, X: ArrayLike, responsibilities: ArrayLike) -> NDArray[Any]:
+        """Σ rₖ (ln wₖ N(x; k) − ln rₖ) of each row for any assignment r, shape (rows,), in nats.
+
+        With `gap` it adds up to `log_evidence`.
+
+        Parameters
+        ----------
+        X : array_like, shape (rows, d)
+            float32 or float64; the result has its dtype.
+        responsibilities : array_like, shape (rows, k)
+            Of X's dtype, not negative; each row sums to 1 within 1e-5 and is divided by its sum. A hard assignment has
+            one 1 a row.
+
+        Returns
+        -------
+        ndarray, shape (rows,)
+
+        Raises
+        ------
+        ShapeError, DtypeError, NonFiniteError, SupportError, ValueError
+
+        Examples
+        --------
+        >>> two = GaussianMixture([0.5, 0.5], locs=[[-1.0], [1.0]], variances=[1.0, 1.0])
+        >>> two.elbo([[0.0]], [[0.5, 0.5]]) == two.log_evidence([[0.0]])
+        array([ True])
+        """
+        return self._core.elbo(*_assigned(X, responsibilities))
+
+    def gap(self, X: ArrayLike, responsibilities: ArrayLike) -> NDArray[Any]:
+        """KL(r ‖ p(k | x)) of each row, shape (rows,), in nats: what the bound falls short by.
+
+        As evaluated: Σ rₖ (eᵛ − 1 − v), v = ln p(k | x) − ln rₖ, with p(k | x) in place of a term whose rₖ is 0. No
+        term is negative, and each keeps its accuracy near 0.
+
+        Parameters and errors are those of `elbo`.
+        """
+        return self._core.gap(*_assigned(X, responsibilities))
+
+    def diffuse(self, alpha_bar: float) -> GaussianMixture:
+        """The mixture that √ᾱ x + √(1 − ᾱ) ε has, ε ~ N(0, I), for x of this one.
+
+        Component k becomes N(√ᾱ locₖ, ᾱ Σₖ + (1 − ᾱ) I); the weights stay. ᾱ = 1 is this mixture, 0 is N(0, I). Its
+        `grad_log_prob` is the exact score of a noised row.
+
+        Parameters
+        ----------
+        alpha_bar : float
+            ᾱ in [0, 1]: what is left of the variance.
+
+        Returns
+        -------
+        GaussianMixture
+
+        Raises
+        ------
+        ValueError
+
+        Examples
+        --------
+        >>> GaussianMixture([1.0], locs=[[2.0]], variances=[3.0]).diffuse(0.25).variances  # ¼ · 3 + ¾
+        array([1.5])
+        """
+        left = number("alpha_bar", alpha_bar)
+        if not 0 <= left <= 1:
+            raise ValueError(f"alpha_bar: expected a number from 0 to 1, got {left}; give ᾱ, not its complement")
+        added: Any = np.eye(self.locs.shape[1]) if self.variances.ndim == 3 else 1.0
+        return GaussianMixture(self.weights, np.sqrt(left) * self.locs, left * self.variances + (1 - left) * added)
 
     def sample(self, n: int, *, key: Key | int, dtype: DTypeLike = np.float64, first_row: int = 0) -> NDArray[Any]:
         """`n` rows of the mixture, shape (n, d): locₖ + Lₖ ε, k drawn by the weights.
@@ -170,3 +363,13 @@ class GaussianMixture:
     def _parts(self) -> tuple[object, ...]:
         # + 0 so that −0 is 0.
         return tuple((part.shape, (part + 0.0).tobytes()) for part in (self.weights, self.locs, self.variances))
+
+
+# How many axes variances have.
+_AXES = {"full": 3, "diagonal": 2, "spherical": 1}
+
+
+def _assigned(X: ArrayLike, responsibilities: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    rows, shares = floats("X", X), floats("responsibilities", responsibilities)
+    agree("X", rows, "responsibilities", shares)
+    return rows, shares

@@ -1,4 +1,4 @@
-"""Pictures of a model: its rows, its samples, its latent space, its training.
+"""Pictures of a model: its rows, its samples, its latent space, its training; a mixture under noise.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).random((20, 64))
@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["formats", "history", "rows"]
+__all__ = ["formats", "history", "noising", "rows", "step_gap"]
 
 _TRAIN, _HELD_OUT, _MUTED = "#1f6fb4", "#d1552c", "#8a8f98"
 # A square number of columns below this is a table rather than an image.
@@ -144,6 +146,95 @@ def history(history: Any) -> Figure:
         axes.set_xlabel("epoch")
         axes.set_ylabel("nats a row")
         axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def noising(grid: ArrayLike, density: ArrayLike, forward: ArrayLike, reverse: ArrayLike) -> Figure:
+    """Figure of one column under noise: p_t over the steps as shades, and over it paths there and back.
+
+    Parameters
+    ----------
+    grid : array_like, shape (points,)
+        Where the density is known, evenly spaced.
+    density : array_like, shape (T + 1, points)
+        p_t at the grid, t = 0 … T.
+    forward : array_like, shape (T + 1, n)
+        Paths pushed step by step, left; ``Diffusion.forward(...)[..., 0]``.
+    reverse : array_like, shape (T + 1, m)
+        Paths drawn from the noise back, right; ``Diffusion.reverse(..., return_path=True)[..., 0]``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Shades are of the square root of the density, which keeps a wide p_t visible beside a narrow one.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not belong together.
+    ImportError
+        matplotlib is not installed.
+    """
+    x, p, there, back = (np.asarray(a, dtype=np.float64) for a in (grid, density, forward, reverse))
+    if p.ndim != 2 or x.shape != p.shape[1:] or x.size < 2:
+        raise ValueError(f"density: expected (T + 1, points) with grid (points,), got {p.shape} with {x.shape}")
+    for name, paths in (("forward", there), ("reverse", back)):
+        if paths.ndim != 2 or len(paths) != len(p):
+            raise ValueError(f"{name}: expected paths ({len(p)}, n) as density has steps, got shape {paths.shape}")
+    figure = _figure((11.0, 4.2), None)
+    steps, half = np.arange(len(p)), (x[1] - x[0]) / 2
+    panels = zip(figure.subplots(1, 2, sharey=True), (there, back), (_TRAIN, _HELD_OUT), strict=True)
+    for axes, paths, colour in panels:
+        extent = (-0.5, len(p) - 0.5, x[0] - half, x[-1] + half)
+        axes.imshow(np.sqrt(p.T), extent=extent, origin="lower", aspect="auto", cmap="gray_r", interpolation="nearest")
+        axes.plot(steps, paths, color=colour, linewidth=0.7, alpha=0.7)
+        axes.set_ylim(x[0], x[-1])
+        axes.set_xlabel("step t")
+    left, right = figure.axes
+    left.set_title("forward: rows into noise")
+    left.set_ylabel("x_t")
+    right.set_title("reverse: noise into rows")
+    # Time runs from left to right on both sides.
+    right.invert_xaxis()
+    return figure
+
+
+def step_gap(step: ArrayLike, gaps: Mapping[str, ArrayLike]) -> Figure:
+    """Figure of the mean gap against the size of a noising step, both on logarithmic axes.
+
+    Parameters
+    ----------
+    step : array_like, shape (n,)
+        1 − α.
+    gaps : mapping of array_like, shape (n,)
+        Mean gaps in nats a row by the name of the reverse variance; NaN where unknown.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not belong together.
+    ImportError
+        matplotlib is not installed.
+    """
+    x = np.asarray(step, dtype=np.float64)
+    figure = _figure((6.4, 4.2), None)
+    axes = figure.subplots()
+    for (name, values), colour in zip(gaps.items(), (_TRAIN, _HELD_OUT, _MUTED, "black"), strict=False):
+        y = np.asarray(values, dtype=np.float64)
+        if x.ndim != 1 or y.shape != x.shape:
+            raise ValueError(f"gaps: expected {x.shape} as step has for {name!r}, got shape {y.shape}")
+        axes.loglog(x, y, marker="o", markersize=4, color=colour, linewidth=1.4, label=name)
+    # Labels of a logarithmic axis that spans a decade stand on each other.
+    axes.set_xticks(x, [f"{value:.2g}" for value in x])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("1 − α, the noise of a step")
+    axes.set_ylabel("mean gap, nats a row")
+    axes.legend(frameon=False, title="reverse variance")
+    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

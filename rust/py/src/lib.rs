@@ -7,6 +7,7 @@ mod enter;
 mod errors;
 mod gaussian;
 mod likelihood;
+mod linear_gaussian;
 mod mixture;
 mod mvn;
 mod proposal;
@@ -28,6 +29,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::likelihood::Likelihood;
+    #[pymodule_export]
+    use super::linear_gaussian::LinearGaussian;
     #[pymodule_export]
     use super::mixture::Mixture;
     #[pymodule_export]

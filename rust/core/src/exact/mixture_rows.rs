@@ -15,7 +15,7 @@ use crate::threads::{RowsMut, for_rows};
 use crate::vmath::{exp, ln};
 
 /// Rows side by side.
-const ROWS: usize = 8;
+pub(super) const ROWS: usize = 8;
 
 impl Mixture {
     /// ln Σ wₖ N(x; locₖ, Σₖ) of each row of `x`, (rows, width), into `out`.
@@ -54,7 +54,7 @@ impl Mixture {
     }
 
     /// About a row's cost in nanoseconds.
-    fn work(&self) -> usize {
+    pub(super) fn work(&self) -> usize {
         let columns = if matches!(self.factor, Factor::Full { .. }) { self.width * self.width } else { self.width };
         self.constants.len() * (columns / 4 + 4)
     }
@@ -79,25 +79,17 @@ impl<F: Float> Kernel for Density<'_, F> {
         let mut x = vec![zero; width];
         let mut y = vec![zero; width];
         let mut total = vec![zero; if self.grad.is_some() { width } else { 0 }];
-        let mut scores = vec![zero; constants.len()];
+        let mut score = vec![zero; constants.len()];
         let mut finite = true;
         for first in self.range.clone().step_by(ROWS) {
             let count = ROWS.min(self.range.end - first);
             let block = &self.x[first * width..(first + count) * width];
-            for (j, x) in x.iter_mut().enumerate() {
-                *x = f64x8::from_fn(simd, |l| if l < count { block[l * width + j].to_f64() } else { 0.0 });
-                finite &= !(!x.is_finite()).any_true();
-            }
-            let mut largest = f64x8::splat(simd, f64::NEG_INFINITY);
-            for (k, score) in scores.iter_mut().enumerate() {
-                let square = whiten(simd, self.mixture, k, &x, &mut y);
-                *score = square.fma(-0.5, f64x8::splat(simd, constants[k]));
-                largest = score.simd_gt(largest).select(*score, largest);
-            }
+            finite &= load(simd, block, &mut x);
+            let largest = scores(simd, self.mixture, &x, &mut y, &mut score);
             // Where every density is 0 the shift would be ∞ − ∞.
             let shift = largest.is_finite().select(largest, zero);
             let mut sum = zero;
-            for score in &mut scores {
+            for score in &mut score {
                 *score = exp::<f64, S>(simd, *score - shift);
                 sum += *score;
             }
@@ -109,11 +101,11 @@ impl<F: Float> Kernel for Density<'_, F> {
             let Some(grad) = &mut self.grad else { continue };
             let lost = sum.simd_eq(zero);
             if lost.any_true() {
-                nearest(simd, self.mixture, &x, &mut y, &mut scores, lost);
+                nearest(simd, self.mixture, &x, &mut y, &mut score, lost);
             }
             let sum = lost.select(f64x8::splat(simd, 1.0), sum);
             total.fill(zero);
-            for (k, score) in scores.iter().enumerate() {
+            for (k, score) in score.iter().enumerate() {
                 whiten(simd, self.mixture, k, &x, &mut y);
                 pull(simd, self.mixture, k, &mut y);
                 let share = *score / sum;
@@ -133,6 +125,30 @@ impl<F: Float> Kernel for Density<'_, F> {
         }
         !finite
     }
+}
+
+/// At most eight rows side by side, zeros in the lanes past them; whether all numbers are finite.
+#[inline(always)]
+pub(super) fn load<F: Float, S: Simd>(simd: S, rows: &[F], x: &mut [f64x8<S>]) -> bool {
+    let width = x.len();
+    let mut finite = true;
+    for (j, x) in x.iter_mut().enumerate() {
+        *x = f64x8::from_fn(simd, |l| rows.get(l * width + j).map_or(0.0, |x| x.to_f64()));
+        finite &= !(!x.is_finite()).any_true();
+    }
+    finite
+}
+
+/// ln wₖ N(x; k) of each component, and the largest of them.
+#[inline(always)]
+pub(super) fn scores<S: Simd>(simd: S, mixture: &Mixture, x: &[f64x8<S>], y: &mut [f64x8<S>], scores: &mut [f64x8<S>]) -> f64x8<S> {
+    let mut largest = f64x8::splat(simd, f64::NEG_INFINITY);
+    for (k, (score, constant)) in scores.iter_mut().zip(&mixture.constants).enumerate() {
+        let square = whiten(simd, mixture, k, x, y);
+        *score = square.fma(-0.5, f64x8::splat(simd, *constant));
+        largest = score.simd_gt(largest).select(*score, largest);
+    }
+    largest
 }
 
 /// y = L⁻¹ (x − loc) of component k, and Σ y².
@@ -199,7 +215,7 @@ fn pull<S: Simd>(simd: S, mixture: &Mixture, k: usize, y: &mut [f64x8<S>]) {
 
 /// In the `lost` lanes, whose rows are further than float64 can square: a share of 1 for the nearest component, by the largest of its |y|.
 #[inline(always)]
-fn nearest<S: Simd>(
+pub(super) fn nearest<S: Simd>(
     simd: S,
     mixture: &Mixture,
     x: &[f64x8<S>],

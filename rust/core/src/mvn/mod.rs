@@ -43,18 +43,18 @@ pub enum Tril<'a, F> {
 impl<'a, F: Float> Tril<'a, F> {
     /// The triangle of a row.
     #[inline(always)]
-    fn of(self, row: usize, width: usize) -> &'a [F] {
+    pub(crate) fn of(self, row: usize, width: usize) -> &'a [F] {
         match self {
             Self::Shared(data) => data,
             Self::ByRow(data) => &data[row * width * width..][..width * width],
         }
     }
 
-    fn shared(self) -> bool {
+    pub(crate) fn shared(self) -> bool {
         matches!(self, Self::Shared(_))
     }
 
-    fn check_shape(self, argument: &'static str, rows: usize, width: usize) -> Result<()> {
+    pub(crate) fn check_shape(self, argument: &'static str, rows: usize, width: usize) -> Result<()> {
         match self {
             Self::Shared(data) => check_len(argument, data, width, width),
             Self::ByRow(data) => check_len(argument, data, rows, width * width),
@@ -63,7 +63,7 @@ impl<'a, F: Float> Tril<'a, F> {
 
     /// Names the first number on or below a diagonal that no triangle may hold: by its row and column in the one matrix that is shared, else by its row of
     /// the batch and its column in that row's matrix.
-    fn check_values(self, argument: &'static str, width: usize) -> Result<()> {
+    pub(crate) fn check_values(self, argument: &'static str, width: usize) -> Result<()> {
         let (Self::Shared(data) | Self::ByRow(data)) = self;
         for (at, &x) in data.iter().enumerate() {
             let (i, column) = (at / width % width, at % width);
