@@ -1,7 +1,7 @@
 //! Models as bytes: safetensors, with the configuration in the header's metadata.
 //!
 //! The metadata holds one key, `elbokit`: JSON with `format` (1), `dtype`, `num_features`, `latent_dim`, `hidden`, `activation`, `prior` and `likelihood`.
-//! The tensors are the parameters by name, in the model's dtype, and `scaling.shift` and `scaling.scale` in float64. Scales "shared" and "per_feature" are parameters too: `decoder.log_var` of a
+//! The tensors are the parameters by name, in the model's dtype, and `scaling.shift` and `scaling.scale` in float64. Scales `"shared"` and `"per_feature"` are parameters too: `decoder.log_var` of a
 //! Gaussian, `decoder.log_scale` of other kinds, of member i of a table `decoder.members.i.log_var` or `.log_scale`, for rows as scaled. The same model gives the same bytes. On
 //! the way in, shapes are those of the tensors and must match the configuration, whose numbers alone make nothing larger; an unknown version, key, tensor or dtype
 //! is an [`Error::ModelFile`].

@@ -1,6 +1,6 @@
 //! Missing cells from the model: their mean or most probable value given the observed cells, and draws of them.
 //!
-//! z comes from the encoder's q and is weighed as for the evidence, wₖ ∝ p(x_obs | zₖ) p(zₖ) / q(zₖ | x_obs) (Rubin 1987; Mattei and Frellsen 2019, eq. 10). The mean is Σ wₖ E[x | zₖ] / Σ wₖ, streamed
+//! z comes from the encoder's q and is weighed as for the evidence, wₖ ∝ p(x | zₖ) p(zₖ) / q(zₖ | x) with x the observed cells (Rubin 1987; Mattei and Frellsen 2019, eq. 10). The mean is Σ wₖ E[x | zₖ] / Σ wₖ, streamed
 //! with a running largest weight; a draw takes one of the zₖ by its weight, then the cell from p(x | zₖ) (sampling-importance-resampling). A row's noise comes from its own key, that
 //! of [`score`](super::score): normals of particle k give zₖ, uniform d chooses the z of draw d, and key `split(0)` draws row d of its cells. So a row's cells are the same
 //! bits alone, shuffled, repeated or in chunks, and draw d does not depend on how many there are.
