@@ -24,7 +24,9 @@ pub(crate) fn kinds(likelihood: &Likelihood, width: usize) -> Vec<&Likelihood> {
     let mut kinds = vec![likelihood; width];
     if let Likelihood::Columns(members) = likelihood {
         for (columns, member) in members {
-            columns.iter().for_each(|&column| kinds[column] = member);
+            for &column in columns {
+                kinds[column] = member;
+            }
         }
     }
     kinds
