@@ -104,6 +104,12 @@ def test_digits_are_the_default_with_their_own_split_and_likelihood(tmp_path, ca
         ("Gaussian( predicted )", "real"),
         ("bernoulli", "binary"),
         ("binomial(3)", "counts"),
+        ("laplace(shared)", "real"),
+        ("student_t(4, per_feature)", "real"),
+        ("continuous_bernoulli", "binary"),
+        ("categorical(4)", "counts"),
+        ("poisson", "counts"),
+        ("negative_binomial", "counts"),
     ],
 )
 def test_each_likelihood(tmp_path, capsys, name, X):

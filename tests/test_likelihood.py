@@ -254,17 +254,6 @@ def test_classes_are_whole_numbers(classes):
         lik.Categorical(classes)
 
 
-@pytest.mark.parametrize(
-    "likelihood",
-    [each for each in LIKELIHOODS if not isinstance(each, (lik.Gaussian, lik.Bernoulli, lik.Binomial))],
-    ids=repr,
-)
-def test_a_vae_names_the_likelihoods_that_it_trains(likelihood):
-    x, _ = case(likelihood, np.float64, rows=20)
-    with pytest.raises(ValueError, match=r"^likelihood: expected Gaussian .+, Bernoulli or Binomial, got .+; use one"):
-        ek.VAE(2, hidden=(4,), likelihood=likelihood).fit(x, epochs=1, progress=False)
-
-
 @pytest.mark.parametrize("total", [0, -1, 1.5, 2**32, "16", None])
 def test_totals_are_whole_numbers(total):
     with pytest.raises(ValueError, match=r"^total_count: expected .+, got .+; "):

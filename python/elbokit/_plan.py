@@ -15,7 +15,18 @@ from elbokit._checkpoint import Checkpoint, fingerprint
 from elbokit._schedules import Plateau
 from elbokit._stopping import Stopping
 from elbokit.errors import ElbokitError, ShapeError
-from elbokit.likelihood import Binomial, Gaussian
+from elbokit.likelihood import (
+    Binomial,
+    Categorical,
+    Columns,
+    Gaussian,
+    Laplace,
+    Likelihood,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+    ZeroInflatedNegativeBinomial,
+)
 
 if TYPE_CHECKING:
     import os
@@ -259,11 +270,28 @@ def _patience(patience: int | Stopping | None, held_out: bool) -> int | Stopping
     return patience if isinstance(patience, Stopping) else count("patience", patience, 1)
 
 
-def statistics(vae: VAE, rows: NDArray[Any], train: NDArray[np.uint32] | None) -> tuple[list[float], list[float]]:
-    """What the columns are scaled by: mean and standard deviation of the observed training cells, or 0 and 1."""
+def real_columns(likelihood: Likelihood, width: int) -> NDArray[np.bool_]:
+    """Which columns hold real numbers, and are standardised."""
+    if not isinstance(likelihood, Columns):
+        return np.full(width, isinstance(likelihood, (Gaussian, Laplace, StudentT)))
+    real = np.zeros(width, dtype=bool)
+    for columns, member in likelihood.members:
+        # A column that the rows lack is refused with the model.
+        real[[column for column in columns if column < width]] = isinstance(member, (Gaussian, Laplace, StudentT))
+    return real
+
+
+def statistics(
+    vae: VAE, rows: NDArray[Any], train: NDArray[np.uint32] | None
+) -> tuple[list[float], list[float], list[float]]:
+    """What the columns are scaled by, and how far they then spread: the observed training cells' mean and deviation.
+
+    Columns that are not scaled have 0 and 1; a column that is constant, or holds no real numbers, has no spread.
+    """
     width = rows.shape[1]
-    if vae.standardize is False or not isinstance(vae.likelihood, Gaussian):
-        return [0.0] * width, [1.0] * width
+    real = real_columns(vae.likelihood, width)
+    if not real.any():
+        return [0.0] * width, [1.0] * width, [0.0] * width
     index = np.arange(len(rows), dtype=np.uint32) if train is None else train
     blocks = [index[i : i + _STATISTICS_ROWS] for i in range(0, len(index), _STATISTICS_ROWS)]
 
@@ -277,25 +305,40 @@ def statistics(vae: VAE, rows: NDArray[Any], train: NDArray[np.uint32] | None) -
         seen = np.maximum(total(lambda x: ~np.isnan(x)), 1)
         mean = total(lambda x: x) / seen
         deviation = np.sqrt(total(lambda x: (x - mean) ** 2) / seen)
+    usable = real & np.isfinite(mean) & np.isfinite(deviation) & (deviation > np.abs(mean) * 1e-12)
+    if vae.standardize is False:
+        return [0.0] * width, [1.0] * width, np.where(usable, deviation, 0.0).tolist()
     if vae.dtype == np.float32:
-        _warn_of_rounding(mean, deviation)
-    usable = np.isfinite(mean) & np.isfinite(deviation) & (deviation > np.abs(mean) * 1e-12)
+        _warn_of_rounding(mean, np.where(real, deviation, 0.0))
     # A constant column carries no scale of its own.
-    shift = np.where(np.isfinite(mean), mean, 0.0)
-    return shift.tolist(), np.where(usable, deviation, 1.0).tolist()
+    shift = np.where(real & np.isfinite(mean), mean, 0.0)
+    return shift.tolist(), np.where(usable, deviation, 1.0).tolist(), np.where(usable, 1.0, 0.0).tolist()
 
 
 def described(vae: VAE, rows: NDArray[Any], plan: Plan) -> str:
     """What a fit makes of its rows, in words."""
-    view = "as they are"
-    if isinstance(vae.likelihood, Binomial):
-        view = f"over {vae.likelihood.total_count}"
-    elif isinstance(vae.likelihood, Gaussian) and vae.standardize == "auto":
-        view = "standardised by the training rows"
+    if isinstance(vae.likelihood, Columns):
+        members = vae.likelihood.members
+        view = "; ".join(f"{', '.join(map(str, columns))} {_view(vae, member)}" for columns, member in members)
+    else:
+        view = _view(vae, vae.likelihood)
     return (
         f"{len(rows)} rows of {rows.shape[1]} columns ({rows.dtype}, read as {vae.dtype}); "
         f"{plan.num_rows} train, {plan.num_held_out} held out; {vae.likelihood!r}; the encoder sees columns {view}"
     )
+
+
+def _view(vae: VAE, likelihood: Likelihood) -> str:
+    """What the encoder sees of columns of one kind."""
+    if isinstance(likelihood, Binomial):
+        return f"over {likelihood.total_count}"
+    if isinstance(likelihood, (Poisson, NegativeBinomial, ZeroInflatedNegativeBinomial)):
+        return "as log(1 + x)"
+    if isinstance(likelihood, Categorical):
+        return "as one number a class"
+    if isinstance(likelihood, (Gaussian, Laplace, StudentT)) and vae.standardize == "auto":
+        return "standardised by the training rows"
+    return "as they are"
 
 
 def check_held_out(core: _core.Vae, rows: NDArray[Any]) -> None:

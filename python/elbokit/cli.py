@@ -47,7 +47,19 @@ _DIGITS_TRAIN = 1500
 _MOST_EVALUATED = 2000
 # As many points as a picture of the latent space can hold, and rows enough for the rest of it.
 _MOST_DRAWN = 5000
-_LIKELIHOODS = "gaussian, gaussian(0.5), gaussian(predicted), bernoulli or binomial(16)"
+_LIKELIHOODS = (
+    "gaussian, gaussian(0.5), gaussian(predicted), laplace(shared), student_t(4,per_feature), bernoulli, "
+    "continuous_bernoulli, binomial(16), categorical(3), poisson, negative_binomial or zero_inflated_negative_binomial"
+)
+_BARE = {
+    "bernoulli": ek.likelihood.Bernoulli,
+    "continuous_bernoulli": ek.likelihood.ContinuousBernoulli,
+    "poisson": ek.likelihood.Poisson,
+    "negative_binomial": ek.likelihood.NegativeBinomial,
+    "zero_inflated_negative_binomial": ek.likelihood.ZeroInflatedNegativeBinomial,
+}
+_COUNTED = {"binomial": ek.likelihood.Binomial, "categorical": ek.likelihood.Categorical}
+_SCALED = {"gaussian": ek.likelihood.Gaussian, "laplace": ek.likelihood.Laplace}
 _TABLES = "digits, or a .npy, .npz, .csv or .parquet file"
 
 
@@ -251,17 +263,26 @@ def _likelihood(text: str | None, data: str) -> Any:
     """Likelihood of the option; by default that of the digits' counts, or a Gaussian that learns its scale."""
     if text is None:
         return ek.likelihood.Binomial(16) if data == "digits" else ek.likelihood.Gaussian(scale="predicted")
-    match = re.fullmatch(r"([a-z]+)(?:\((.+)\))?", text.lower().replace(" ", ""))
+    match = re.fullmatch(r"([a-z_]+)(?:\((.+)\))?", text.lower().replace(" ", ""))
     name, argument = match.groups() if match else ("", None)
     with contextlib.suppress(ValueError):
-        if name == "gaussian":
-            scale = 1.0 if argument is None else argument if argument == "predicted" else float(argument)
-            return _checked(text, ek.likelihood.Gaussian, scale)
-        if name == "bernoulli" and argument is None:
-            return _checked(text, ek.likelihood.Bernoulli)
-        if name == "binomial" and argument is not None:
-            return _checked(text, ek.likelihood.Binomial, int(argument))
+        if name in _SCALED:
+            return _checked(text, _SCALED[name], _scale(argument))
+        if name == "student_t" and argument is not None:
+            df, _, scale = argument.partition(",")
+            return _checked(text, ek.likelihood.StudentT, float(df), _scale(scale or None))
+        if name in _BARE and argument is None:
+            return _BARE[name]()
+        if name in _COUNTED and argument is not None:
+            return _checked(text, _COUNTED[name], int(argument))
     raise _UserError(f"--likelihood {text}: expected {_LIKELIHOODS}")
+
+
+def _scale(text: str | None) -> float | str:
+    """A scale of the option: a number, or the name of how it is learned."""
+    if text is None:
+        return 1.0
+    return text if text in ("shared", "per_feature", "predicted") else float(text)
 
 
 def _checked(text: str, make: Callable[..., Any], *arguments: object) -> Any:

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit import _core, _plan, random, training
+from elbokit import likelihood as likelihoods
 from elbokit._arrays import count, floats, rows_of
 from elbokit._files import whole
 from elbokit.errors import DtypeError, ModelFileError, NotFittedError, ShapeError
 from elbokit.evidence import ElboTerms, GaussianParams
-from elbokit.likelihood import Bernoulli, Binomial, Gaussian, Likelihood
+from elbokit.likelihood import Gaussian, Likelihood
 from elbokit.random import Key, seed_of
 from elbokit.training import History, Plateau, Stopping
 
@@ -250,10 +251,10 @@ class VAE:
             callbacks, progress,
         )  # fmt: skip
         plan = _plan.checked(self, rows, options, seed_of(key), splitting)
-        shift, scale = _plan.statistics(self, rows, plan.train)
+        shift, scale, spread = _plan.statistics(self, rows, plan.train)
         core = _core.Vae(
             rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
-            shift, scale, self.dtype == np.float64, initial.seed,
+            shift, scale, spread, self.dtype == np.float64, initial.seed,
         )  # fmt: skip
         core.check(rows)
         if plan.held_out is not None and plan.held_out[1] is None:
@@ -282,12 +283,11 @@ class VAE:
 
     @property
     def likelihood_(self) -> Likelihood:
-        """The likelihood of rows as given, for `decode`'s params: a fixed scale is in the columns' own units."""
-        if isinstance(self.likelihood, Gaussian) and self.likelihood.scale != "predicted":
-            _, scale = self.core.scaling
-            fixed = np.asarray(self.likelihood.scale, dtype=np.float64)
-            return Gaussian(fixed * np.asarray(scale))
-        return self.likelihood
+        """The likelihood of rows as given, for `decode`'s params: scales are in the columns' own units.
+
+        A fixed scale is then one by feature, and a "shared" one of columns that were scaled differently "per_feature".
+        """
+        return _likelihood(*self.core.likelihood_as_given)
 
     def encode(self, X: ArrayLike) -> GaussianParams:
         """The posterior q(z | x) of each row: loc and log_var, each (rows, latent_dim)."""
@@ -298,7 +298,10 @@ class VAE:
         return self.core.decode(self._latents(z))
 
     def reconstruct(self, X: ArrayLike) -> NDArray[Any]:
-        """The likelihood's mean at z = loc, (rows, features): deterministic, a picture that enters no bound."""
+        """The likelihood's mean at z = loc, (rows, features): deterministic, a picture that enters no bound.
+
+        Of `Categorical` columns it holds the classes' probabilities, as `likelihood_.mean` does.
+        """
         return self.core.mean(self.encode(X).loc)
 
     def sample(self, n: int, *, key: Key | int) -> NDArray[Any]:
@@ -328,6 +331,104 @@ class VAE:
         """
         particles = count("num_particles", num_particles, 1)
         return ElboTerms(*self.core.elbo(self._checked(X), None, seed_of(key), particles))
+
+    def elbo_per_column(self, X: ArrayLike, *, key: Key | int = 0, num_particles: int = 16) -> NDArray[Any]:
+        """Each column's part of the reconstruction, (rows, features), in nats: which column made a row odd.
+
+        E_q[log p(x_j | z)], by the draws of `elbo` with the same key and particles: a row's columns add up to its
+        `reconstruction`, to rounding. A missing cell has 0.
+
+        Parameters
+        ----------
+        X : array_like, shape (rows, features)
+        key : Key or int
+            As in `elbo`.
+        num_particles : int
+            Draws of z a row.
+
+        Returns
+        -------
+        ndarray, shape (rows, features)
+
+        Raises
+        ------
+        SupportError, ShapeError, DtypeError, NonFiniteError, NotFittedError
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import elbokit as ek
+        >>> X = ek.random.normal((300, 4), key=0)
+        >>> vae = ek.VAE(2, hidden=(8,))
+        >>> history = vae.fit(X, epochs=3, progress=False)
+        >>> odd = np.array([[0.0, 0.0, 9.0, 0.0]])
+        >>> int(vae.elbo_per_column(odd).argmin())
+        2
+        """
+        particles = count("num_particles", num_particles, 1)
+        return self.core.elbo_per_column(self._checked(X), seed_of(key), particles)
+
+    def impute(
+        self, X: ArrayLike, *, key: Key | int = 0, num_particles: int = 1000, draws: int | None = None
+    ) -> NDArray[Any]:
+        """Rows with their missing cells (NaN) filled from the model, given the observed ones; observed cells stay.
+
+        z is drawn from the encoder's q(z | x_obs) and weighed by w_k ∝ p(x_obs | z_k) p(z_k) / q(z_k | x_obs). A cell
+        of a real or count column gets Σ_k w_k E[x | z_k] / Σ_k w_k, one of `Bernoulli` or `Categorical` the value that
+        is most probable by the weighted mean of its probabilities. With `draws`, each copy of a row takes one z_k by
+        its weight, and its missing cells from p(x | z_k): sampling-importance-resampling, for multiple imputation.
+
+        Parameters
+        ----------
+        X : array_like, shape (rows, features)
+            Rows as given to fit, which may have had missing cells too.
+        key : Key or int
+            A row's cells are a function of the key and the row: the same bits alone, shuffled or in chunks.
+        num_particles : int
+            Draws of z a row; memory does not grow with rows times particles.
+        draws : int, optional
+            Copies to draw; draw d does not depend on how many there are.
+
+        Returns
+        -------
+        ndarray, shape (rows, features) or (draws, rows, features)
+            Of X's dtype. Integers and booleans have no missing cell and come back as they are.
+
+        Raises
+        ------
+        SupportError, ShapeError, DtypeError, NonFiniteError, NotFittedError, ValueError
+
+        Notes
+        -----
+        The mean is right in the limit of many particles, and where q covers the posterior.
+
+        References
+        ----------
+        Mattei and Frellsen (2019), "MIWAE: deep generative modelling and imputation of incomplete data sets", eq. 10;
+        Rubin (1987), "The calculation of posterior distributions by data augmentation: comment".
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import elbokit as ek
+        >>> X = ek.random.normal((300, 1), key=0) * np.ones((1, 4)) + 0.1 * ek.random.normal((300, 4), key=1)
+        >>> vae = ek.VAE(1, hidden=())
+        >>> history = vae.fit(X, epochs=200, learning_rate=1e-2, progress=False)
+        >>> filled = vae.impute([[1.0, np.nan, 1.0, 1.0]])
+        >>> bool(abs(filled[0, 1] - 1.0) < 0.3), vae.impute(X, draws=3).shape
+        (True, (3, 300, 4))
+        """
+        particles = count("num_particles", num_particles, 1)
+        rows = self._checked(X)
+        if draws is None:
+            filled = self.core.impute(rows, seed_of(key), particles)
+        else:
+            filled = self.core.impute_draws(rows, seed_of(key), particles, count("draws", draws, 1))
+        if filled.dtype == rows.dtype:
+            return filled
+        if rows.dtype.kind != "f":
+            return np.array(np.broadcast_to(rows, filled.shape))
+        return np.where(np.isnan(rows), filled.astype(rows.dtype), rows)
 
     def log_evidence(
         self, X: ArrayLike, *, key: Key | int = 0, num_particles: int = 1000, proposal: str = "posterior"
@@ -394,16 +495,7 @@ class VAE:
 
     @classmethod
     def _from_core(cls, core: _core.Vae) -> VAE:
-        name, scale, per_feature, total = core.likelihood
-        likelihood: Likelihood
-        if name == "Gaussian":
-            likelihood = Gaussian("predicted" if not scale else scale if per_feature else scale[0])
-        elif name == "Bernoulli":
-            likelihood = Bernoulli()
-        elif name == "Binomial":
-            likelihood = Binomial(total)
-        else:
-            raise ModelFileError(f"model file: expected a likelihood of this version, got {name}; update elbokit")
+        likelihood = _likelihood(*core.likelihood)
         shift, by = core.scaling
         scaled = any(s != 0.0 for s in shift) or any(s != 1.0 for s in by)
         made = cls(
@@ -411,7 +503,7 @@ class VAE:
             core.hidden,
             likelihood,
             core.activation,
-            standardize="auto" if scaled or not isinstance(likelihood, Gaussian) else False,
+            standardize="auto" if scaled or not _plan.real_columns(likelihood, core.num_features).any() else False,
             dtype="float64" if core.double else "float32",
         )
         made._core = core
@@ -439,3 +531,11 @@ class VAE:
 
     def _latents(self, z: ArrayLike) -> NDArray[Any]:
         return floats("z", z).astype(self.dtype, copy=False)
+
+
+def _likelihood(name: str, arguments: list[Any]) -> Likelihood:
+    """The likelihood that the core describes."""
+    if name == "Columns":
+        return likelihoods.Columns([(columns, _likelihood(*member)) for columns, member in arguments[0]])
+    made: Likelihood = getattr(likelihoods, name)(*arguments)
+    return made

@@ -10,8 +10,20 @@ fn config(likelihood: Likelihood) -> Config {
     Config { num_features: 3, latent_dim: 2, hidden: vec![5, 4], likelihood, activation: Activation::Silu }
 }
 
+fn table() -> Likelihood {
+    Likelihood::Columns(vec![
+        (vec![2], Likelihood::Categorical(3)),
+        (vec![1], Likelihood::StudentT(4.0, Scale::Shared)),
+        (vec![0], Likelihood::Gaussian(Scale::PerFeature)),
+    ])
+}
+
 fn bytes() -> Vec<u8> {
-    to_bytes(&Model::<f32>::new(config(Likelihood::Binomial(16)), Scaling::identity(3), Key(0)).unwrap()).unwrap()
+    bytes_of(Likelihood::Binomial(16))
+}
+
+fn bytes_of(likelihood: Likelihood) -> Vec<u8> {
+    to_bytes(&Model::<f32>::new(config(likelihood), Scaling::identity(3), Key(0)).unwrap()).unwrap()
 }
 
 #[test]
@@ -21,10 +33,19 @@ fn every_likelihood_comes_back_and_the_same_model_gives_the_same_bytes() {
         Likelihood::Gaussian(Scale::Fixed(0.1 + 0.2)),
         Likelihood::Gaussian(Scale::ByFeature(vec![1.0, 1.0 / 3.0, 7e300])),
         Likelihood::Gaussian(Scale::Predicted),
+        Likelihood::Gaussian(Scale::Shared),
+        Likelihood::Laplace(Scale::PerFeature),
+        Likelihood::StudentT(0.1 + 0.2, Scale::Predicted),
         Likelihood::Bernoulli,
+        Likelihood::ContinuousBernoulli,
         Likelihood::Binomial(u32::MAX),
+        Likelihood::Categorical(7),
+        Likelihood::Poisson,
+        Likelihood::NegativeBinomial,
+        Likelihood::ZeroInflatedNegativeBinomial,
+        table(),
     ] {
-        let real = matches!(likelihood, Likelihood::Gaussian(_));
+        let real = likelihood.scale().is_some();
         let scaling = if real { scaling.clone() } else { Scaling::identity(3) };
         let model = Model::<f64>::new(config(likelihood), scaling, Key(9)).unwrap();
         let bytes = to_bytes(&model).unwrap();
@@ -46,14 +67,19 @@ fn refused(bytes: &[u8]) -> String {
 
 #[test]
 fn any_cut_and_any_changed_byte_of_the_header_is_refused_or_read_but_never_worse() {
-    let good = bytes();
+    for likelihood in [Likelihood::Binomial(16), table()] {
+        cut_and_changed(&bytes_of(likelihood));
+    }
+}
+
+fn cut_and_changed(good: &[u8]) {
     for len in (0..good.len()).step_by(7) {
         refused(&good[..len]);
     }
     let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
     for at in 0..header {
         for flip in [1, 0x20, 0x80] {
-            let mut bad = good.clone();
+            let mut bad = good.to_vec();
             bad[at] ^= flip;
             // Most are refused; a changed digit may be another sound model.
             if let Err(error) = from_bytes(&bad) {
@@ -65,7 +91,10 @@ fn any_cut_and_any_changed_byte_of_the_header_is_refused_or_read_but_never_worse
 
 /// The file with a piece of its header replaced by one of the same length, or with its length put right.
 fn replaced(from: &str, to: &str) -> Vec<u8> {
-    let good = bytes();
+    replaced_in(&bytes(), from, to)
+}
+
+fn replaced_in(good: &[u8], from: &str, to: &str) -> Vec<u8> {
     let len = u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
     let header = std::str::from_utf8(&good[8..8 + len]).unwrap();
     assert!(header.contains(from), "{header}");
@@ -95,6 +124,30 @@ fn what_is_unknown_or_does_not_fit_is_named() {
         (r#""elbokit""#, r#""elbokat""#, "elbokit"),
     ] {
         let message = refused(&replaced(from, to));
+        assert!(message.contains(says), "{says}: {message}");
+    }
+    let table = bytes_of(table());
+    for (from, to, says) in [
+        (r#"\"columns\":[2]"#, r#"\"columns\":[1]"#, "column 1 twice"),
+        (r#"\"columns\":[2]"#, r#"\"columns\":[9]"#, "column 9"),
+        (r#"\"columns\":[2]"#, r#"\"columns\":[2,3]"#, "4 for rows of 3"),
+        (r#"\"columns\":[2]"#, r#"\"columns\":[-2]"#, "-2"),
+        (r#"\"columns\":[2]"#, r#"\"columns\":[]"#, "2 for rows of 3"),
+        (r#"\"num_features\":3"#, r#"\"num_features\":500000000"#, "3 for rows of 500000000"),
+        (r#"\"num_classes\":3"#, r#"\"num_classes\":4000000000"#, "2³¹"),
+        (r#"\"num_classes\":3"#, r#"\"num_classes\":0"#, "encoder.0.weight"),
+        (r#"\"num_classes\":3"#, r#"\"num_classes\":3,\"base\":1"#, "base"),
+        (r#"\"df\":4.0"#, r#"\"df\":-4.0"#, "df"),
+        (r#"\"scale\":\"shared\""#, r#"\"scale\":\"global\""#, "global"),
+        (r#"\"name\":\"Categorical\""#, r#"\"name\":\"Columns\""#, "members"),
+        (r#""decoder.members.1.log_scale""#, r#""decoder.members.3.log_scale""#, "decoder.members.3.log_scale"),
+        (
+            r#""decoder.members.2.log_var":{"dtype":"F32""#,
+            r#""decoder.members.2.log_var":{"dtype":"I32""#,
+            "decoder.members.2.log_var",
+        ),
+    ] {
+        let message = refused(&replaced_in(&table, from, to));
         assert!(message.contains(says), "{says}: {message}");
     }
     let mut file = bytes();

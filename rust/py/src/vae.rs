@@ -80,6 +80,7 @@ impl Vae {
         activation: &str,
         shift: Vec<f64>,
         scale: Vec<f64>,
+        spread: Vec<f64>,
         double: bool,
         key: u64,
     ) -> PyResult<Self> {
@@ -87,11 +88,13 @@ impl Vae {
             let activation = parsed(activation)?;
             let config = Config { num_features, latent_dim, hidden, likelihood: likelihood.core().clone(), activation };
             let scaling = Scaling { shift, scale };
-            Ok(if double {
+            let mut typed = if double {
                 Typed::Double(State::new(Model::new(config, scaling, Key(key))?))
             } else {
                 Typed::Single(State::new(Model::new(config, scaling, Key(key))?))
-            })
+            };
+            typed!(&mut typed, state => state.model.start_scales(&spread))?;
+            Ok(typed)
         };
         make().map(|typed| Self { typed }).map_err(|error| exception(py, error))
     }
@@ -212,6 +215,31 @@ impl Vae {
         typed!(&self.typed, state => elbo(py, state, &rows, subset, Key(key), num_particles))
     }
 
+    /// Each column's part of the reconstruction.
+    fn elbo_per_column<'py>(&self, py: Python<'py>, x: &Any<'py>, key: u64, num_particles: usize) -> PyResult<Any<'py>> {
+        let rows = Rows::new(x)?;
+        typed!(&self.typed, state => elbo_per_column(py, state, &rows, Key(key), num_particles))
+    }
+
+    /// Rows with their missing cells filled.
+    fn impute<'py>(&self, py: Python<'py>, x: &Any<'py>, key: u64, num_particles: usize) -> PyResult<Any<'py>> {
+        let rows = Rows::new(x)?;
+        typed!(&self.typed, state => impute(py, state, &rows, Key(key), num_particles))
+    }
+
+    /// (draws, rows, columns): rows with their missing cells drawn.
+    fn impute_draws<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Any<'py>,
+        key: u64,
+        num_particles: usize,
+        num_draws: usize,
+    ) -> PyResult<Any<'py>> {
+        let rows = Rows::new(x)?;
+        typed!(&self.typed, state => impute_draws(py, state, &rows, Key(key), num_particles, num_draws))
+    }
+
     /// lower, estimate, upper, standard error, effective sample size and observed cells of each row.
     fn log_evidence<'py>(&self, py: Python<'py>, x: &Any<'py>, key: u64, num_particles: usize) -> PyResult<Bound<'py, PyTuple>> {
         let rows = Rows::new(x)?;
@@ -273,18 +301,16 @@ impl Vae {
         typed!(&self.typed, state => state.model.config().activation.name())
     }
 
-    /// The likelihood's kind, its scale by feature (one number for all, none where predicted) and its total.
+    /// The likelihood's kind and what it is made with.
     #[getter]
-    fn likelihood(&self) -> (&'static str, Vec<f64>, bool, u32) {
-        use likelihood::{Likelihood as Core, Scale};
-        let likelihood = typed!(&self.typed, state => state.likelihood());
-        let (scale, per_feature, total) = match likelihood {
-            Core::Gaussian(Scale::Fixed(scale)) => (vec![*scale], false, 0),
-            Core::Gaussian(Scale::ByFeature(scale)) => (scale.clone(), true, 0),
-            Core::Binomial(total) => (Vec::new(), false, *total),
-            _ => (Vec::new(), false, 0),
-        };
-        (likelihood.name(), scale, per_feature, total)
+    fn likelihood<'py>(&self, py: Python<'py>) -> PyResult<Any<'py>> {
+        described(py, typed!(&self.typed, state => state.likelihood()))
+    }
+
+    /// The likelihood of rows as given, likewise.
+    #[getter]
+    fn likelihood_as_given<'py>(&self, py: Python<'py>) -> PyResult<Any<'py>> {
+        described(py, &typed!(&self.typed, state => state.model.likelihood_as_given()))
     }
 
     /// What rows are scaled by: x' = (x − shift) / scale.
@@ -361,12 +387,11 @@ fn encode<'py, F: Element>(py: Python<'py>, state: &State<F>, rows: &Rows<'py>) 
 }
 
 fn decode<'py, F: Element>(state: &State<F>, z: &Any<'py>) -> PyResult<Any<'py>> {
-    let num_params = state.model.likelihood().num_params();
-    from_latents(state, z, num_params, vae::decode)
+    from_latents(state, z, state.model.num_params_as_given(), vae::decode)
 }
 
 fn mean<'py, F: Element>(state: &State<F>, z: &Any<'py>) -> PyResult<Any<'py>> {
-    from_latents(state, z, state.model.config().num_features, vae::mean)
+    from_latents(state, z, state.model.likelihood().num_means(), vae::mean)
 }
 
 fn from_latents<'py, F: Element>(
@@ -407,6 +432,84 @@ fn elbo<'py, F: Element>(
         })?;
         PyTuple::new(py, out.map(Output::done))
     })
+}
+
+fn elbo_per_column<'py, F: Element>(
+    py: Python<'py>,
+    state: &State<F>,
+    rows: &Rows<'py>,
+    key: Key,
+    num_particles: usize,
+) -> PyResult<Any<'py>> {
+    rows.with(None, |source: &dyn Source<F>| {
+        let mut out = Output::<F>::new(py, None, &[source.rows(), source.width()])?;
+        let o = out.slice();
+        enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| {
+            vae::elbo_per_column(&state.model, source, key, num_particles, interrupt, o)
+        })?;
+        Ok(out.done())
+    })
+}
+
+fn impute<'py, F: Element>(
+    py: Python<'py>,
+    state: &State<F>,
+    rows: &Rows<'py>,
+    key: Key,
+    num_particles: usize,
+) -> PyResult<Any<'py>> {
+    rows.with(None, |source: &dyn Source<F>| {
+        let mut out = Output::<F>::new(py, None, &[source.rows(), source.width()])?;
+        let o = out.slice();
+        enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| {
+            vae::impute(&state.model, source, key, num_particles, interrupt, o)
+        })?;
+        Ok(out.done())
+    })
+}
+
+fn impute_draws<'py, F: Element>(
+    py: Python<'py>,
+    state: &State<F>,
+    rows: &Rows<'py>,
+    key: Key,
+    num_particles: usize,
+    num_draws: usize,
+) -> PyResult<Any<'py>> {
+    rows.with(None, |source: &dyn Source<F>| {
+        let mut out = Output::<F>::new(py, None, &[num_draws, source.rows(), source.width()])?;
+        let o = out.slice();
+        enter_long(py, work(&state.model, source.rows(), num_particles.saturating_add(num_draws)), |interrupt| {
+            vae::impute_draws(&state.model, source, key, num_particles, num_draws, interrupt, o)
+        })?;
+        Ok(out.done())
+    })
+}
+
+/// (name, arguments) of a likelihood, as Python makes it; of a table, the arguments are one list of (columns, (name, arguments)).
+fn described<'py>(py: Python<'py>, likelihood: &likelihood::Likelihood) -> PyResult<Any<'py>> {
+    use likelihood::{Likelihood as Core, Scale};
+    let scale = |scale: &Scale| -> PyResult<Any<'py>> {
+        Ok(match scale {
+            Scale::Fixed(scale) => scale.into_pyobject(py)?.into_any(),
+            Scale::ByFeature(scales) => scales.into_pyobject(py)?.into_any(),
+            Scale::Shared => "shared".into_pyobject(py)?.into_any(),
+            Scale::PerFeature => "per_feature".into_pyobject(py)?.into_any(),
+            Scale::Predicted => "predicted".into_pyobject(py)?.into_any(),
+        })
+    };
+    let arguments = match likelihood {
+        Core::Gaussian(s) | Core::Laplace(s) => vec![scale(s)?],
+        Core::StudentT(df, s) => vec![df.into_pyobject(py)?.into_any(), scale(s)?],
+        Core::Binomial(count) | Core::Categorical(count) => vec![count.into_pyobject(py)?.into_any()],
+        Core::Columns(members) => {
+            let member = |(columns, member): &(Vec<usize>, Core)| (columns, described(py, member)?).into_pyobject(py);
+            let members = members.iter().map(member).collect::<PyResult<Vec<_>>>()?;
+            vec![members.into_pyobject(py)?.into_any()]
+        }
+        _ => Vec::new(),
+    };
+    Ok((likelihood.name(), arguments).into_pyobject(py)?.into_any())
 }
 
 fn log_evidence<'py, F: Element>(

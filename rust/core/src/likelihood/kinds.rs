@@ -172,7 +172,7 @@ impl Likelihood {
 }
 
 /// Checks that the members have each of `num_features` columns once, and are no tables themselves.
-pub(super) fn check_columns(members: &[(Vec<usize>, Likelihood)], num_features: usize) -> Result<()> {
+pub(crate) fn check_columns(members: &[(Vec<usize>, Likelihood)], num_features: usize) -> Result<()> {
     let cure = "give each column to one member";
     if members.is_empty() {
         return Err(Error::value("members", "at least one member", "none", "list the columns' likelihoods"));

@@ -37,6 +37,6 @@ mod zero_inflated;
 
 pub use binomial::ln_choose;
 pub use kinds::Likelihood;
-pub(crate) use kinds::fitting;
+pub(crate) use kinds::{check_columns, fitting};
 pub use prepared::Prepared;
 pub use scale::Scale;

@@ -74,6 +74,12 @@ impl Update {
         Self { shrink: factor, ..self }
     }
 
+    /// The same for parameters that do not decay.
+    #[must_use]
+    pub fn without_decay(self) -> Self {
+        Self { decay: 0.0, ..self }
+    }
+
     /// Moves `x` and its moments by gradient `g`. Elements do not depend on each other, so any cut of the arrays gives the same bits.
     pub fn update<F: Float>(self, x: &mut [F], m: &mut [F], v: &mut [F], g: &[F]) {
         dispatch(Run { update: self, x, m, v, g });

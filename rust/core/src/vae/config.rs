@@ -1,12 +1,13 @@
 //! What a model is made of, and how its rows are scaled.
 
+use super::members::{is_real, learned, members, view_width};
 use crate::error::{Error, Result};
-use crate::likelihood::{Likelihood, Scale};
+use crate::likelihood::{Likelihood, check_columns};
 use crate::network::Activation;
 use crate::network::matmul::panel;
 
-/// The shape of a variational autoencoder. The encoder goes from the features through `hidden` to loc and log-variance of the
-/// latents, the decoder from the latents through `hidden` reversed to the likelihood's params.
+/// The shape of a variational autoencoder. The encoder goes from what it sees of the features through `hidden` to loc and log-variance of the
+/// latents, the decoder from the latents through `hidden` reversed to those of the likelihood's params that are not learned for all rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Columns of a row.
@@ -26,16 +27,8 @@ impl Config {
     const MAX_PARAMETERS: usize = 1 << 31;
 
     /// # Errors
-    /// [`Error::Value`] for a width of 0, for more than 2³¹ parameters and for a likelihood that no model is trained with.
+    /// [`Error::Value`] for a width of 0, for more than 2³¹ parameters and for a table whose members have not each column once.
     pub fn check(&self) -> Result<()> {
-        if !self.is_trained() {
-            let got = match self.likelihood.scale() {
-                Some(scale) => format!("{} of {scale:?} scale", self.likelihood.name()),
-                None => self.likelihood.name().into(),
-            };
-            let expected = "Gaussian (of given or predicted scale), Bernoulli or Binomial";
-            return Err(Error::value("likelihood", expected, got, "use one of them, or elbo with a decoder of your own"));
-        }
         let cure = "give a width of at least 1";
         for (argument, width) in [("x", self.num_features), ("latent_dim", self.latent_dim)] {
             if width == 0 {
@@ -50,32 +43,39 @@ impl Config {
                 w[0].checked_add(1)?.checked_mul(w[1].checked_next_multiple_of(panel::<f32>())?)?.checked_add(sum)
             })
         };
-        let params = self.likelihood.num_params(self.num_features);
         let encoder = count(&self.encoder_widths());
-        let decoder = count(&self.decoder_widths(params));
-        match encoder.zip(decoder).and_then(|(e, d)| e.checked_add(d)) {
-            Some(n) if n <= Self::MAX_PARAMETERS => Ok(()),
-            _ => Err(Error::value("hidden", "at most 2³¹ parameters", format!("{:?}", self.hidden), "make layers narrower")),
+        let decoder = count(&self.decoder_widths());
+        match encoder.zip(decoder).and_then(|(e, d)| e.checked_add(d)?.checked_add(self.num_learned())) {
+            Some(n) if n <= Self::MAX_PARAMETERS => {}
+            _ => {
+                return Err(Error::value("hidden", "at most 2³¹ parameters", format!("{:?}", self.hidden), "make layers narrower"));
+            }
         }
+        if let Likelihood::Columns(members) = &self.likelihood {
+            // Before anything of that size is made.
+            let listed: usize = members.iter().map(|(columns, _)| columns.len()).sum();
+            if listed != self.num_features {
+                let got = format!("{listed} for rows of {}", self.num_features);
+                return Err(Error::value("members", "each column from 0 on exactly once", got, "give each column to one member"));
+            }
+            check_columns(members, self.num_features)?;
+        }
+        Ok(())
     }
 
-    /// Whether the encoder has a view of the likelihood's rows, and the decoder makes all of its params.
-    fn is_trained(&self) -> bool {
-        matches!(
-            self.likelihood,
-            Likelihood::Gaussian(Scale::Fixed(_) | Scale::ByFeature(_) | Scale::Predicted)
-                | Likelihood::Bernoulli
-                | Likelihood::Binomial(_)
-        )
+    /// Numbers that the model learns for all rows beside its networks: scales "shared" or "per feature".
+    pub(super) fn num_learned(&self) -> usize {
+        learned(&self.likelihood, self.num_features).iter().fold(0, |sum: usize, (_, count)| sum.saturating_add(*count))
     }
 
     pub(crate) fn encoder_widths(&self) -> Vec<usize> {
-        let ends = (self.num_features, self.latent_dim.saturating_mul(2));
+        let ends = (view_width(&self.likelihood, self.num_features), self.latent_dim.saturating_mul(2));
         std::iter::once(ends.0).chain(self.hidden.iter().copied()).chain([ends.1]).collect()
     }
 
-    pub(crate) fn decoder_widths(&self, num_params: usize) -> Vec<usize> {
-        std::iter::once(self.latent_dim).chain(self.hidden.iter().rev().copied()).chain([num_params]).collect()
+    pub(crate) fn decoder_widths(&self) -> Vec<usize> {
+        let outputs = self.likelihood.num_params(self.num_features).saturating_sub(self.num_learned());
+        std::iter::once(self.latent_dim).chain(self.hidden.iter().rev().copied()).chain([outputs]).collect()
     }
 }
 
@@ -103,7 +103,7 @@ impl Scaling {
 
     /// # Errors
     /// [`Error::Shape`] for another number of columns; [`Error::Value`] for a shift that is not finite, a scale that is not positive and
-    /// finite, and for any scaling of a likelihood of bits or counts.
+    /// finite, and for any scaling of a column whose cells are no real numbers.
     pub fn check(&self, config: &Config) -> Result<()> {
         for column in [&self.shift, &self.scale] {
             if column.len() != config.num_features {
@@ -120,9 +120,14 @@ impl Scaling {
             let got = format!("{} for column {bad}", self.shift[bad]);
             return Err(Error::value("scaling", "finite shifts", got, "remove what is not finite"));
         }
-        if !matches!(config.likelihood, Likelihood::Gaussian(_)) && !self.is_identity() {
-            let expected = format!("rows as they are for {}", config.likelihood.name());
-            return Err(Error::value("scaling", expected, "a scaling", "use standardize=False"));
+        if self.is_identity() {
+            return Ok(());
+        }
+        for member in members(&config.likelihood, config.num_features).iter().filter(|member| !is_real(member.likelihood)) {
+            if member.columns.iter().any(|&column| self.shift[column] != 0.0 || self.scale[column] != 1.0) {
+                let expected = format!("columns as they are for {}", member.likelihood.name());
+                return Err(Error::value("scaling", expected, "a scaling", "use standardize=False"));
+            }
         }
         Ok(())
     }

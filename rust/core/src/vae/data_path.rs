@@ -58,6 +58,10 @@ pub(super) struct Block<F> {
     z: Vec<F>,
     dz: Vec<F>,
     decoder: Trace<F>,
+    /// Of a likelihood with learned scales, whose params are more than the decoder's output, the params and their gradient; else empty.
+    params: [Vec<F>; 2],
+    /// The gradient with respect to the learned scales: draws added up in order.
+    pub(super) d_learned: Vec<f64>,
     log_prob: Vec<F>,
     kl: Vec<F>,
     /// Each latent's part of it.
@@ -84,14 +88,14 @@ impl<F: Float + Draw> Block<F> {
         let buffer = |rows: usize, width: usize| vec![F::ZERO; rows * width];
         // A layer's input is read by whole vectors when its weights' gradient is made.
         let input = |rows: usize, width: usize| vec![F::ZERO; rows * width + panel::<F>()];
-        let draws = rows * num_particles;
+        let (draws, learned) = (rows * num_particles, model.assembly.num_learned);
         Self {
             first,
             rows: 0,
             num_particles,
             latent_dim,
             x: buffer(rows, features),
-            view: input(rows, features),
+            view: input(rows, model.intake.view_width),
             encoder: Trace::both_ways(&model.encoder, rows),
             loc: buffer(rows, latent_dim),
             log_var: buffer(rows, latent_dim),
@@ -101,6 +105,8 @@ impl<F: Float + Draw> Block<F> {
             z: input(draws, latent_dim),
             dz: buffer(draws, latent_dim),
             decoder: Trace::both_ways(&model.decoder, draws),
+            params: [(); 2].map(|()| if learned > 0 { buffer(draws, model.assembly.num_params) } else { Vec::new() }),
+            d_learned: vec![0.0; learned],
             log_prob: buffer(draws, 1),
             kl: buffer(rows, 1),
             latent_kl: buffer(rows, latent_dim),
@@ -115,8 +121,9 @@ impl<F: Float + Draw> Block<F> {
     pub(super) fn bytes(model: &Model<F>, num_particles: usize) -> usize {
         let outputs = |network: &Mlp| network.layers.iter().map(|l| 3 * l.outputs).sum::<usize>();
         let (features, latent_dim) = (model.config().num_features, model.config().latent_dim);
-        let row = 2 * features + outputs(&model.encoder) + 5 * latent_dim + 5;
-        let draw = outputs(&model.decoder) + 3 * latent_dim + 3;
+        let row = features + model.intake.view_width + outputs(&model.encoder) + 5 * latent_dim + 5;
+        let params = if model.assembly.num_learned > 0 { 2 * model.assembly.num_params } else { 0 };
+        let draw = outputs(&model.decoder) + params + 3 * latent_dim + 3;
         let numbers = draw.saturating_mul(num_particles).saturating_add(row);
         numbers.saturating_mul(block_rows(num_particles) * size_of::<F>())
     }
@@ -165,7 +172,7 @@ impl<F: Float + Draw> Block<F> {
                 x.fill(F::NAN);
             }
         }
-        model.intake.take(cells, &mut self.view[..rows * width], &mut self.offsets[..rows]);
+        model.intake.take(cells, &mut self.view[..rows * model.intake.view_width], &mut self.offsets[..rows]);
 
         model.encoder.forward(&model.parameters, &self.view, rows, &mut self.encoder);
         let (heads, _) = self.encoder.output_and_gradient();
@@ -204,16 +211,31 @@ impl<F: Float + Draw> Block<F> {
         }
 
         model.decoder.forward(&model.parameters, &self.z, draws, &mut self.decoder);
-        let num_params = model.likelihood.num_params();
-        let (params, d_params) = self.decoder.output_and_gradient();
-        let d_params = &mut d_params[..draws * num_params];
+        let assembly = &model.assembly;
+        let num_params = assembly.num_params;
+        let (outputs, d_outputs) = self.decoder.output_and_gradient();
+        let (outputs, d_outputs) = (&outputs[..draws * assembly.num_outputs], &mut d_outputs[..draws * assembly.num_outputs]);
+        let x = &self.x[..rows * model.config().num_features];
         let log_prob = &mut self.log_prob[..draws];
-        model.likelihood.log_prob_grad(
-            &self.x[..rows * model.config().num_features],
-            &params[..draws * num_params],
-            log_prob,
-            d_params,
-        )?;
+        let [params, d_params] = &mut self.params;
+        let learned = assembly.num_learned > 0;
+        if learned {
+            let (params, d_params) = (&mut params[..draws * num_params], &mut d_params[..draws * num_params]);
+            assembly.put_together(outputs, model.learned(), params);
+            model.likelihood.log_prob_grad(x, params, log_prob, d_params)?;
+        } else {
+            model.likelihood.log_prob_grad(x, outputs, log_prob, d_outputs)?;
+        }
+        // Each draw's gradient by its factor, on to the decoder's output and to what is learned.
+        let weigh = |d_outputs: &mut [F], d_params: &mut [F], d_learned: &mut [f64], by: &dyn Fn(usize) -> F| {
+            if learned {
+                let d_params = &mut d_params[..draws * num_params];
+                dispatch(ScaleRows { x: d_params, width: num_params, by });
+                assembly.take_apart(d_params, d_outputs, d_learned);
+            } else {
+                dispatch(ScaleRows { x: d_outputs, width: num_params, by });
+            }
+        };
 
         // From here on, gradients of what is minimised: −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch, or the like.
         let share = |row: usize| batch.weight(self.first + row) / batch.rows.len() as f64;
@@ -227,7 +249,7 @@ impl<F: Float + Draw> Block<F> {
                 *bound = shares_of(shares, (row..draws).step_by(rows));
             }
             let share = |draw: usize| share(draw % rows) * shares[draw];
-            dispatch(ScaleRows { x: d_params, width: num_params, by: |draw| F::from_f64(-share(draw)) });
+            weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-share(draw)));
             model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(&mut self.dz));
             // −log p(z) pulls z to 0, and log q(z | x) = −½ Σ (ε² + log-variance) + c hangs on the log-variance alone.
             let by = |draw: usize| F::from_f64(weighted(objective.kl_weight, share(draw)));
@@ -235,7 +257,7 @@ impl<F: Float + Draw> Block<F> {
             d_loc.fill(F::ZERO);
             d_log_var.fill(F::from_f64(-0.5));
         } else {
-            dispatch(ScaleRows { x: d_params, width: num_params, by: |draw| F::from_f64(-share(draw % rows) / particles) });
+            weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-share(draw % rows) / particles));
             model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(&mut self.dz));
         }
         for (latent, _) in below.into_iter().flatten().enumerate().filter(|(_, below)| **below) {

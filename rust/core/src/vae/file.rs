@@ -1,7 +1,8 @@
 //! Models as bytes: safetensors, with the configuration in the header's metadata.
 //!
 //! The metadata holds one key, `elbokit`: JSON with `format` (1), `dtype`, `num_features`, `latent_dim`, `hidden`, `activation`, `prior` and `likelihood`.
-//! The tensors are the parameters by name, in the model's dtype, and `scaling.shift` and `scaling.scale` in float64. The same model gives the same bytes. On
+//! The tensors are the parameters by name, in the model's dtype, and `scaling.shift` and `scaling.scale` in float64. Scales `"shared"` and `"per_feature"` are parameters too: `decoder.log_var` of a
+//! Gaussian, `decoder.log_scale` of other kinds, of member i of a table `decoder.members.i.log_var` or `.log_scale`, for rows as scaled. The same model gives the same bytes. On
 //! the way in, shapes are those of the tensors and must match the configuration, whose numbers alone make nothing larger; an unknown version, key, tensor or dtype
 //! is an [`Error::ModelFile`].
 //!
@@ -168,12 +169,29 @@ impl Header {
 fn describe(likelihood: &Likelihood) -> Value {
     let name = likelihood.name();
     match likelihood {
-        Likelihood::Gaussian(Scale::Fixed(scale)) => json!({ "name": name, "scale": scale }),
-        Likelihood::Gaussian(Scale::ByFeature(scales)) => json!({ "name": name, "scale": scales }),
-        Likelihood::Gaussian(Scale::Predicted) => json!({ "name": name, "scale": "predicted" }),
+        Likelihood::Gaussian(scale) | Likelihood::Laplace(scale) => json!({ "name": name, "scale": describe_scale(scale) }),
+        Likelihood::StudentT(df, scale) => json!({ "name": name, "df": df, "scale": describe_scale(scale) }),
         Likelihood::Binomial(total) => json!({ "name": name, "total_count": total }),
-        // Bernoulli: no other kind gets past `Config::check`.
-        _ => json!({ "name": name }),
+        Likelihood::Categorical(classes) => json!({ "name": name, "num_classes": classes }),
+        Likelihood::Columns(members) => {
+            let member = |(columns, member): &_| json!({ "columns": columns, "likelihood": describe(member) });
+            json!({ "name": name, "members": members.iter().map(member).collect::<Vec<_>>() })
+        }
+        Likelihood::Bernoulli
+        | Likelihood::ContinuousBernoulli
+        | Likelihood::Poisson
+        | Likelihood::NegativeBinomial
+        | Likelihood::ZeroInflatedNegativeBinomial => json!({ "name": name }),
+    }
+}
+
+fn describe_scale(scale: &Scale) -> Value {
+    match scale {
+        Scale::Fixed(scale) => json!(scale),
+        Scale::ByFeature(scales) => json!(scales),
+        Scale::Shared => json!("shared"),
+        Scale::PerFeature => json!("per_feature"),
+        Scale::Predicted => json!("predicted"),
     }
 }
 
@@ -183,16 +201,42 @@ fn understand(value: Value) -> Result<Likelihood> {
     let scale = |v: &Value| match v {
         Value::Number(scale) => scale.as_f64().map(Scale::Fixed),
         Value::Array(scales) => scales.iter().map(Value::as_f64).collect::<Option<_>>().map(Scale::ByFeature),
-        other => (other.as_str()? == "predicted").then_some(Scale::Predicted),
+        other => match other.as_str()? {
+            "shared" => Some(Scale::Shared),
+            "per_feature" => Some(Scale::PerFeature),
+            "predicted" => Some(Scale::Predicted),
+            _ => None,
+        },
     };
+    let count = |v: &Value| u32::try_from(v.as_u64()?).ok();
     let likelihood = match name.as_str() {
         "Gaussian" => Likelihood::Gaussian(fields.take("scale", scale)?),
+        "Laplace" => Likelihood::Laplace(fields.take("scale", scale)?),
+        "StudentT" => Likelihood::StudentT(fields.take("df", Value::as_f64)?, fields.take("scale", scale)?),
         "Bernoulli" => Likelihood::Bernoulli,
-        "Binomial" => Likelihood::Binomial(fields.take("total_count", |v| u32::try_from(v.as_u64()?).ok())?),
+        "ContinuousBernoulli" => Likelihood::ContinuousBernoulli,
+        "Binomial" => Likelihood::Binomial(fields.take("total_count", count)?),
+        "Categorical" => Likelihood::Categorical(fields.take("num_classes", count)?),
+        "Poisson" => Likelihood::Poisson,
+        "NegativeBinomial" => Likelihood::NegativeBinomial,
+        "ZeroInflatedNegativeBinomial" => Likelihood::ZeroInflatedNegativeBinomial,
+        "Columns" => {
+            let members = fields.take("members", |v| v.as_array().cloned())?;
+            Likelihood::Columns(members.into_iter().map(understand_member).collect::<Result<_>>()?)
+        }
         _ => return Err(Error::model_file("a known likelihood", format!("{name:?}"), "update elbokit")),
     };
     fields.end()?;
     Ok(likelihood)
+}
+
+fn understand_member(value: Value) -> Result<(Vec<usize>, Likelihood)> {
+    let mut fields = Fields::new("member", value)?;
+    let column = |v: &Value| usize::try_from(v.as_u64()?).ok();
+    let columns = fields.take("columns", |v| v.as_array()?.iter().map(column).collect::<Option<Vec<_>>>())?;
+    let likelihood = understand(fields.take("likelihood", |v| Some(v.clone()))?)?;
+    fields.end()?;
+    Ok((columns, likelihood))
 }
 
 /// The fields of a JSON object, each to be taken once.

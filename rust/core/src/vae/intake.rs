@@ -1,37 +1,72 @@
 //! From a row as given to what the model scores (the target) and what its encoder sees (the view).
 //!
-//! The row, in the model's element type, is scaled in float64: x' = (x − shift) / scale. The target is x', a missing cell staying NaN; the view is x', divided by the
-//! total for counts, a missing cell being 0. A finite cell stays finite: what leaves the range becomes the largest number. A density of x' becomes one of x by −Σ ln scale over the observed cells: the row's offset.
+//! The row, in the model's element type, is scaled in float64: x' = (x − shift) / scale. The target is x', a missing cell staying NaN. The view is, member after member of a
+//! table: x'; x over its total for binomial counts; ln(1 + x) for counts without a largest one; one number a class for codes, 1 for the class seen and else 0. Of a missing cell it is
+//! 0. A finite cell stays finite: what leaves the range becomes the largest number. A density of x' becomes one of x by −Σ ln scale over the observed cells: the row's offset.
 
 use super::config::{Config, Scaling};
+use super::members::{members, view_width};
 use crate::float::Float;
 use crate::likelihood::Likelihood;
+use crate::network::lanewise;
 use crate::reduce::{ordered_sum, ordered_sum_of};
 use crate::simd::{Kernel, Simd, dispatch};
+use crate::vmath::ln_1p;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Intake<F> {
     width: usize,
+    /// Numbers a row of views.
+    pub(super) view_width: usize,
     /// `None` where rows stay as they are.
     scaling: Option<Scaling>,
     log_scale: Vec<f64>,
     whole: f64,
-    divisor: F,
+    parts: Vec<Part<F>>,
+}
+
+/// A member's part of the view.
+#[derive(Clone, Debug)]
+struct Part<F> {
+    columns: Vec<usize>,
+    /// Where it begins.
+    first: usize,
+    sight: Sight<F>,
+}
+
+/// What is seen of a cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Sight<F> {
+    /// The cell over a number.
+    Over(F),
+    /// ln(1 + x).
+    Log,
+    /// One number a class.
+    Classes(usize),
 }
 
 impl<F: Float> Intake<F> {
     pub(crate) fn new(config: &Config, scaling: &Scaling) -> Self {
         let log_scale: Vec<f64> = scaling.scale.iter().map(|s| libm::log(*s)).collect();
-        let divisor = match config.likelihood {
-            Likelihood::Binomial(total) => F::from_f64(f64::from(total)),
-            _ => F::ONE,
-        };
+        let mut first = 0;
+        let parts = members(&config.likelihood, config.num_features).into_iter().map(|member| {
+            let sight = match member.likelihood {
+                Likelihood::Binomial(total) => Sight::Over(F::from_f64(f64::from(*total))),
+                Likelihood::Categorical(classes) => Sight::Classes(*classes as usize),
+                Likelihood::Poisson | Likelihood::NegativeBinomial | Likelihood::ZeroInflatedNegativeBinomial => Sight::Log,
+                _ => Sight::Over(F::ONE),
+            };
+            let here = first;
+            first += view_width(member.likelihood, member.width());
+            Part { columns: member.columns, first: here, sight }
+        });
         Self {
             width: config.num_features,
+            parts: parts.collect(),
+            view_width: view_width(&config.likelihood, config.num_features),
             scaling: (!scaling.is_identity()).then(|| scaling.clone()),
             whole: ordered_sum(&log_scale),
             log_scale,
-            divisor,
         }
     }
 
@@ -47,26 +82,28 @@ impl<F: Float> Intake<F> {
     }
 
     fn observed_log_scale(&self, x: &[F]) -> f64 {
-        let missing = |x: &F| x.to_f64().is_nan();
         if !x.iter().any(missing) {
             return self.whole;
         }
         ordered_sum_of(x.iter().zip(&self.log_scale).map(|(x, &s)| if missing(x) { 0.0 } else { s }))
     }
 
-    /// Turns params for scaled rows, in place, into params for rows as given: loc and, where it is predicted, the log-variance.
-    pub(crate) fn give_back(&self, params: &mut [F], num_params: usize) {
-        let Some(Scaling { shift, scale }) = &self.scaling else { return };
-        for params in params.chunks_exact_mut(num_params) {
-            let (loc, log_var) = params.split_at_mut(self.width);
-            for (loc, (shift, scale)) in loc.iter_mut().zip(shift.iter().zip(scale)) {
-                *loc = F::from_f64(loc.to_f64() * scale + shift);
-            }
-            for (log_var, log_scale) in log_var.iter_mut().zip(&self.log_scale) {
-                *log_var = F::from_f64(log_var.to_f64() + 2.0 * log_scale);
-            }
+    /// What a log density of the scaled cells in column `column` lacks to one of cells as given.
+    pub(super) fn offset(&self, column: usize) -> f64 {
+        -self.log_scale[column]
+    }
+
+    /// A number of column `column` of scaled rows in the column's own units.
+    pub(super) fn unscaled(&self, column: usize, x: f64) -> F {
+        match &self.scaling {
+            Some(Scaling { shift, scale }) => F::from_f64(x * scale[column] + shift[column]),
+            None => F::from_f64(x),
         }
     }
+}
+
+fn missing<F: Float>(x: &F) -> bool {
+    x.to_f64().is_nan()
 }
 
 struct Take<'a, F> {
@@ -79,7 +116,7 @@ impl<F: Float> Kernel for Take<'_, F> {
     type Output = ();
     /// Plain loops, which the compiler turns into vectors of the level.
     #[inline(always)]
-    fn run<S: Simd>(self, _simd: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Self { intake, x, view } = self;
         let largest = F::MAX.to_f64();
         if let Some(Scaling { shift, scale }) = &intake.scaling {
@@ -90,8 +127,48 @@ impl<F: Float> Kernel for Take<'_, F> {
                 }
             }
         }
-        for (view, &x) in view.iter_mut().zip(&*x) {
-            *view = if x.to_f64().is_nan() { F::ZERO } else { x / intake.divisor };
+        if let [Part { sight, .. }] = intake.parts.as_slice()
+            && !matches!(sight, Sight::Classes(_))
+        {
+            return see(simd, *sight, x.iter(), view);
         }
+        for (x, view) in x.chunks_exact(intake.width).zip(view.chunks_exact_mut(intake.view_width)) {
+            for part in &intake.parts {
+                let view = &mut view[part.first..];
+                let cells = part.columns.iter().map(|&column| &x[column]);
+                match part.sight {
+                    Sight::Classes(classes) => {
+                        for (x, view) in cells.zip(view.chunks_exact_mut(classes)) {
+                            view.fill(F::ZERO);
+                            // What is no class is refused by the likelihood.
+                            if let Some(seen) = view.get_mut(x.to_f64() as usize)
+                                && !missing(x)
+                            {
+                                *seen = F::ONE;
+                            }
+                        }
+                    }
+                    sight => see(simd, sight, cells, &mut view[..part.columns.len()]),
+                }
+            }
+        }
+    }
+}
+
+/// The view of cells that are one number each.
+#[inline(always)]
+fn see<'a, F: Float, S: Simd>(simd: S, sight: Sight<F>, x: impl Iterator<Item = &'a F>, view: &mut [F]) {
+    let divisor = if let Sight::Over(divisor) = sight { divisor } else { F::ONE };
+    for (view, x) in view.iter_mut().zip(x) {
+        *view = if missing(x) { F::ZERO } else { *x / divisor };
+    }
+    if sight == Sight::Log {
+        lanewise::<F, S, 0, 1>(
+            simd,
+            [],
+            [view],
+            #[inline(always)]
+            |[], [x]| [ln_1p::<F, S>(simd, x)],
+        );
     }
 }

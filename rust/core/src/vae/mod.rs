@@ -4,14 +4,18 @@
 //! in, and every value that comes out is of the row as given.
 
 mod checkpoint;
+mod columns;
 mod config;
 mod data_path;
 mod file;
 mod folds;
+mod impute;
 mod intake;
 mod latent;
+mod members;
 mod model;
 mod objective;
+mod params;
 mod score;
 mod scorer;
 mod source;
@@ -20,9 +24,11 @@ mod tiles;
 mod trainer;
 
 pub use checkpoint::{Numbers, checkpoint_from_bytes, checkpoint_to_bytes};
+pub use columns::elbo_per_column;
 pub use config::{Config, Scaling};
 pub use data_path::Batch;
 pub use file::{AnyModel, from_bytes, to_bytes};
+pub use impute::{impute, impute_draws};
 pub use model::{Model, Named};
 pub use objective::Objective;
 pub use score::{ElboTerms, Evidence, check, decode, elbo, encode, log_evidence, mean};

@@ -2,9 +2,11 @@
 
 use super::config::{Config, Scaling};
 use super::intake::Intake;
+use super::members::{as_given, learned, log_factor, members};
+use super::params::Assembly;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::likelihood::Prepared;
+use crate::likelihood::{Likelihood, Prepared, Scale};
 use crate::network::mlp::Extent;
 use crate::network::{Mlp, Parameters};
 use crate::random::{Draw, Key, fill_uniforms};
@@ -16,12 +18,18 @@ pub struct Model<F: Float> {
     scaling: Scaling,
     pub(super) likelihood: Prepared<F>,
     pub(super) intake: Intake<F>,
+    pub(super) assembly: Assembly,
     pub(super) encoder: Mlp,
     pub(super) decoder: Mlp,
     pub(super) parameters: Parameters<F>,
+    /// Where training holds what is learned for all rows.
+    pub(super) least: Vec<F>,
 }
 
-/// A named parameter: a layer's weights (outputs × inputs) or its biases (outputs).
+/// How far below its start a scale learned for all rows may fall: a millionth of the variance.
+const LEAST_SCALE: f64 = 1e-3;
+
+/// A named parameter: a layer's weights (outputs × inputs), its biases (outputs), or the scales that a member of the likelihood has for all rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Named<'a, F> {
     /// "encoder.0.weight" and so on.
@@ -33,7 +41,8 @@ pub struct Named<'a, F> {
 }
 
 impl<F: Float + Draw> Model<F> {
-    /// A model as it stands before training: weights and biases uniform within ±1/√inputs, as `PyTorch`'s `Linear` has them.
+    /// A model as it stands before training: weights and biases uniform within ±1/√inputs, as `PyTorch`'s `Linear` has them, and scales learned for
+    /// all rows at 1.
     ///
     /// Layer l (the encoder's first) is drawn by `key.fold_in(l)`, weights as particle 0 and biases as particle 1, by output.
     ///
@@ -69,9 +78,13 @@ impl<F: Float> Model<F> {
         let likelihood = config.likelihood.prepare::<F>(config.num_features)?;
         let mut extent = Extent::default();
         let encoder = Mlp::new::<F>(&config.encoder_widths(), config.activation, &mut extent);
-        let decoder = Mlp::new::<F>(&config.decoder_widths(likelihood.num_params()), config.activation, &mut extent);
-        let intake = Intake::new(&config, &scaling);
-        Ok(Self { config, scaling, likelihood, intake, encoder, decoder, parameters: Parameters::zeros(extent) })
+        let decoder = Mlp::new::<F>(&config.decoder_widths(), config.activation, &mut extent);
+        let assembly = Assembly::new(&config, &scaling);
+        extent.parameters += assembly.num_learned;
+        let (intake, parameters) = (Intake::new(&config, &scaling), Parameters::zeros(extent));
+        let mut model = Self { config, scaling, likelihood, intake, assembly, encoder, decoder, parameters, least: Vec::new() };
+        model.hold_scales();
+        Ok(model)
     }
 
     /// What the model is made of.
@@ -92,6 +105,78 @@ impl<F: Float> Model<F> {
         &self.likelihood
     }
 
+    /// The likelihood of rows as given, for the params of [`decode`](super::decode): scales are in the columns' own units.
+    #[must_use]
+    pub fn likelihood_as_given(&self) -> Likelihood {
+        as_given(&self.config.likelihood, &self.scaling)
+    }
+
+    /// Numbers a row of [`decode`](super::decode): those of [`likelihood_as_given`](Self::likelihood_as_given).
+    #[must_use]
+    pub fn num_params_as_given(&self) -> usize {
+        self.assembly.num_given()
+    }
+
+    /// Where what is learned for all rows begins in [`parameters`](Self::parameters).
+    pub(super) fn learned_at(&self) -> usize {
+        self.parameters.flat().len() - self.assembly.num_learned
+    }
+
+    /// What is learned for all rows.
+    pub(super) fn learned(&self) -> &[F] {
+        &self.parameters.flat()[self.learned_at()..]
+    }
+
+    /// Starts the scales that are learned for all rows at `spread`, the standard deviations of the scaled columns; 0 of a column that is constant counts as 1, and
+    /// one scale for several columns starts at the root of their mean square. Training then holds each scale at a thousandth of its start or above.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of columns, [`Error::Value`] for a deviation that is negative or not finite.
+    pub fn start_scales(&mut self, spread: &[f64]) -> Result<()> {
+        let width = self.config.num_features;
+        if spread.len() != width {
+            return Err(Error::shape("spread", width, spread.len(), "give one number for each column"));
+        }
+        if let Some(bad) = spread.iter().find(|s| !(s.is_finite() && **s >= 0.0)) {
+            return Err(Error::value("spread", "finite deviations not below 0", bad, "give the columns' standard deviations"));
+        }
+        let ln = |deviation: f64| if deviation == 0.0 { 0.0 } else { libm::log(deviation) };
+        let mut starts = Vec::with_capacity(self.assembly.num_learned);
+        for member in members(&self.config.likelihood, width) {
+            let of = |&column: &usize| spread[column];
+            let factor = log_factor(member.likelihood);
+            match member.likelihood.scale() {
+                Some(Scale::Shared) => {
+                    // Over the largest, so that no square leaves the range.
+                    let largest = member.columns.iter().map(of).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+                    let squares: f64 = member.columns.iter().map(|c| (of(c) / largest) * (of(c) / largest)).sum();
+                    starts.push(factor * ln(largest * (squares / member.width() as f64).sqrt()));
+                }
+                Some(Scale::PerFeature) => starts.extend(member.columns.iter().map(|c| factor * ln(of(c)))),
+                _ => {}
+            }
+        }
+        let at = self.learned_at();
+        let (flat, _) = self.parameters.parts_mut();
+        for (slot, start) in flat[at..].iter_mut().zip(starts) {
+            *slot = F::from_f64(start);
+        }
+        self.hold_scales();
+        Ok(())
+    }
+
+    /// Holds the learned scales at a thousandth of what they are: where a column is constant, or the latents tell it without error, the likelihood has no largest
+    /// value in the scale.
+    fn hold_scales(&mut self) {
+        let width = self.config.num_features;
+        let factors = members(&self.config.likelihood, width).into_iter().flat_map(|member| {
+            let count: usize = learned(member.likelihood, member.width()).iter().map(|(_, count)| count).sum();
+            std::iter::repeat_n(log_factor(member.likelihood), count)
+        });
+        let least = factors.zip(self.learned()).map(|(factor, x)| F::from_f64(x.to_f64() + factor * libm::log(LEAST_SCALE)));
+        self.least = least.collect();
+    }
+
     /// All parameters in the order of [`named`](Self::named).
     #[must_use]
     pub fn parameters(&self) -> &[F] {
@@ -109,6 +194,11 @@ impl<F: Float> Model<F> {
         }
         crate::rows::check_finite("parameters", values, values.len())?;
         flat.copy_from_slice(values);
+        let at = self.learned_at();
+        // A scale that is below its least already stays where it is.
+        for (least, x) in self.least.iter_mut().zip(&values[at..]) {
+            *least = if *x < *least { *x } else { *least };
+        }
         self.pack();
         Ok(())
     }
@@ -134,8 +224,8 @@ impl<F: Float> Model<F> {
                 [weight, (format!("{name}.{l}.bias"), vec![outputs])]
             })
         };
-        let num_params = config.likelihood.num_params(config.num_features);
-        network("encoder", config.encoder_widths()).chain(network("decoder", config.decoder_widths(num_params))).collect()
+        let learned = learned(&config.likelihood, config.num_features).into_iter().map(|(name, count)| (name, vec![count]));
+        network("encoder", config.encoder_widths()).chain(network("decoder", config.decoder_widths())).chain(learned).collect()
     }
 
     fn pack(&mut self) {

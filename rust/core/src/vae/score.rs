@@ -4,9 +4,12 @@
 //! cell as one NaN; particle k is row k of that key's stream of normals. So a row scores the same bits alone, shuffled, repeated, or on
 //! another worker. Work goes in blocks of fixed sizes, so memory does not grow with the particles.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::folds::Folds;
+use super::members::{is_real, kinds_of_columns};
 use super::model::Model;
-use super::scorer::{DRAWS, over_rows, work};
+use super::scorer::{DRAWS, Drawn, over_rows, work};
 use super::source::Source;
 use crate::bound::Running;
 use crate::error::{Error, Result};
@@ -81,36 +84,85 @@ pub fn encode<F: Float + Draw>(
     check_finite("log_var", log_var, width)
 }
 
-/// The likelihood's params of each row of `z`, for rows as given: a predicted log-variance too is in their units.
+/// The params of each row of `z`, for rows as given and [`Model::likelihood_as_given`]: loc and scales are in the columns' units.
 ///
 /// # Errors
 /// [`Error::Shape`] and [`Error::NonFinite`].
 pub fn decode<F: Float + Draw>(model: &Model<F>, z: &[F], params: &mut [F]) -> Result<()> {
-    let (latent_dim, num_params) = (model.config().latent_dim, model.likelihood.num_params());
-    let rows = z.len() / latent_dim;
-    check_len("z", z, rows, latent_dim)?;
-    check_len("params", params, rows, num_params)?;
-    check_finite("z", z, latent_dim)?;
-    for_rows(rows, work(&model.decoder), RowsMut::new(params, num_params), &|range, params: RowsMut<F>| {
-        let mut trace = Trace::forward(&model.decoder, DRAWS.min(range.len()));
-        let z = z[range.start * latent_dim..range.end * latent_dim].chunks(DRAWS * latent_dim);
-        for (z, params) in z.zip(params.data.chunks_mut(DRAWS * num_params)) {
-            model.decoder.forward(&model.parameters, z, z.len() / latent_dim, &mut trace);
-            params.copy_from_slice(&trace.output()[..params.len()]);
-            model.intake.give_back(params, num_params);
-        }
-    });
-    Ok(())
+    let width = model.num_params_as_given();
+    through_decoder(model, z, params, width, |inner, out| {
+        model.assembly.give_back(inner, out);
+        Ok(())
+    })
 }
 
-/// The likelihood's mean at each row of `z`, for rows as given.
+/// Runs `body` on params for scaled rows at some rows of `z`, with their part of `out`, which has rows of `width`.
+fn through_decoder<F: Float + Draw>(
+    model: &Model<F>,
+    z: &[F],
+    out: &mut [F],
+    width: usize,
+    body: impl Fn(&[F], &mut [F]) -> Result<()> + Sync,
+) -> Result<()> {
+    let (latent_dim, assembly) = (model.config().latent_dim, &model.assembly);
+    let rows = z.len() / latent_dim;
+    check_len("z", z, rows, latent_dim)?;
+    check_len("out", out, rows, width)?;
+    check_finite("z", z, latent_dim)?;
+    let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+    for_rows(rows, work(&model.decoder), RowsMut::new(out, width), &|range, out: RowsMut<F>| {
+        let mut trace = Trace::forward(&model.decoder, DRAWS.min(range.len()));
+        let mut params = vec![F::ZERO; DRAWS.min(range.len()) * assembly.num_params];
+        let z = z[range.start * latent_dim..range.end * latent_dim].chunks(DRAWS * latent_dim);
+        for (piece, (z, out)) in z.zip(out.data.chunks_mut(DRAWS * width)).enumerate() {
+            let count = z.len() / latent_dim;
+            model.decoder.forward(&model.parameters, z, count, &mut trace);
+            let params = &mut params[..count * assembly.num_params];
+            assembly.put_together(&trace.output()[..count * assembly.num_outputs], model.learned(), params);
+            if let Err(error) = body(params, out) {
+                let first = range.start + piece * DRAWS;
+                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                if failed.as_ref().is_none_or(|(row, _)| first < *row) {
+                    *failed = Some((first, error.at_row(first)));
+                }
+                return;
+            }
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |(_, error)| Err(error))
+}
+
+/// The likelihood's mean at each row of `z`, for rows as given: [`Prepared::num_means`](crate::likelihood::Prepared::num_means) numbers a row.
 ///
 /// # Errors
 /// As [`decode`], and [`Error::NonFinite`] where the decoder leaves the range.
 pub fn mean<F: Float + Draw>(model: &Model<F>, z: &[F], out: &mut [F]) -> Result<()> {
-    let mut params = vec![F::ZERO; z.len() / model.config().latent_dim * model.likelihood.num_params()];
-    decode(model, z, &mut params)?;
-    model.likelihood.mean(&params, out)
+    let width = model.likelihood.num_means();
+    let places = mean_places(model);
+    through_decoder(model, z, out, width, |params, out| {
+        model.likelihood.mean(params, out)?;
+        for means in out.chunks_exact_mut(width) {
+            for &(column, place) in &places {
+                means[place] = model.intake.unscaled(column, means[place].to_f64());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Where the means of real columns stand, where rows are scaled at all.
+fn mean_places<F: Float + Draw>(model: &Model<F>) -> Vec<(usize, usize)> {
+    if model.scaling().is_identity() {
+        return Vec::new();
+    }
+    let mut next = 0;
+    let columns = kinds_of_columns(&model.config().likelihood, model.config().num_features).into_iter().enumerate();
+    let places = columns.filter_map(|(column, kind)| {
+        let place = next;
+        next += kind.num_means(1);
+        is_real(kind).then_some((column, place))
+    });
+    places.collect()
 }
 
 /// Each row's ELBO, by `num_particles` draws of z from q. A row whose posterior leaves the range has ELBO −∞.
@@ -135,11 +187,15 @@ pub fn elbo<F: Float + Draw>(
         let [elbo, reconstruction, kl, standard_error] = out.map(|out| out.data);
         scorer.encode();
         scorer.kl(kl)?;
-        let push = |running: &mut Running, log_prob: &[F], _: &[f64]| running.push(log_prob);
+        let push = |running: &mut Running, drawn: Drawn<F>| {
+            running.push(drawn.log_prob);
+            Ok(())
+        };
         scorer.draw(
             key,
             num_particles,
             interrupt,
+            |_| true,
             || Running::new(1),
             push,
             |row, running| {
@@ -177,13 +233,15 @@ pub fn log_evidence<F: Float + Draw>(
     over_rows(model, source, work, interrupt, out, |scorer, (numbers, num_observed)| {
         let mut numbers = numbers.map(|out| out.data);
         scorer.encode();
-        let push = |folds: &mut Folds, log_prob: &[F], log_ratio: &[f64]| {
-            folds.push(log_prob.iter().zip(log_ratio).map(|(p, r)| p.to_f64() + r));
+        let push = |folds: &mut Folds, drawn: Drawn<F>| {
+            folds.push(drawn.log_weights());
+            Ok(())
         };
         scorer.draw(
             key,
             num_particles,
             interrupt,
+            |_| true,
             || Folds::new(num_particles),
             push,
             |row, folds| {
@@ -201,7 +259,7 @@ pub fn log_evidence<F: Float + Draw>(
     })
 }
 
-fn check_particles(num_particles: usize) -> Result<()> {
+pub(super) fn check_particles(num_particles: usize) -> Result<()> {
     if num_particles == 0 {
         return Err(Error::value("num_particles", "at least 1", num_particles, "give at least 1"));
     }

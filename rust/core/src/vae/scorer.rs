@@ -7,6 +7,7 @@ use super::model::Model;
 use super::source::{Source, of_whole_column};
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::likelihood::Prepared;
 use crate::network::{Mlp, Trace};
 use crate::random::{Draw, Key, fill_normals};
 use crate::threads::{Interrupt, Outputs, for_rows};
@@ -71,6 +72,28 @@ pub(super) struct Scored {
     pub(super) offset: f64,
     /// Cells that are not missing.
     pub(super) observed: u64,
+    /// The row's own key.
+    pub(super) key: Key,
+}
+
+/// Draws of one row, some at a time.
+pub(super) struct Drawn<'a, F> {
+    /// The row as scaled.
+    pub(super) x: &'a [F],
+    /// Params for the row as scaled, one row a draw.
+    pub(super) params: &'a [F],
+    /// log p(x | z), of the row as scaled.
+    pub(super) log_prob: &'a [F],
+    /// log p(z) − log q(z | x).
+    pub(super) log_ratio: &'a [f64],
+}
+
+impl<F: Float> Drawn<'_, F> {
+    /// Each draw's log weight; NaN, which comes of ∞ − ∞, counts as none.
+    pub(super) fn log_weights(&self) -> impl Iterator<Item = f64> {
+        let weights = self.log_prob.iter().zip(self.log_ratio).map(|(p, r)| p.to_f64() + r);
+        weights.map(|w| if w.is_nan() { f64::NEG_INFINITY } else { w })
+    }
 }
 
 /// A block of rows and the buffers to score them in.
@@ -97,6 +120,8 @@ struct Draws<F> {
     z: Vec<F>,
     log_ratio: Vec<f64>,
     decoder: Trace<F>,
+    /// Put together from the decoder's output and learned scales; empty where there are none.
+    params: Vec<F>,
     log_prob: Vec<F>,
 }
 
@@ -108,7 +133,7 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
             model,
             rows: 0,
             x: buffer(features),
-            view: buffer(features),
+            view: buffer(model.intake.view_width),
             offsets: vec![0.0; rows],
             hashes: vec![0; rows],
             bytes: Vec::new(),
@@ -135,7 +160,7 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
             *hash = xxhash_rust::xxh64::xxh64(&self.bytes, 0);
         }
         self.model.likelihood.likelihood().check_support("x", x, width).map_err(|error| error.at_row(rows.start))?;
-        self.model.intake.take(x, &mut self.view[..x.len()], &mut self.offsets[..self.rows]);
+        self.model.intake.take(x, &mut self.view[..self.rows * self.model.intake.view_width], &mut self.offsets[..self.rows]);
         Ok(())
     }
 
@@ -152,6 +177,12 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
     pub(super) fn posterior(&self) -> [&[F]; 2] {
         let len = self.rows * self.model.config().latent_dim;
         [&self.loc[..len], &self.log_var[..len]]
+    }
+
+    /// A row of the block, as scaled.
+    pub(super) fn row(&self, index: usize) -> &[F] {
+        let width = self.model.config().num_features;
+        &self.x[index * width..][..width]
     }
 
     /// Each row's KL to the prior; +∞ where the posterior is not finite.
@@ -179,33 +210,34 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
         }
     }
 
-    /// Draws `num_particles` z for each row of the block and scores them. A row's tally, fresh from `make`, gets its draws' log p(x | z) and
-    /// log p(z) − log q(z | x) by `push`, in order and in pieces of [`DRAWS`]; then it goes to `finish`.
+    /// Draws `num_particles` z for each row of the block that is `wanted`, and scores them. A row's tally, fresh from `make`, gets its draws by `push`, in order and in
+    /// pieces of [`DRAWS`]; then it goes to `finish`.
     pub(super) fn draw<T>(
         &mut self,
         key: Key,
         num_particles: usize,
         interrupt: &Interrupt,
+        wanted: impl Fn(&[F]) -> bool,
         make: impl Fn() -> T,
-        push: impl Fn(&mut T, &[F], &[f64]),
+        mut push: impl FnMut(&mut T, Drawn<F>) -> Result<()>,
         mut finish: impl FnMut(Scored, T),
     ) -> Result<()> {
         self.replace_unsound();
         let model = self.model;
         let (features, latent_dim, num_params) =
-            (model.config().num_features, model.config().latent_dim, model.likelihood.num_params());
+            (model.config().num_features, model.config().latent_dim, model.assembly.num_params);
         let len = self.rows * latent_dim;
         scales(&self.log_var[..len], &mut self.scale[..len]);
         // Rows of few particles share the decoder's run.
         let together = (DRAWS / num_particles).clamp(1, self.rows.max(1));
         let draws = self.draws.get_or_insert_with(|| Draws::new(model, together * num_particles.min(DRAWS)));
-        for first in (0..self.rows).step_by(together) {
-            let rows = first..self.rows.min(first + together);
-            let mut tallies: Vec<T> = rows.clone().map(|_| make()).collect();
+        let wanted: Vec<usize> = (0..self.rows).filter(|row| wanted(&self.x[row * features..][..features])).collect();
+        for rows in wanted.chunks(together) {
+            let mut tallies: Vec<T> = rows.iter().map(|_| make()).collect();
             for particle in (0..num_particles).step_by(DRAWS) {
                 interrupt.poll()?;
                 let count = DRAWS.min(num_particles - particle);
-                for (i, row) in rows.clone().enumerate() {
+                for (i, &row) in rows.iter().enumerate() {
                     let noise = &mut draws.noise[..count * latent_dim];
                     fill_normals(key.fold_in(self.hashes[row]), 0, particle as u64, latent_dim, noise);
                     let at = row * latent_dim..(row + 1) * latent_dim;
@@ -213,20 +245,49 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
                     let z = &mut draws.z[i * count * latent_dim..][..count * latent_dim];
                     draw_and_weigh(posterior, noise, z, &mut draws.log_ratio[i * count..][..count]);
                 }
-                model.decoder.forward(&model.parameters, &draws.z, rows.len() * count, &mut draws.decoder);
-                for ((i, row), tally) in rows.clone().enumerate().zip(&mut tallies) {
+                draws.decode(model, rows.len() * count);
+                for ((i, &row), tally) in rows.iter().enumerate().zip(&mut tallies) {
                     let x = &self.x[row * features..][..features];
-                    let params = &draws.decoder.output()[i * count * num_params..][..count * num_params];
+                    let from = if draws.params.is_empty() { draws.decoder.output() } else { &draws.params };
+                    let params = &from[i * count * num_params..][..count * num_params];
                     let log_prob = &mut draws.log_prob[..count];
-                    log_prob_of_any(model, x, params, log_prob)?;
-                    push(tally, log_prob, &draws.log_ratio[i * count..][..count]);
+                    log_prob_of_any(&model.likelihood, x, params, log_prob)?;
+                    push(tally, Drawn { x, params, log_prob, log_ratio: &draws.log_ratio[i * count..][..count] })?;
                 }
             }
-            for (index, tally) in rows.zip(tallies) {
+            for (&index, tally) in rows.iter().zip(tallies) {
                 let x = &self.x[index * features..][..features];
                 let observed = x.iter().filter(|x| !x.to_f64().is_nan()).count() as u64;
-                finish(Scored { index, offset: self.offsets[index], observed }, tally);
+                finish(Scored { index, offset: self.offsets[index], observed, key: key.fold_in(self.hashes[index]) }, tally);
             }
+        }
+        Ok(())
+    }
+
+    /// Draws the given particles of a row once more, after [`draw`](Self::draw), and hands their params to `body` in pieces, each with the number of its first.
+    pub(super) fn draw_again(
+        &mut self,
+        index: usize,
+        key: Key,
+        particles: &[u64],
+        mut body: impl FnMut(usize, &mut [F]) -> Result<()>,
+    ) -> Result<()> {
+        let model = self.model;
+        let latent_dim = model.config().latent_dim;
+        let Some(draws) = &mut self.draws else { return Ok(()) };
+        let at = index * latent_dim..(index + 1) * latent_dim;
+        let posterior = Row { loc: &self.loc[at.clone()], log_var: &self.log_var[at.clone()], scale: &self.scale[at] };
+        let piece = draws.log_ratio.len();
+        for (p, particles) in particles.chunks(piece).enumerate() {
+            let len = particles.len() * latent_dim;
+            let (noise, z) = (&mut draws.noise[..len], &mut draws.z[..len]);
+            for (noise, &particle) in noise.chunks_exact_mut(latent_dim).zip(particles) {
+                fill_normals(key, 0, particle, latent_dim, noise);
+            }
+            draw_and_weigh(posterior, noise, z, &mut draws.log_ratio[..particles.len()]);
+            draws.decode(model, particles.len());
+            let from = if draws.params.is_empty() { draws.decoder.output() } else { &draws.params };
+            body(p * piece, &mut from[..particles.len() * model.assembly.num_params].to_vec())?;
         }
         Ok(())
     }
@@ -240,19 +301,29 @@ impl<F: Float + Draw> Draws<F> {
             z: vec![F::ZERO; draws * latent_dim],
             log_ratio: vec![0.0; draws],
             decoder: Trace::forward(&model.decoder, draws),
+            params: vec![F::ZERO; if model.assembly.num_learned > 0 { draws * model.assembly.num_params } else { 0 }],
             log_prob: vec![F::ZERO; draws],
+        }
+    }
+
+    /// Runs the first `count` draws through the decoder, and completes their params.
+    fn decode(&mut self, model: &Model<F>, count: usize) {
+        model.decoder.forward(&model.parameters, &self.z, count, &mut self.decoder);
+        if !self.params.is_empty() {
+            let outputs = &self.decoder.output()[..count * model.assembly.num_outputs];
+            model.assembly.put_together(outputs, model.learned(), &mut self.params);
         }
     }
 }
 
 /// log p(x | params) of each row of params; −∞ where the decoder has left the range.
-fn log_prob_of_any<F: Float>(model: &Model<F>, x: &[F], params: &[F], out: &mut [F]) -> Result<()> {
-    match model.likelihood.log_prob(x, params, out) {
+pub(super) fn log_prob_of_any<F: Float>(likelihood: &Prepared<F>, x: &[F], params: &[F], out: &mut [F]) -> Result<()> {
+    match likelihood.log_prob(x, params, out) {
         Err(Error::NonFinite { argument: "params", .. }) => {}
         done => return done,
     }
-    for (params, out) in params.chunks_exact(model.likelihood.num_params()).zip(out) {
-        match model.likelihood.log_prob(x, params, std::slice::from_mut(out)) {
+    for (params, out) in params.chunks_exact(likelihood.num_params()).zip(out) {
+        match likelihood.log_prob(x, params, std::slice::from_mut(out)) {
             Err(Error::NonFinite { argument: "params", .. }) => *out = F::ZERO - F::INFINITY,
             done => done?,
         }

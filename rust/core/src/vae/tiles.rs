@@ -1,4 +1,4 @@
-//! How the parameters are cut for the threads: whole panels of a layer's outputs, and each layer's biases.
+//! How the parameters are cut for the threads: whole panels of a layer's outputs, each layer's biases, and what is learned for all rows.
 
 use super::model::Model;
 use crate::float::Float;
@@ -14,10 +14,20 @@ pub(super) struct Tile {
     /// Of the encoder's layers, then the decoder's.
     pub(super) layer: usize,
     pub(super) inputs: usize,
-    /// The first output whose weights these are; `None` for biases.
-    pub(super) output: Option<usize>,
+    pub(super) of: Of,
     /// The packed copy of these weights.
     pub(super) packed: Range<usize>,
+}
+
+/// Which parameters these are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Of {
+    /// The layer's weights from this output on.
+    Weights(usize),
+    /// The layer's biases.
+    Biases,
+    /// Scales of the likelihood, of no layer.
+    Scales,
 }
 
 /// The tiles of a model's parameters, in order and without gaps.
@@ -29,10 +39,15 @@ pub(super) fn tiles<F: Float>(model: &Model<F>) -> Vec<Tile> {
             let outputs = panel::<F>().min(l.outputs - output);
             let end = packed + panel::<F>() * l.inputs;
             let (start, len) = (l.weight + output * l.inputs, outputs * l.inputs);
-            tiles.push(Tile { start, len, layer, inputs: l.inputs, output: Some(output), packed: packed..end });
+            tiles.push(Tile { start, len, layer, inputs: l.inputs, of: Of::Weights(output), packed: packed..end });
             packed = end;
         }
-        tiles.push(Tile { start: l.bias, len: l.outputs, layer, inputs: l.inputs, output: None, packed: packed..packed });
+        tiles.push(Tile { start: l.bias, len: l.outputs, layer, inputs: l.inputs, of: Of::Biases, packed: packed..packed });
+    }
+    let (start, len) = (model.learned_at(), model.learned().len());
+    if len > 0 {
+        let end = tiles.last().map_or(0, |tile: &Tile| tile.packed.end);
+        tiles.push(Tile { start, len, layer: 0, inputs: 1, of: Of::Scales, packed: end..end });
     }
     tiles
 }

@@ -2,14 +2,14 @@
 //!
 //! A step (1) runs blocks of rows forward and back, (2) makes the gradient of the parameters tile by tile, each element one chain over the batch's
 //! rows in order, and (3) lets Adam move the parameters and packs them anew. Blocks and tiles are shared out among threads; no sum crosses them, so
-//! parameters have the same bits for any number of threads. A step whose gradient is not finite, or has squares past the range, is not taken.
+//! parameters have the same bits for any number of threads. A scale that is learned for all rows is spared the decay, and held at its least. A step whose gradient is not finite, or has squares past the range, is not taken.
 
 use super::data_path::{Batch, Block, block_rows};
 use super::model::Model;
 use super::objective::{Floor, Objective, weighted};
 use super::source::{Source, of_whole_column};
 use super::terms::{BatchTerms, EpochTerms, Sums};
-use super::tiles::{Tile, Tiles, tiles};
+use super::tiles::{Of, Tile, Tiles, tiles};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::network::matmul::{multiply_parts, pack_transposed};
@@ -174,6 +174,7 @@ impl<F: Float + Draw> Trainer<F> {
         {
             update = update.shrunk(most / terms.gradient_norm);
         }
+        let scales_least = &model.least;
         let (flat, packed) = model.parameters.parts_mut();
         let [m, v] = &mut self.moments;
         let all = |data| Tiles::new(&self.tiles, data, |t| t.start..t.start + t.len);
@@ -183,7 +184,15 @@ impl<F: Float + Draw> Trainer<F> {
             let (g, tiles) = (&self.gradient, &self.tiles[range]);
             let moved = flat.zip(m).zip(v).zip(packed).zip(tiles);
             for ((((x, m), v), packed), tile) in moved {
-                update.update(x, m, v, &g[tile.start..][..tile.len]);
+                let g = &g[tile.start..][..tile.len];
+                if tile.of == Of::Scales {
+                    update.without_decay().update(x, m, v, g);
+                    for (x, least) in x.iter_mut().zip(scales_least) {
+                        *x = if *x < *least { *least } else { *x };
+                    }
+                    continue;
+                }
+                update.update(x, m, v, g);
                 if !packed.is_empty() {
                     pack_transposed(x, tile.inputs, packed);
                 }
@@ -315,20 +324,28 @@ impl<F: Float + Draw> Trainer<F> {
     }
 }
 
-/// One tile of the gradient: rows of a layer's weights, or a layer's biases.
+/// One tile of the gradient: rows of a layer's weights, a layer's biases, or the learned scales, whose blocks have added up their draws in float64, particle after particle.
 fn tile_gradient<F: Float + Draw>(model: &Model<F>, blocks: &[Block<F>], tile: &Tile, gradient: &mut [F]) {
     let blocks = blocks.iter().filter(|b| b.rows > 0);
-    let Some(output) = tile.output else {
-        gradient.fill(F::ZERO);
-        for dy in blocks.flat_map(|b| b.output_gradient(model, tile.layer)) {
-            for (sum, &dy) in gradient.iter_mut().zip(dy) {
-                *sum += dy;
+    match tile.of {
+        Of::Weights(output) => {
+            let parts = blocks.map(|b| b.weight_gradient(model, tile.layer, output));
+            multiply_parts(tile.len / tile.inputs, tile.inputs, parts, None, gradient, tile.inputs);
+        }
+        Of::Biases => {
+            gradient.fill(F::ZERO);
+            for dy in blocks.flat_map(|b| b.output_gradient(model, tile.layer)) {
+                for (sum, &dy) in gradient.iter_mut().zip(dy) {
+                    *sum += dy;
+                }
             }
         }
-        return;
-    };
-    let parts = blocks.map(|b| b.weight_gradient(model, tile.layer, output));
-    multiply_parts(tile.len / tile.inputs, tile.inputs, parts, None, gradient, tile.inputs);
+        Of::Scales => {
+            for (scale, gradient) in gradient.iter_mut().enumerate() {
+                *gradient = F::from_f64(blocks.clone().map(|b| b.d_learned[scale]).sum());
+            }
+        }
+    }
 }
 
 fn check_rows(rows: usize) -> Result<()> {

@@ -19,28 +19,59 @@ pub(crate) fn config(num_features: usize, likelihood: Likelihood, activation: Ac
     Config { num_features, latent_dim: 3, hidden: vec![7, 6], likelihood, activation }
 }
 
+/// The kind of each column.
+pub(crate) fn kinds(likelihood: &Likelihood, width: usize) -> Vec<&Likelihood> {
+    let mut kinds = vec![likelihood; width];
+    if let Likelihood::Columns(members) = likelihood {
+        for (columns, member) in members {
+            for &column in columns {
+                kinds[column] = member;
+            }
+        }
+    }
+    kinds
+}
+
 /// Rows in the support of a likelihood, about one cell in nine missing.
 pub(crate) fn rows(likelihood: &Likelihood, rows: usize, width: usize) -> Vec<f64> {
-    let mut x = vec![0.0; rows * width];
+    let (mut x, mut normals) = (vec![0.0; rows * width], vec![0.0; rows * width]);
     fill_uniforms(Key(1), 0, 0, width, &mut x);
-    match likelihood {
-        Likelihood::Bernoulli => x.iter_mut().for_each(|x| *x = f64::from(*x < 0.4)),
-        Likelihood::Binomial(total) => x.iter_mut().for_each(|x| *x = (*x * f64::from(*total + 1)).floor()),
-        _ => fill_normals(Key(1), 0, 0, width, &mut x),
+    fill_normals(Key(1), 0, 0, width, &mut normals);
+    for (x, normals) in x.chunks_exact_mut(width).zip(normals.chunks_exact(width)) {
+        for ((x, normal), kind) in x.iter_mut().zip(normals).zip(kinds(likelihood, width)) {
+            *x = match kind {
+                Likelihood::Bernoulli => f64::from(*x < 0.4),
+                Likelihood::ContinuousBernoulli => *x,
+                Likelihood::Binomial(total) => (*x * f64::from(*total + 1)).floor(),
+                Likelihood::Categorical(classes) => (*x * f64::from(*classes)).floor(),
+                Likelihood::Poisson => (*x * 6.0).floor(),
+                Likelihood::NegativeBinomial | Likelihood::ZeroInflatedNegativeBinomial => {
+                    (40.0 * (*x - 0.4).max(0.0).powi(2)).floor()
+                }
+                _ => *normal,
+            };
+        }
     }
     x.iter_mut().step_by(9).for_each(|x| *x = f64::NAN);
     x
+}
+
+/// Five columns' scales, where cells are real numbers.
+pub(crate) fn scaled(likelihood: &Likelihood) -> Scaling {
+    let mut scaling = Scaling { shift: vec![0.1, -0.2, 0.0, 1.0, 0.3], scale: vec![1.5, 0.7, 1.0, 2.0, 0.4] };
+    for (column, kind) in kinds(likelihood, 5).into_iter().enumerate() {
+        if kind.scale().is_none() {
+            (scaling.shift[column], scaling.scale[column]) = (0.0, 1.0);
+        }
+    }
+    scaling
 }
 
 /// |g − fd| ≤ 1e-6 · max |g| of the tensor, for every parameter.
 pub(crate) fn check_gradient(likelihood: &Likelihood, activation: Activation, num_particles: usize, objective: Objective) {
     const H: f64 = 1e-5;
     let (n, width) = (37, 5);
-    let mut scaling = Scaling::identity(width);
-    if let Likelihood::Gaussian(_) = likelihood {
-        scaling = Scaling { shift: vec![0.1, -0.2, 0.0, 1.0, 0.3], scale: vec![1.5, 0.7, 1.0, 2.0, 0.4] };
-    }
-    let mut model = Model::<f64>::new(config(width, likelihood.clone(), activation), scaling, Key(3)).unwrap();
+    let mut model = Model::<f64>::new(config(width, likelihood.clone(), activation), scaled(likelihood), Key(3)).unwrap();
     let x = rows(likelihood, n, width);
     let source = Matrix::new(&x, width);
     let order: Vec<u32> = (0..n as u32).rev().collect();
