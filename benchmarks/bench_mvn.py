@@ -1,8 +1,8 @@
 """The full-covariance Gaussian: divergence from one Gaussian to another with triangles of their own, and its gradient.
 
-NumPy solves for all rows in one call, by LU for want of a batched triangular solve; JAX both ways. Numba's loop is a
-forward substitution that touches the triangles alone, its inner loop along rows. SciPy's solver takes one matrix a
-call and is no rival.
+NumPy solves for all rows in one call, by LU for want of a batched triangular solve; JAX has one (its LU of a batch
+waits for ever now and then where it has two threads). Numba's loop is a forward substitution that touches the triangles
+alone, its inner loop along rows. SciPy's solver takes one matrix a call and is no rival.
 """
 
 import numpy as np
@@ -43,17 +43,22 @@ def divergence(xp, solve, loc, tril, prior_loc, prior_tril):
     return 0.5 * ((solved * solved).sum((1, 2)) - len(d)) + logs
 
 
-def triangular(peers, function, *arrays):
-    """The same with JAX's triangular solve."""
-    if peers.jax is None:
-        return {}
-    lax = peers.jax.lax.linalg
+def libraries(peers, function, *arrays):
+    """Ways to the value of `function(xp, solve, *arrays)`, where `solve(a, b, transposed)` takes lower triangles."""
 
-    def solve(a, b):
-        return lax.triangular_solve(a, b, left_side=True, lower=True)
+    def lu(a, b, transposed=False):
+        return np.linalg.solve(a.swapaxes(1, 2) if transposed else a, b)
+
+    ways = {"NumPy": lambda: function(np, lu, *arrays)}
+    # JAX computes in float32 unless the whole process is told otherwise.
+    if peers.jax is None or arrays[0].dtype != np.float32:
+        return ways
+
+    def solve(a, b, transposed=False):
+        return peers.jax.lax.linalg.triangular_solve(a, b, left_side=True, lower=True, transpose_a=transposed)
 
     compiled = peers.jax.jit(lambda *given: function(peers.jax.numpy, solve, *given))
-    return {"JAX triangular": peers.blocked(compiled, *map(peers.jax.numpy.asarray, arrays))}
+    return ways | {"JAX": peers.blocked(compiled, *map(peers.jax.numpy.asarray, arrays))}
 
 
 def size(loc):
@@ -63,16 +68,13 @@ def size(loc):
 def kl(peers, loc, tril, prior_loc, prior_tril):
     arrays = (loc, tril, prior_loc, prior_tril)
 
-    def formula(xp, *given):
-        return divergence(xp, xp.linalg.solve, *given)
-
     def loop(loc, tril, prior_loc, prior_tril):
         n, d = loc.shape
         value = np.empty(n, loc.dtype)
         for row in prange(n):
             q, p = tril[row], prior_tril[row]
             x, y = np.empty((d, d), loc.dtype), np.empty(d, loc.dtype)
-            total = y[0] * 0
+            total = loc[row, 0] * 0
             for i in range(d):
                 inverse = 1 / p[i, i]
                 x[i, : i + 1] = q[i, : i + 1]
@@ -90,34 +92,27 @@ def kl(peers, loc, tril, prior_loc, prior_tril):
             value[row] = total / 2
         return value
 
-    ways = peers.formula(formula, *arrays) if loc.dtype == np.float32 else numpy_only(formula, *arrays)
-    ways |= triangular(peers, divergence, *arrays) if loc.dtype == np.float32 else {}
     n, d = loc.shape
     return Case(
         "full-covariance KL",
         size(loc),
         lambda: ek.mvn.kl(*arrays),
-        ways | peers.loop(loop, *arrays),
+        libraries(peers, divergence, *arrays) | peers.loop(loop, *arrays),
         bytes=sum(array.nbytes for array in arrays) + n * loc.itemsize,
         targets={} if d < 32 else {"best": 3.0},
     )
 
 
-def numpy_only(formula, *arrays):
-    # JAX computes in float32 unless the whole process is told otherwise.
-    return {"NumPy": lambda: formula(np, *arrays)}
-
-
 def kl_grad(peers, loc, tril, prior_loc, prior_tril):
     arrays = (loc, tril, prior_loc, prior_tril)
 
-    def formula(xp, loc, tril, prior_loc, prior_tril):
+    def formula(xp, solve, loc, tril, prior_loc, prior_tril):
         d = np.arange(loc.shape[1])
         right = xp.concatenate((tril, (loc - prior_loc)[:, :, None]), 2)
-        solved = xp.linalg.solve(prior_tril, right)
+        solved = solve(prior_tril, right)
         logs = xp.log(prior_tril[:, d, d] / tril[:, d, d]).sum(1)
         value = 0.5 * ((solved * solved).sum((1, 2)) - len(d)) + logs
-        back = xp.linalg.solve(prior_tril.swapaxes(1, 2), solved)
+        back = solve(prior_tril, solved, transposed=True)
         d_tril = xp.tril(back[:, :, :-1]) - xp.eye(len(d), dtype=tril.dtype) / tril[:, d, d][:, None, :]
         return value, 1.0 * back[:, :, -1], d_tril
 
@@ -128,7 +123,7 @@ def kl_grad(peers, loc, tril, prior_loc, prior_tril):
         "full-covariance KL, value and gradient",
         size(loc),
         ours,
-        peers.formula(formula, *arrays),
+        libraries(peers, formula, *arrays),
         # We return the prior's gradient as well.
         bytes=sum(array.nbytes for array in arrays) * 2 + len(loc) * loc.itemsize,
     )
