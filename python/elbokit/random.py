@@ -96,6 +96,9 @@ def seed_of(key: Key | int) -> int:
     return key.seed if type(key) is Key else _word("key", key)
 
 
+# Of the binding, for what it does not take by itself.
+
+
 def _double(dtype: DTypeLike) -> bool:
     kind = np.dtype(dtype)
     if kind not in (np.float32, np.float64):
@@ -151,7 +154,7 @@ def normal(
     >>> normal((2, 3), key=0).shape
     (2, 3)
     """
-    return _core.random_normal(_shape(shape), seed_of(key), _double(dtype), _word("first_row", first_row), out)
+    return _core.random_normal(shape, key, dtype, first_row, out)
 
 
 def uniform(
@@ -171,7 +174,7 @@ def uniform(
     >>> bool((uniform(1000, key=0) < 1).all())
     True
     """
-    return _core.random_uniform(_shape(shape), seed_of(key), _double(dtype), _word("first_row", first_row), out)
+    return _core.random_uniform(shape, key, dtype, first_row, out)
 
 
 def raw(n: int, *, key: Key | int, counter: int = 0) -> NDArray[np.uint32]:

@@ -5,7 +5,7 @@ use numpy::{PyArrayDyn, PyArrayMethods};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyTuple, PyType};
 
 use crate::arrays::{Element, Output, empty};
 use crate::enter::enter;
@@ -53,37 +53,65 @@ pub(crate) fn random_raw(py: Python<'_>, n: usize, key: u64, counter: u128) -> P
 
 /// Standard normals of a shape (rows, …).
 #[pyfunction]
-#[pyo3(signature = (shape, key, double, first_row=0, out=None))]
+#[pyo3(signature = (shape, key, dtype, first_row, out=None))]
 pub(crate) fn random_normal<'py>(
-    py: Python<'py>,
-    shape: Vec<usize>,
-    key: u64,
-    double: bool,
-    first_row: u64,
+    shape: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyAny>,
+    dtype: &Bound<'py, PyAny>,
+    first_row: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let (shape, key, double, first_row) = (sizes(shape)?, seed(key)?, is_double(dtype)?, row_number(first_row)?);
     if double {
-        fill(py, &shape, out, |width, out| random::fill_normals::<f64>(Key(key), 0, first_row, width, out))
+        fill(dtype.py(), &shape, out, |width, out| random::fill_normals::<f64>(key, 0, first_row, width, out))
     } else {
-        fill(py, &shape, out, |width, out| random::fill_normals::<f32>(Key(key), 0, first_row, width, out))
+        fill(dtype.py(), &shape, out, |width, out| random::fill_normals::<f32>(key, 0, first_row, width, out))
     }
 }
 
 /// Uniforms in [0, 1) of a shape (rows, …).
 #[pyfunction]
-#[pyo3(signature = (shape, key, double, first_row=0, out=None))]
+#[pyo3(signature = (shape, key, dtype, first_row, out=None))]
 pub(crate) fn random_uniform<'py>(
-    py: Python<'py>,
-    shape: Vec<usize>,
-    key: u64,
-    double: bool,
-    first_row: u64,
+    shape: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyAny>,
+    dtype: &Bound<'py, PyAny>,
+    first_row: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let (shape, key, double, first_row) = (sizes(shape)?, seed(key)?, is_double(dtype)?, row_number(first_row)?);
     if double {
-        fill(py, &shape, out, |width, out| random::fill_uniforms::<f64>(Key(key), 0, first_row, width, out))
+        fill(dtype.py(), &shape, out, |width, out| random::fill_uniforms::<f64>(key, 0, first_row, width, out))
     } else {
-        fill(py, &shape, out, |width, out| random::fill_uniforms::<f32>(Key(key), 0, first_row, width, out))
+        fill(dtype.py(), &shape, out, |width, out| random::fill_uniforms::<f32>(key, 0, first_row, width, out))
+    }
+}
+
+// What is not of the usual kind goes to the functions in Python, which take more or say what is wrong.
+
+fn sizes(shape: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+    static SHAPE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    match shape.cast::<PyTuple>().map(|sizes| sizes.extract()) {
+        Ok(Ok(sizes)) => Ok(sizes),
+        _ => SHAPE.import(shape.py(), "elbokit.random", "_shape")?.call1((shape,))?.extract(),
+    }
+}
+
+fn is_double(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static FLOAT32: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static DOUBLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = dtype.py();
+    if dtype.is(FLOAT32.import(py, "numpy", "float32")?) {
+        return Ok(false);
+    }
+    DOUBLE.import(py, "elbokit.random", "_double")?.call1((dtype,))?.extract()
+}
+
+fn row_number(first_row: &Bound<'_, PyAny>) -> PyResult<u64> {
+    static WORD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    match first_row.extract() {
+        Ok(row) => Ok(row),
+        Err(_) => WORD.import(first_row.py(), "elbokit.random", "_word")?.call1(("first_row", first_row))?.extract(),
     }
 }
 
