@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from elbokit import _core, _plan, random, training
+from elbokit import _core, _metadata, _plan, random, training
 from elbokit import likelihood as likelihoods
 from elbokit._arrays import count, floats, rows_of
+from elbokit._calibration import KEY as CALIBRATION
+from elbokit._calibration import Calibrated, Calibration
 from elbokit._files import whole
 from elbokit.errors import DtypeError, ModelFileError, NotFittedError, ShapeError
 from elbokit.evidence import ElboTerms, GaussianParams
@@ -73,7 +75,7 @@ class Evidence(NamedTuple):
     num_observed: NDArray[np.int64]
 
 
-class VAE:
+class VAE(Calibrated):
     """A variational autoencoder with multilayer perceptrons for encoder and decoder.
 
     Parameters
@@ -263,7 +265,7 @@ class VAE:
         # Buffers and checkpoint come first: a fit that cannot start leaves the model of an earlier one in place.
         core.start(plan.num_rows, plan.batch_size, plan.num_particles)
         state = training.State(core, plan, history)
-        self._core = core
+        self._core, self._calibration = core, None
         training.run(self, core, state, noise, scoring)
         return history
 
@@ -473,7 +475,7 @@ class VAE:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, whole or not at all; the same model gives the same bytes."""
-        data = self.core.to_bytes()
+        data = self._to_bytes()
         with whole(path) as draft:
             draft.write_bytes(data)
 
@@ -489,9 +491,22 @@ class VAE:
             Where it cannot be read at all.
         """
         try:
-            return cls._from_core(_core.Vae.from_bytes(Path(path).read_bytes()))
+            return cls._from_bytes(Path(path).read_bytes())
         except ModelFileError as error:
             raise ModelFileError(f"{os.fspath(path)}: {error}") from None
+
+    def _to_bytes(self, **texts: str) -> bytes:
+        """The model's file, with texts under further keys of its metadata."""
+        if self._calibration is not None:
+            texts[CALIBRATION] = self._calibration.to_text()
+        return _metadata.added(self.core.to_bytes(), texts)
+
+    @classmethod
+    def _from_bytes(cls, data: bytes) -> VAE:
+        made = cls._from_core(_core.Vae.from_bytes(data))
+        text = _metadata.texts(data).get(CALIBRATION)
+        made._calibration = None if text is None else Calibration.from_text(text)
+        return made
 
     @classmethod
     def _from_core(cls, core: _core.Vae) -> VAE:
