@@ -6,9 +6,9 @@
     array([2.5])
 
 Kernels: `gaussian`, `mvn`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `elbo_joint`, `log_weights`, and
-its gradient `elbo_grad`; a model that trains: `VAE`, with `training` for its schedules and stopping rule; those whose
-evidence is known: `LinearGaussian`, `GaussianMixture` and its `Diffusion`. The unit is nats a row, an elbo is larger
-when better, and every random number is a function of a `Key`.
+its gradient `elbo_grad`; a model that trains: `VAE`, with `training` for its schedules and stopping rule, and
+`VAE.for_table` for frames; those whose evidence is known: `LinearGaussian`, `GaussianMixture` and its `Diffusion`. The
+unit is nats a row, an elbo is larger when better, and every random number is a function of a `Key`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from elbokit.joint import JointTerms, elbo_joint, log_weights_joint
 from elbokit.linear_gaussian import LinearGaussian
 from elbokit.mixture import GaussianMixture
 from elbokit.random import Key
+from elbokit.table_model import TableVAE
 from elbokit.threads import build_info, get_num_threads, num_threads, set_num_threads
 from elbokit.training import History
 from elbokit.vae import VAE, Evidence
@@ -58,6 +59,7 @@ __all__ = [
     "NotFittedError",
     "ShapeError",
     "SupportError",
+    "TableVAE",
     "bounds",
     "build_info",
     "compare_estimators",

@@ -35,9 +35,11 @@ from elbokit.random import Key, seed_of
 from elbokit.training import History, Plateau, Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    from elbokit.table_model import TableVAE
 
 __all__ = ["VAE", "Evidence"]
 
@@ -141,6 +143,45 @@ class VAE(Calibrated):
             f"VAE({self.latent_dim}, hidden={self.hidden}, likelihood={self.likelihood!r}, "
             f"activation={self.activation!r}, standardize={self.standardize!r}, dtype={self.dtype.name!r})"
         )
+
+    @classmethod
+    def for_table(cls, df: Any, kinds: Mapping[Any, str | Likelihood] | None = None, **options: Any) -> TableVAE:
+        """A model for a pandas or polars DataFrame, with a likelihood proposed for each column; still to be fitted.
+
+        `proposal` of what comes back prints the columns with the reason of each, to be looked at before `fit`. By a
+        column's observed cells, the first that holds:
+
+        - nothing that is modelled (times, lists, names that hardly repeat, one value only): left out;
+        - booleans, or two values of any kind: `Bernoulli`;
+        - text and categories: `Categorical`, of the declared categories or of the values in order;
+        - real numbers: `Gaussian`, whose scale is learned for each column;
+        - at most 10 different whole numbers, each with 10 rows on average: `Categorical`;
+        - whole numbers below 0, of a mean above 10⁵, or of a variance below two thirds of the mean: `Gaussian`;
+        - other whole numbers are counts: `Poisson` where the variance is below 1.5 times the mean, else
+          `NegativeBinomial`.
+
+        Parameters
+        ----------
+        df : DataFrame
+            Of pandas or polars; an empty cell (null, None, NaN) is missing.
+        kinds : mapping, optional
+            Columns' names to what they shall be instead: a likelihood, or one of "gaussian", "laplace", "student_t"
+            (4 degrees of freedom), "bernoulli", "continuous_bernoulli", "categorical", "poisson", "negative_binomial",
+            "zero_inflated_negative_binomial" and "leave_out".
+        **options
+            Of `VAE`, all but its likelihood.
+
+        Returns
+        -------
+        TableVAE
+
+        Raises
+        ------
+        DtypeError, ShapeError, SupportError, ValueError
+        """
+        from elbokit.table_model import TableVAE  # noqa: PLC0415 -- it is made of this class
+
+        return TableVAE._for(df, kinds, options)
 
     # Training
 
