@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -336,3 +338,12 @@ assert {other!r} not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_example_runs(tmp_path, capsys):
+    example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "table.py"))
+    example["main"](tmp_path, epochs=40)
+    said = capsys.readouterr().out
+    assert "212 malignant tumours" in said
+    assert (tmp_path / "table.png").stat().st_size > 20_000
+    assert TableVAE.load(tmp_path / "table.safetensors").sample(3, key=0)["diagnosis"].dtype == pl.String
