@@ -49,6 +49,13 @@ def test_ordinary_rows_have_uniform_p_values(vae, rows):
         assert abs((p <= level).mean() - level) <= 4 * np.sqrt(2 * level * (1 - level) / 300)
 
 
+def test_more_reference_rows_than_a_file_holds_are_refused(vae, rows, monkeypatch):
+    monkeypatch.setattr("elbokit._calibration._MOST_ROWS", 100)
+    vae.calibrate(rows[:100])
+    with pytest.raises(ek.ShapeError, match="got 101; give a part"):
+        vae.calibrate(rows[:101])
+
+
 def test_what_is_missing_or_wrong_is_named(rows):
     vae = ek.VAE(2, hidden=(8,))
     with pytest.raises(ek.NotFittedError, match="not fitted"):

@@ -227,6 +227,26 @@ def test_declared_categories_and_nullable_dtypes_are_kept():
         assert made["single"].is_not_nan().all()
 
 
+def test_objects_repeated_indices_and_empty_frames():
+    columns = {
+        "flag": pd.Series([True, False, None, True] * 20, dtype=object),
+        "number": pd.Series([1, None, 2.5, 3] * 20, dtype=object),
+        "text": pd.Series(["a", "b", None, "c"] * 20, dtype=object),
+        "real": pd.Series(np.r_[np.nan, np.arange(79) / 7]),
+    }
+    df = pd.DataFrame(columns).set_index(pd.Index([0, 1] * 40))
+    model = fitted(df)
+    filled = model.impute(df, num_particles=50)
+    assert filled.dtypes.equals(df.dtypes)
+    assert filled.index.equals(df.index)
+    assert filled.where(df.notna()).equals(df)
+    assert not filled.isna().to_numpy().any()
+    assert {type(cell) for cell in filled["flag"]} == {bool}
+    for empty in (df[:0], model.impute(df[:0]), model.reconstruct(df[:0])):
+        assert model.elbo(empty).elbo.shape == (0,)
+        assert empty.dtypes.equals(df.dtypes)
+
+
 def test_integers_saturate_at_their_dtype():
     assert _whole(np.array([-3.0, 2.5, 300.0]), "uint8").tolist() == [0, 2, 255]
     assert _whole(np.array([1e30, -1e30]), "int64").tolist() == [2**63 - 1024, -(2**63)]

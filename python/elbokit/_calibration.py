@@ -25,6 +25,8 @@ __all__ = ["KEY", "Calibrated", "Calibration"]
 # Of the file's metadata.
 KEY = "elbokit.calibration"
 _SCORE = np.dtype("<f8")
+# Their text stands in the file's header, of which readers take no more than 100 MB.
+_MOST_ROWS = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,11 @@ class Calibrated:
         The scores (8 bytes a row) are part of the model: of its file and its pickle. Another `fit` forgets them.
         """
         scores = self.elbo(X_ref, key=key, num_particles=num_particles).elbo.astype(np.float64)
+        if len(scores) > _MOST_ROWS:
+            raise ShapeError(
+                f"X_ref: expected at most 2**22 rows, got {len(scores)}; give a part of them, drawn at random",
+                argument="X_ref",
+            )
         if not len(scores):
             raise ShapeError(
                 "X_ref: expected at least one row, got none; give rows of the ordinary kind", argument="X_ref"

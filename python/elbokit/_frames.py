@@ -77,7 +77,7 @@ def names_of(df: Any) -> list[str | int]:
 
 def column(df: Any, name: str | int) -> Cells:
     """A column of the frame."""
-    return (_from_pandas if library_of(df) == "pandas" else _from_polars)(df[name], name)
+    return _from_pandas(df[name], name) if library_of(df) == "pandas" else _from_polars(df[name])
 
 
 def frame(library: str, columns: dict[str | int, Made], like: Any = None) -> Any:
@@ -135,7 +135,7 @@ def _from_pandas(series: Any, name: str | int) -> Cells:
     return Cells(text, "other", np.empty(0))
 
 
-def _from_polars(series: Any, name: str | int) -> Cells:
+def _from_polars(series: Any) -> Cells:
     pl = _module("polars")
     dtype, text = series.dtype, str(series.dtype.base_type())
     if dtype == pl.Enum:
@@ -145,8 +145,6 @@ def _from_polars(series: Any, name: str | int) -> Cells:
     if dtype == pl.Boolean or dtype.is_numeric():
         values = series.cast(pl.Float64).to_numpy()
         return Cells(text, "bool" if dtype == pl.Boolean else "number", values)
-    if dtype == pl.Object:
-        return _mixed(text, _objects(series, series.is_null()), name)
     return Cells(text, "other", np.empty(0))
 
 

@@ -218,7 +218,7 @@ def _values(cells: Cells) -> list[Any]:
     if cells.levels is not None:
         return cells.levels
     observed = cells.values[~missing_of(cells)]
-    return sorted(set(observed.tolist()))
+    return np.unique(observed).tolist() if cells.kind == "number" else sorted(set(observed))
 
 
 def joint(columns: Sequence[Column]) -> Columns:

@@ -305,7 +305,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, _Esti
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """The posterior's mean of each row, (rows, latent_dim), in the model's dtype."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         loc: NDArray[Any] = self.model_.encode(self._rows(X)).loc
         return loc
 
@@ -317,7 +317,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, _Esti
         X : array_like, shape (rows, latent_dim)
             What `transform` gives.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         z = check_array(X, dtype=self.model_.dtype)
         if z.shape[1] != self.model_.latent_dim:
             raise ValueError(f"X: expected {self.model_.latent_dim} columns, one a latent, got {z.shape[1]}")
@@ -331,7 +331,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, _Esti
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """The ELBO of each row, (rows,), in nats: a lower bound of its log density; larger is more ordinary."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         return self._scores(self._rows(X))
 
     def score(self, X: ArrayLike, y: object = None) -> float:  # noqa: ARG002
@@ -340,7 +340,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, _Esti
 
     def sample(self, n_samples: int = 1, *, random_state: int | np.random.RandomState | None = None) -> NDArray[Any]:
         """Rows drawn from the model, (n_samples, features), by `random_state` or else by the estimator's own."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         state = check_random_state(self.random_state if random_state is None else random_state)
         return self.model_.sample(n_samples, key=int(state.randint(2**31 - 1)))
 
@@ -457,7 +457,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):  # type: i
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """X with its missing cells filled, (rows, features), in its own dtype; observed cells stay."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         return self.model_.impute(self._rows(X), key=self._score_seed, num_particles=self.impute_particles)
 
 

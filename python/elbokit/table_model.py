@@ -108,6 +108,8 @@ class TableVAE:
     def rows(self, df: Any) -> NDArray[np.float64]:
         """The matrix that the model sees, (rows, modelled columns): numbers as they are, values as codes, NaN missing.
 
+        It is a float64 copy, which every method that takes a frame makes of it.
+
         Raises
         ------
         ShapeError

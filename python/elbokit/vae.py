@@ -178,6 +178,16 @@ class VAE(Calibrated):
         Raises
         ------
         DtypeError, ShapeError, SupportError, ValueError
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> import elbokit as ek
+        >>> df = pl.DataFrame({"ward": ["eye", "lung", "heart"] * 50, "visits": [0, 3, 9] * 50})
+        >>> model = ek.VAE.for_table(df, kinds={"visits": "poisson"}, latent_dim=1, hidden=(8,))
+        >>> history = model.fit(df, epochs=2, progress=False)
+        >>> model.sample(3, key=0).columns
+        ['ward', 'visits']
         """
         from elbokit.table_model import TableVAE  # noqa: PLC0415 -- it is made of this class
 
