@@ -69,7 +69,7 @@ def test_what_the_design_names_is_there():
         "mvn.rsample", "mvn.log_prob", "mvn.entropy", "mvn.kl", "mvn.kl_grad", "MvnParams",
         "likelihood.Gaussian", "likelihood.Bernoulli", "likelihood.Binomial", "GaussianParams", "elbo", "ElboTerms",
         "log_weights", "bounds.elbo", "bounds.iwae", "VAE", "Evidence", "VAE.calibrate", "VAE.p_value",
-        "VAE.for_table", "TableVAE", "set_num_threads", "get_num_threads",
+        "VAE.for_table", "set_num_threads", "get_num_threads",
         "num_threads", "build_info", "LinearGaussian.fit", "LinearGaussian.log_evidence", "LinearGaussian.posterior",
         "LinearGaussian.elbo", "LinearGaussian.gap", "GaussianMixture.fit", "GaussianMixture.log_evidence",
         "GaussianMixture.responsibilities", "GaussianMixture.elbo", "GaussianMixture.gap", "GaussianMixture.sample",

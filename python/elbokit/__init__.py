@@ -32,7 +32,6 @@ from elbokit.joint import JointTerms, elbo_joint, log_weights_joint
 from elbokit.linear_gaussian import LinearGaussian
 from elbokit.mixture import GaussianMixture
 from elbokit.random import Key
-from elbokit.table_model import TableVAE
 from elbokit.threads import build_info, get_num_threads, num_threads, set_num_threads
 from elbokit.training import History
 from elbokit.vae import VAE, Evidence
@@ -59,7 +58,6 @@ __all__ = [
     "NotFittedError",
     "ShapeError",
     "SupportError",
-    "TableVAE",
     "bounds",
     "build_info",
     "compare_estimators",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,17 +27,17 @@ _SCORE = np.dtype("<f8")
 _MOST_ROWS = 1 << 22
 
 
-@dataclass(frozen=True, eq=False)
 class Calibration:
     """The reference rows' scores, in order, and how they were scored."""
 
-    scores: NDArray[np.float64]
-    key: int
-    num_particles: int
+    def __init__(self, scores: NDArray[np.float64], key: int, num_particles: int) -> None:
+        self.scores = scores
+        self.key = key
+        self.num_particles = num_particles
 
     def to_text(self) -> str:
         """JSON, with the scores in float64, little end first, as base64."""
-        scores = base64.b64encode(self.scores.astype(_SCORE).tobytes()).decode()
+        scores = binascii.b2a_base64(self.scores.astype(_SCORE).tobytes(), newline=False).decode()
         return json.dumps({"key": self.key, "num_particles": self.num_particles, "scores": scores})
 
     @classmethod
@@ -47,8 +45,8 @@ class Calibration:
         """What `to_text` wrote; anything else is a ModelFileError."""
         found = _metadata.fields(KEY, text, {"key": int, "num_particles": int, "scores": str})
         try:
-            scores = np.frombuffer(base64.b64decode(found["scores"], validate=True), _SCORE).astype(np.float64)
-        except (ValueError, binascii.Error) as error:
+            scores = np.frombuffer(binascii.a2b_base64(found["scores"]), _SCORE).astype(np.float64)
+        except ValueError as error:
             raise ModelFileError(
                 f"expected scores in base64 in metadata {KEY!r}, got {error}; {_metadata.CURE}"
             ) from None

@@ -174,6 +174,7 @@ class VAE(Calibrated):
         Returns
         -------
         TableVAE
+            Of `elbokit.table_model`, whose `load` reads the file that it saves.
 
         Raises
         ------
