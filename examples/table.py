@@ -27,7 +27,7 @@ def main(folder: Path, epochs: int = 600) -> None:
     (upper_left, upper_right), (lower_left, lower_right) = figure.subplots(2, 2)
     anomalies(table, epochs, upper_left, upper_right)
     model = ek.VAE.for_table(table, latent_dim=8, hidden=(64,))
-    model.fit(table[:400], epochs=epochs, validation=table[400:], patience=30, progress=False)
+    model.fit(table[:400], epochs=epochs, validation=0.15, patience=30, progress=False)
     imputation(model, table[400:], lower_left)
     synthesis(model, table, lower_right)
     for axes in figure.axes:
@@ -41,7 +41,7 @@ def anomalies(table, epochs, scores, blame) -> None:
     measured = table.drop("diagnosis")
     benign, malignant = (measured.filter(table["diagnosis"] == name) for name in ("benign", "malignant"))
     train, reference, fresh = benign[:180], benign[180:270], benign[270:]
-    # Measurements have heavy tails: Student's t gives a higher held-out bound than the Gaussian that is proposed.
+    # Measurements have heavy tails: Student's t scores fresh benign rows higher than the Gaussian that is proposed.
     model = ek.VAE.for_table(train, dict.fromkeys(train.columns, "student_t"), latent_dim=12, hidden=(64,))
     model.fit(train, epochs=epochs, learning_rate=2e-3, validation=0.15, patience=30, progress=False)
     model.calibrate(reference)
