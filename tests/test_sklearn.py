@@ -25,7 +25,7 @@ from elbokit.sklearn import VAE, VAEImputer
 # A step's batch is so many rows by their place, and each draws its own noise: a row twice takes two places. Columns are
 # scaled by the rows without their weights, too.
 _BY_PLACE = {
-    "check_sample_weight_equivalence_on_dense_data": "a row twice takes two places, draws noise twice, and counts twice in the scaling"
+    "check_sample_weight_equivalence_on_dense_data": "a row twice takes two places and counts twice in the scaling"
 }
 
 
