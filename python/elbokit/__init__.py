@@ -6,9 +6,9 @@
     array([2.5])
 
 Kernels: `gaussian`, `mvn`, `likelihood`, `random`, `bounds`; the bound itself: `elbo`, `elbo_joint`, `log_weights`, and
-its gradient `elbo_grad`; a model that trains: `VAE`, with `training` for its schedules and stopping rule; those whose
-evidence is known: `LinearGaussian`, `GaussianMixture` and its `Diffusion`. The unit is nats a row, an elbo is larger
-when better, and every random number is a function of a `Key`.
+its gradient `elbo_grad`; a model that trains: `VAE`, with `training` for its schedules and stopping rule, and
+`VAE.for_table` for frames; those whose evidence is known: `LinearGaussian`, `GaussianMixture` and its `Diffusion`. The
+unit is nats a row, an elbo is larger when better, and every random number is a function of a `Key`.
 """
 
 from __future__ import annotations

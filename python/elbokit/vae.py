@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from elbokit import _core, _plan, random, training
+from elbokit import _core, _metadata, _plan, random, training
 from elbokit import likelihood as likelihoods
 from elbokit._arrays import count, floats, rows_of
+from elbokit._calibration import KEY as CALIBRATION
+from elbokit._calibration import Calibrated, Calibration
 from elbokit._files import whole
 from elbokit.errors import DtypeError, ModelFileError, NotFittedError, ShapeError
 from elbokit.evidence import ElboTerms, GaussianParams
@@ -33,9 +35,11 @@ from elbokit.random import Key, seed_of
 from elbokit.training import History, Plateau, Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    from elbokit.table_model import TableVAE
 
 __all__ = ["VAE", "Evidence"]
 
@@ -73,7 +77,7 @@ class Evidence(NamedTuple):
     num_observed: NDArray[np.int64]
 
 
-class VAE:
+class VAE(Calibrated):
     """A variational autoencoder with multilayer perceptrons for encoder and decoder.
 
     Parameters
@@ -139,6 +143,56 @@ class VAE:
             f"VAE({self.latent_dim}, hidden={self.hidden}, likelihood={self.likelihood!r}, "
             f"activation={self.activation!r}, standardize={self.standardize!r}, dtype={self.dtype.name!r})"
         )
+
+    @classmethod
+    def for_table(cls, df: Any, kinds: Mapping[Any, str | Likelihood] | None = None, **options: Any) -> TableVAE:
+        """A model for a pandas or polars DataFrame, with a likelihood proposed for each column; still to be fitted.
+
+        `proposal` of what comes back prints the columns with the reason of each, to be looked at before `fit`. By a
+        column's observed cells, the first that holds:
+
+        - nothing that is modelled (times, lists, names that hardly repeat, one value only): left out;
+        - booleans, or two values of any kind: `Bernoulli`;
+        - text and categories: `Categorical`, of the declared categories or of the values in order;
+        - real numbers: `Gaussian`, whose scale is learned for each column;
+        - at most 10 different whole numbers, each with 10 rows on average: `Categorical`;
+        - whole numbers below 0, of a mean above 10⁵, or of a variance below two thirds of the mean: `Gaussian`;
+        - other whole numbers are counts: `Poisson` where the variance is below 1.5 times the mean, else
+          `NegativeBinomial`.
+
+        Parameters
+        ----------
+        df : DataFrame
+            Of pandas or polars; an empty cell (null, None, NaN) is missing.
+        kinds : mapping, optional
+            Columns' names to what they shall be instead: a likelihood, or one of "gaussian", "laplace", "student_t"
+            (4 degrees of freedom), "bernoulli", "continuous_bernoulli", "categorical", "poisson", "negative_binomial",
+            "zero_inflated_negative_binomial" and "leave_out".
+        **options
+            Of `VAE`, all but its likelihood.
+
+        Returns
+        -------
+        TableVAE
+            Of `elbokit.table_model`, whose `load` reads the file that it saves.
+
+        Raises
+        ------
+        DtypeError, ShapeError, SupportError, ValueError
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> import elbokit as ek
+        >>> df = pl.DataFrame({"ward": ["eye", "lung", "heart"] * 50, "visits": [0, 3, 9] * 50})
+        >>> model = ek.VAE.for_table(df, kinds={"visits": "poisson"}, latent_dim=1, hidden=(8,))
+        >>> history = model.fit(df, epochs=2, progress=False)
+        >>> model.sample(3, key=0).columns
+        ['ward', 'visits']
+        """
+        from elbokit.table_model import TableVAE  # noqa: PLC0415 -- it is made of this class
+
+        return TableVAE._for(df, kinds, options)
 
     # Training
 
@@ -263,7 +317,7 @@ class VAE:
         # Buffers and checkpoint come first: a fit that cannot start leaves the model of an earlier one in place.
         core.start(plan.num_rows, plan.batch_size, plan.num_particles)
         state = training.State(core, plan, history)
-        self._core = core
+        self._core, self._calibration = core, None
         training.run(self, core, state, noise, scoring)
         return history
 
@@ -473,7 +527,7 @@ class VAE:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, whole or not at all; the same model gives the same bytes."""
-        data = self.core.to_bytes()
+        data = self._to_bytes()
         with whole(path) as draft:
             draft.write_bytes(data)
 
@@ -489,9 +543,22 @@ class VAE:
             Where it cannot be read at all.
         """
         try:
-            return cls._from_core(_core.Vae.from_bytes(Path(path).read_bytes()))
+            return cls._from_bytes(Path(path).read_bytes())
         except ModelFileError as error:
             raise ModelFileError(f"{os.fspath(path)}: {error}") from None
+
+    def _to_bytes(self, **texts: str) -> bytes:
+        """The model's file, with texts under further keys of its metadata."""
+        if self._calibration is not None:
+            texts[CALIBRATION] = self._calibration.to_text()
+        return _metadata.added(self.core.to_bytes(), texts)
+
+    @classmethod
+    def _from_bytes(cls, data: bytes) -> VAE:
+        made = cls._from_core(_core.Vae.from_bytes(data))
+        text = _metadata.texts(data).get(CALIBRATION)
+        made._calibration = None if text is None else Calibration.from_text(text)
+        return made
 
     @classmethod
     def _from_core(cls, core: _core.Vae) -> VAE:

@@ -1,0 +1,40 @@
+"""One more epoch for a model that has been trained: on further rows, by the same optimiser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from elbokit import _plan, training
+from elbokit.random import Key
+from elbokit.training import History
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from elbokit.vae import VAE
+
+__all__ = ["Moments", "train"]
+
+# Steps taken and both of Adam's moments, as the core gives them.
+Moments = tuple[int, "NDArray[Any]", "NDArray[Any]"]
+
+
+def train(vae: VAE, rows: NDArray[Any], options: dict[str, Any], key: Key, moments: Moments | None) -> History:
+    """Train a fitted model for one epoch of all the rows; without moments the optimiser starts anew.
+
+    options are those of `VAE.fit` that hold within an epoch. Columns stay scaled as they are.
+    """
+    noise, scoring, splitting = key.split(3)
+    given = _plan.Options(
+        epochs=1, schedule="constant", warmup=0.0, validation=0.0, patience=None, checkpoint=None, checkpoint_every=1,
+        **options,
+    )  # fmt: skip
+    plan = _plan.checked(vae, rows, given, key.seed, splitting)
+    core = vae.core
+    core.check(rows)
+    core.start(plan.num_rows, plan.batch_size, plan.num_particles)
+    if moments is not None:
+        core.resume(*moments)
+    history = History(data=_plan.described(vae, rows, plan))
+    training.run(vae, core, training.State(core, plan, history), noise, scoring)
+    return history

@@ -1,0 +1,295 @@
+"""A VAE for a table: a pandas or polars DataFrame goes in, and frames come back.
+
+    >>> import polars as pl
+    >>> import elbokit as ek
+    >>> n = 120
+    >>> df = pl.DataFrame(
+    ...     {
+    ...         "weight": ek.random.normal((n,), key=0) + 70,
+    ...         "smoker": [i % 3 == 0 for i in range(n)],
+    ...         "city": [["Bern", "Genf", "Basel"][i % 3] for i in range(n)],
+    ...         "visits": [i * i % 17 for i in range(n)],
+    ...     }
+    ... )
+    >>> model = ek.VAE.for_table(df, latent_dim=2, hidden=(16,))
+    >>> print(model.proposal)
+    column  dtype    likelihood                     why
+    weight  Float32  Gaussian(scale='per_feature')  real numbers from 67.5873 to 72.9732
+    smoker  Boolean  Bernoulli()                    booleans
+    city    String   Categorical(3)                 3 values
+    visits  Int64    Categorical(9)                 9 different whole numbers from 0 to 16
+    >>> model = ek.VAE.for_table(df, kinds={"visits": "poisson"}, latent_dim=2, hidden=(16,))
+    >>> history = model.fit(df, epochs=3, progress=False)
+    >>> model.sample(2, key=1).schema == df.schema
+    True
+
+`TableVAE` keeps what a matrix loses: the columns' names, dtypes and values. The model itself is its attribute `vae`, of
+the matrix that `rows` makes of a frame.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elbokit import _frames, _metadata, _schema
+from elbokit._codes import likeliest
+from elbokit._files import whole
+from elbokit._schema import Column
+from elbokit.errors import ModelFileError, ShapeError
+from elbokit.random import Key
+from elbokit.vae import VAE, Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from elbokit.evidence import ElboTerms, GaussianParams
+    from elbokit.likelihood import Likelihood
+    from elbokit.training import History
+
+__all__ = ["TableVAE"]
+
+# Of the file's metadata.
+_KEY = "elbokit.table"
+
+
+class TableVAE:
+    """A VAE of a table's columns; `elbokit.VAE.for_table` makes one, and says how columns get their likelihoods.
+
+    Attributes
+    ----------
+    vae : VAE
+        The model, of rows as `rows` gives them.
+    columns : tuple of Column
+        Every column of the table: name, dtype, likelihood (None where it is left out), values, reason.
+    library : {"pandas", "polars"}
+        Of the frames that come back.
+    """
+
+    def __init__(self, columns: tuple[Column, ...], library: str, vae: VAE) -> None:
+        self.columns = columns
+        self.library = library
+        self.vae = vae
+
+    @classmethod
+    def _for(cls, df: Any, kinds: Mapping[Any, str | Likelihood] | None, options: dict[str, Any]) -> TableVAE:
+        library, names, asked = _frames.library_of(df), _frames.names_of(df), dict(kinds or {})
+        if unknown := [name for name in asked if name not in names]:
+            raise ValueError(f"kinds: expected columns of the table, got {unknown[0]!r}; use one of {names}")
+        columns = tuple(_schema.propose(name, _frames.column(df, name), asked.get(name)) for name in names)
+        if all(column.likelihood is None for column in columns):
+            raise ShapeError(
+                f"df: expected a column that can be modelled, got none:\n{_schema.described(columns)}", argument="df"
+            )
+        return cls(columns, library, VAE(likelihood=_schema.joint(columns), **options))
+
+    @property
+    def proposal(self) -> str:
+        """The columns with their likelihoods and the reason of each, as a table to print."""
+        return _schema.described(self.columns)
+
+    def __repr__(self) -> str:
+        vae = self.vae
+        return (
+            f"TableVAE of {len(self._modelled)} columns, latent_dim={vae.latent_dim}, hidden={vae.hidden}, "
+            f"{self.library}\n{self.proposal}"
+        )
+
+    @property
+    def _modelled(self) -> list[Column]:
+        return [column for column in self.columns if column.likelihood is not None]
+
+    def rows(self, df: Any) -> NDArray[np.float64]:
+        """The matrix that the model sees, (rows, modelled columns): numbers as they are, values as codes, NaN missing.
+
+        It is a float64 copy, which every method that takes a frame makes of it.
+
+        Raises
+        ------
+        ShapeError
+            For a frame that lacks a column; others than the table's may be there, and are passed over.
+        SupportError
+            For a value that the fit's table did not hold.
+        DtypeError
+        """
+        return self._rows(df)
+
+    def _rows(self, df: Any) -> NDArray[np.float64]:
+        names = set(_frames.names_of(df))
+        for column in self._modelled:
+            if column.name not in names:
+                raise ShapeError(f"df: expected a column {column.name!r}, got none; give the table's", argument="df")
+        rows = np.empty((len(df), len(self._modelled)))
+        for j, column in enumerate(self._modelled):
+            rows[:, j] = column.encode(_frames.column(df, column.name))
+        return rows
+
+    def fit(self, df: Any, **options: Any) -> History:
+        """Train from scratch on the table's rows.
+
+        Parameters
+        ----------
+        df : DataFrame
+            The table, or another with its columns.
+        **options
+            As in `VAE.fit`; `validation` may be a DataFrame.
+
+        Returns
+        -------
+        History
+        """
+        if hasattr(options.get("validation"), "columns"):
+            options["validation"] = self._rows(options["validation"])
+        return self.vae.fit(self._rows(df), **options)
+
+    # Scores, which are the model's own
+
+    def encode(self, df: Any) -> GaussianParams:
+        """The posterior q(z | x) of each row, as `VAE.encode` gives it."""
+        return self.vae.encode(self._rows(df))
+
+    def elbo(self, df: Any, *, key: Key | int = 0, num_particles: int = 16) -> ElboTerms:
+        """The evidence lower bound of each row and its parts, as `VAE.elbo` gives them."""
+        return self.vae.elbo(self._rows(df), key=key, num_particles=num_particles)
+
+    def elbo_per_column(self, df: Any, *, key: Key | int = 0, num_particles: int = 16) -> Any:
+        """A frame of each column's part of the reconstruction, in nats: which column made a row odd."""
+        parts = self.vae.elbo_per_column(self._rows(df), key=key, num_particles=num_particles).astype(np.float64)
+        dtype = "float64" if self.library == "pandas" else "Float64"
+        made = {column.name: _frames.Made(dtype, parts[:, j]) for j, column in enumerate(self._modelled)}
+        return _frames.frame(self.library, made, like=df)
+
+    def log_evidence(self, df: Any, **options: Any) -> Evidence:
+        """Bounds on log p(x) of each row, as `VAE.log_evidence` gives them."""
+        return self.vae.log_evidence(self._rows(df), **options)
+
+    def calibrate(self, df: Any, *, key: Key | int = 0, num_particles: int = 16) -> None:
+        """Keep the scores of reference rows, as `VAE.calibrate` does."""
+        self.vae.calibrate(self._rows(df), key=key, num_particles=num_particles)
+
+    def p_value(self, df: Any) -> NDArray[np.float64]:
+        """The share of reference rows that score no higher than each row, as `VAE.p_value` gives it."""
+        return self.vae.p_value(self._rows(df))
+
+    # Frames
+
+    def sample(self, n: int, *, key: Key | int) -> Any:
+        """A frame of n rows drawn from the model, with the modelled columns' names and dtypes.
+
+        Numbers of an integer dtype are rounded, and kept within its range.
+        """
+        return self._frame(self.vae.sample(n, key=key))
+
+    def reconstruct(self, df: Any) -> Any:
+        """A frame of the likelihood's mean at z = loc, of codes the likeliest value; with the rows' index in pandas."""
+        means = self.vae.reconstruct(self._rows(df))
+        return self._frame(likeliest(means, self.vae.likelihood, len(self._modelled)), like=df)
+
+    def impute(self, df: Any, *, key: Key | int = 0, num_particles: int = 1000, draws: int | None = None) -> Any:
+        """The frame with its missing cells filled as `VAE.impute` fills them; every other cell stays.
+
+        Parameters
+        ----------
+        df : DataFrame
+            Columns that the model leaves out, or does not know, stay as they are, missing cells included.
+        key, num_particles
+            As in `VAE.impute`.
+        draws : int, optional
+            Copies to draw, for multiple imputation.
+
+        Returns
+        -------
+        DataFrame, or a list of them with `draws`
+            With the frame's own dtypes: a mean that fills a cell of an integer dtype is rounded.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> import elbokit as ek
+        >>> df = pl.DataFrame({"kind": ["a", "b"] * 100, "size": [1.1, 3.2, 0.9, 2.8] * 50})
+        >>> model = ek.VAE.for_table(df, latent_dim=1, hidden=(8,))
+        >>> history = model.fit(df, epochs=300, learning_rate=1e-2, progress=False)
+        >>> model.impute(pl.DataFrame({"kind": [None, "b"], "size": [1.0, 3.0]}))["kind"].to_list()
+        ['a', 'b']
+        """
+        rows = self._rows(df)
+        filled = self.vae.impute(rows, key=key, num_particles=num_particles, draws=draws)
+        if draws is None:
+            return self._filled(df, rows, filled)
+        return [self._filled(df, rows, copy) for copy in filled]
+
+    def _filled(self, df: Any, rows: NDArray[np.float64], filled: NDArray[np.float64]) -> Any:
+        columns = {}
+        for j, column in enumerate(self._modelled):
+            missing = np.isnan(rows[:, j])
+            if missing.any():
+                columns[column.name] = missing, self._made(column, filled[:, j], _frames.column(df, column.name).dtype)
+        return _frames.fill(df, columns)
+
+    def _frame(self, cells: NDArray[Any], like: Any = None) -> Any:
+        made = {c.name: self._made(c, cells[:, j], c.dtype) for j, c in enumerate(self._modelled)}
+        return _frames.frame(self.library, made, like=like)
+
+    def _made(self, column: Column, cells: NDArray[Any], dtype: str) -> _frames.Made:
+        levels = column.values if column.levels else None
+        return _frames.Made(dtype, column.decode(cells), levels, column.ordered)
+
+    # Files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model with its columns to one safetensors file, whole or not at all.
+
+        `VAE.load` reads it too, as the model of the matrix. Values and names of columns stand in it as text.
+        """
+        columns = [
+            {
+                "name": c.name,
+                "dtype": c.dtype,
+                "modelled": c.likelihood is not None,
+                "values": c.values,
+                "levels": c.levels,
+                "ordered": c.ordered,
+                "reason": c.reason,
+            }
+            for c in self.columns
+        ]
+        data = self.vae._to_bytes(**{_KEY: json.dumps({"library": self.library, "columns": columns})})
+        with whole(path) as draft:
+            draft.write_bytes(data)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TableVAE:
+        """The model of a file that `save` wrote; pandas or polars is imported when it first gives a frame back.
+
+        Raises
+        ------
+        ModelFileError
+            Where the file holds no model of a table that this version can read.
+        OSError
+        """
+        try:
+            data = Path(path).read_bytes()
+            vae = VAE._from_bytes(data)
+            return cls(*_columns(_metadata.texts(data).get(_KEY), vae), vae)
+        except ModelFileError as error:
+            raise ModelFileError(f"{os.fspath(path)}: {error}") from None
+
+
+def _columns(text: str | None, vae: VAE) -> tuple[tuple[Column, ...], str]:
+    """The columns of a file and their library; what does not fit the model is a ModelFileError."""
+    if text is None:
+        raise ModelFileError("expected a model of a table, got one of a matrix; use ek.VAE.load")
+    found = _metadata.fields(_KEY, text, {"library": str, "columns": list})
+    if found["library"] not in _frames.LIBRARIES:
+        raise ModelFileError(f"expected one of {_frames.LIBRARIES}, got {found['library']!r}; {_metadata.CURE}")
+    likelihoods = _schema.parts(vae.likelihood)
+    columns = [_schema.read(described, likelihoods) for described in found["columns"]]
+    if likelihoods:
+        raise ModelFileError(f"expected as many columns as the model has, got fewer; {_metadata.CURE}")
+    return tuple(columns), found["library"]
