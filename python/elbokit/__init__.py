@@ -13,8 +13,10 @@ unit is nats a row, an elbo is larger when better, and every random number is a 
 
 from __future__ import annotations
 
-from elbokit import bounds, errors, gaussian, likelihood, mvn, random, training
-from elbokit.diffusion import Diffusion
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from elbokit import bounds, errors, gaussian, likelihood, mvn, random
 from elbokit.errors import (
     DtypeError,
     ElbokitError,
@@ -24,17 +26,49 @@ from elbokit.errors import (
     ShapeError,
     SupportError,
 )
-from elbokit.estimators import EstimatorComparison, EstimatorMoments, compare_estimators
 from elbokit.evidence import ElboTerms, GaussianParams, MvnParams, elbo, log_weights
-from elbokit.gaussian_fit import GaussianFit, fit_gaussian
-from elbokit.gradients import elbo_grad
-from elbokit.joint import JointTerms, elbo_joint, log_weights_joint
-from elbokit.linear_gaussian import LinearGaussian
 from elbokit.mixture import GaussianMixture
 from elbokit.random import Key
 from elbokit.threads import build_info, get_num_threads, num_threads, set_num_threads
-from elbokit.training import History
-from elbokit.vae import VAE, Evidence
+
+if TYPE_CHECKING:
+    from elbokit import training
+    from elbokit.checks import SelfTest, self_test
+    from elbokit.diffusion import Diffusion
+    from elbokit.estimators import EstimatorComparison, EstimatorMoments, compare_estimators
+    from elbokit.gaussian_fit import GaussianFit, fit_gaussian
+    from elbokit.gradients import elbo_grad
+    from elbokit.joint import JointTerms, elbo_joint, log_weights_joint
+    from elbokit.linear_gaussian import LinearGaussian
+    from elbokit.training import History
+    from elbokit.vae import VAE, Evidence
+
+# Imported when one of their names is first asked for: a program that calls kernels does not wait for models.
+_LATER = {
+    "checks": ("SelfTest", "self_test"),
+    "diffusion": ("Diffusion",),
+    "estimators": ("EstimatorComparison", "EstimatorMoments", "compare_estimators"),
+    "gaussian_fit": ("GaussianFit", "fit_gaussian"),
+    "gradients": ("elbo_grad",),
+    "joint": ("JointTerms", "elbo_joint", "log_weights_joint"),
+    "linear_gaussian": ("LinearGaussian",),
+    "training": ("training", "History"),
+    "vae": ("VAE", "Evidence"),
+}
+_MODULE_OF = {name: module for module, names in _LATER.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_MODULE_OF[name]}")
+    value = globals()[name] = module if name == _MODULE_OF[name] else getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})
+
 
 __all__ = [
     "VAE",
@@ -56,6 +90,7 @@ __all__ = [
     "MvnParams",
     "NonFiniteError",
     "NotFittedError",
+    "SelfTest",
     "ShapeError",
     "SupportError",
     "bounds",
@@ -74,6 +109,7 @@ __all__ = [
     "mvn",
     "num_threads",
     "random",
+    "self_test",
     "set_num_threads",
     "training",
 ]
