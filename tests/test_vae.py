@@ -196,7 +196,7 @@ def test_few_rows_train_and_score(digits, rows):
         assert vae.sample(n, key=0).shape == (n, 64)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "silu", "softplus"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "silu", "softplus", "gelu"])
 def test_every_activation_and_depth_learns(activation):
     rows = ek.likelihood.Bernoulli().sample(
         np.repeat([[3.0] * 10 + [-3.0] * 10, [-3.0] * 10 + [3.0] * 10], 100, axis=0), key=0
@@ -205,6 +205,30 @@ def test_every_activation_and_depth_learns(activation):
         vae = ek.VAE(2, hidden=hidden, likelihood=ek.likelihood.Bernoulli(), activation=activation)
         history = vae.fit(rows, epochs=30, batch_size=32, learning_rate=1e-2, progress=False)
         assert history.elbo[-1] > history.elbo[0] + 2
+
+
+def test_normalised_and_connected_layers_have_parameters_and_a_name(cancer):
+    vae = ek.VAE(2, hidden=(9, 9), layer_norm=True, residual=True)
+    assert repr(vae).endswith(", layer_norm=True, residual=True)")
+    assert "layer_norm" not in repr(ek.VAE(2))
+    history = vae.fit(cancer, epochs=5, progress=False)
+    assert history.elbo[-1] > history.elbo[0]
+    shapes = {name: values.shape for name, values in vae.parameters().items() if "norm" in name}
+    assert shapes == {
+        f"{network}.{layer}.norm.{kind}": (9,)
+        for network in ("encoder", "decoder")
+        for layer in (0, 1)
+        for kind in ("weight", "bias")
+    }
+
+
+def test_a_pickle_from_before_these_layers_has_neither(fitted):
+    state = fitted.__getstate__()
+    del state["layer_norm"], state["residual"]
+    old = ek.VAE.__new__(ek.VAE)
+    old.__setstate__(state)
+    assert not old.layer_norm
+    assert not old.residual
 
 
 def test_samples_are_rows_and_follow_the_key(fitted):
@@ -293,7 +317,9 @@ def test_a_model_survives_its_file_bit_for_bit(fitted, cancer, digits, tmp_path)
         3, hidden=(5, 4), likelihood=ek.likelihood.Gaussian(np.linspace(0.5, 1, 30)), activation="silu", dtype="float64"
     )
     scaled.fit(cancer, epochs=1, progress=False)
-    for vae, rows in ((fitted, digits[1]), (scaled, cancer)):
+    deep = ek.VAE(2, hidden=(6, 6), activation="gelu", layer_norm=True, residual=True)
+    deep.fit(cancer, epochs=1, progress=False)
+    for vae, rows in ((fitted, digits[1]), (scaled, cancer), (deep, cancer)):
         first, second = tmp_path / "first", tmp_path / "second"
         vae.save(first)
         again = ek.VAE.load(first)
@@ -353,6 +379,8 @@ def test_a_failed_save_leaves_the_old_file(fitted, tmp_path):
         ({"standardize": "maybe"}, "standardize"),
         ({"likelihood": "gaussian"}, "likelihood"),
         ({"dtype": "int32"}, "dtype"),
+        ({"layer_norm": 1}, "layer_norm"),
+        ({"residual": "yes"}, "residual"),
     ],
 )
 def test_a_bad_model_is_refused_when_it_is_made(options, name):

@@ -151,6 +151,10 @@ def _add_fit(commands: Any) -> argparse.ArgumentParser:
     fit.add_argument("--latent-dim", type=int, default=16, metavar="N", help="latent dimensions (%(default)s)")
     fit.add_argument("--hidden", type=_widths, default="256", metavar="N[,N]", help="hidden layers (%(default)s)")
     fit.add_argument("--activation", default="relu", metavar="NAME", help="of the hidden layers (%(default)s)")
+    fit.add_argument("--layer-norm", action="store_true", help="normalise every hidden layer before its activation")
+    fit.add_argument(
+        "--residual", action="store_true", help="add the input of hidden layers of one width to their output"
+    )
     fit.add_argument("--epochs", type=int, default=200, metavar="N", help="passes over the training rows (%(default)s)")
     fit.add_argument("--batch-size", type=int, default=128, metavar="N", help="rows a step (%(default)s)")
     fit.add_argument("--learning-rate", type=float, default=1e-3, metavar="RATE", help="of Adam (%(default)s)")
@@ -211,7 +215,10 @@ def _fit(args: argparse.Namespace) -> None:
     table = tables.read(args.data)
     _check_cells(table, likelihood, args.data)
     train, held_out = _split(args.data, len(table.rows), args.validation, args.key)
-    vae = ek.VAE(args.latent_dim, hidden=args.hidden, likelihood=likelihood, activation=args.activation)
+    vae = ek.VAE(
+        args.latent_dim, hidden=args.hidden, likelihood=likelihood, activation=args.activation,
+        layer_norm=args.layer_norm, residual=args.residual,
+    )  # fmt: skip
     if not args.quiet:
         rows, columns = table.rows.shape
         missing = int(np.isnan(table.rows).sum())

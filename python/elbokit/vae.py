@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VAE", "Evidence"]
 
-_ACTIVATIONS = ("relu", "tanh", "silu", "softplus")
+_ACTIVATIONS = ("relu", "tanh", "silu", "softplus", "gelu")
 
 
 class Evidence(NamedTuple):
@@ -88,7 +88,9 @@ class VAE(Calibrated):
         Widths of the encoder's hidden layers; the decoder has them in reverse. () gives a linear model.
     likelihood : Likelihood, optional
         p(x | z); ``Gaussian(scale="predicted")`` by default.
-    activation : {"relu", "tanh", "silu", "softplus"}
+    activation : {"relu", "tanh", "silu", "softplus", "gelu"}
+        "gelu" is x Φ(x) with the normal distribution function itself, not its approximation by tanh (Hendrycks and
+        Gimpel 2016).
     prior : {"standard"}
         p(z) = N(0, I).
     standardize : "auto" or False
@@ -97,9 +99,18 @@ class VAE(Calibrated):
         they are.
     dtype : {"float32", "float64"}
         What the model computes in.
+    layer_norm : bool
+        Whether every hidden layer normalises its rows before the activation: gain · (h − mean) / √(variance + 1e-5) +
+        shift, over the layer's width, with gains and shifts that are learned ("encoder.0.norm.weight" and
+        "encoder.0.norm.bias") and do not decay (Ba, Kiros and Hinton 2016).
+    residual : bool
+        Whether a hidden layer whose input has its own width adds that input to its activation (He et al. 2016).
 
     References
     ----------
+    Ba, Kiros and Hinton (2016), "Layer normalization"; He, Zhang, Ren and Sun (2016), "Deep residual learning for image
+    recognition"; Hendrycks and Gimpel (2016), "Gaussian error linear units".
+
     Kingma and Welling (2014), "Auto-encoding variational Bayes"; Rezende, Mohamed and Wierstra (2014), "Stochastic
     backpropagation and approximate inference in deep generative models".
     """
@@ -113,6 +124,8 @@ class VAE(Calibrated):
         prior: str = "standard",
         standardize: str | bool = "auto",
         dtype: DTypeLike = "float32",
+        layer_norm: bool = False,
+        residual: bool = False,
     ) -> None:
         self.latent_dim = count("latent_dim", latent_dim, 1)
         if isinstance(hidden, int):
@@ -136,12 +149,18 @@ class VAE(Calibrated):
         if kind not in (np.float32, np.float64):
             raise DtypeError(f"dtype: expected float32 or float64, got {kind}; use one of them", argument="dtype")
         self.dtype: np.dtype[Any] = kind
+        for argument, on in (("layer_norm", layer_norm), ("residual", residual)):
+            if not isinstance(on, (bool, np.bool_)):
+                raise ValueError(f"{argument}: expected True or False, got {on!r}; use one of them")
+        self.layer_norm = bool(layer_norm)
+        self.residual = bool(residual)
         self._core: _core.Vae | None = None
 
     def __repr__(self) -> str:
+        layers = "".join(f", {name}=True" for name in ("layer_norm", "residual") if getattr(self, name))
         return (
             f"VAE({self.latent_dim}, hidden={self.hidden}, likelihood={self.likelihood!r}, "
-            f"activation={self.activation!r}, standardize={self.standardize!r}, dtype={self.dtype.name!r})"
+            f"activation={self.activation!r}, standardize={self.standardize!r}, dtype={self.dtype.name!r}{layers})"
         )
 
     @classmethod
@@ -308,7 +327,7 @@ class VAE(Calibrated):
         shift, scale, spread = _plan.statistics(self, rows, plan.train)
         core = _core.Vae(
             rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
-            shift, scale, spread, self.dtype == np.float64, initial.seed,
+            self.layer_norm, self.residual, shift, scale, spread, self.dtype == np.float64, initial.seed,
         )  # fmt: skip
         core.check(rows)
         if plan.held_out is not None and plan.held_out[1] is None:
@@ -572,6 +591,8 @@ class VAE(Calibrated):
             core.activation,
             standardize="auto" if scaled or not _plan.real_columns(likelihood, core.num_features).any() else False,
             dtype="float64" if core.double else "float32",
+            layer_norm=core.layer_norm,
+            residual=core.residual,
         )
         made._core = core
         return made
@@ -582,7 +603,8 @@ class VAE(Calibrated):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        # Of a pickle made before these were options, the model had neither.
+        self.__dict__.update({"layer_norm": False, "residual": False} | state)
         if self._core is not None:
             self._core = _core.Vae.from_bytes(state["_core"])
 

@@ -23,6 +23,8 @@ fn main() {
                 hidden: hidden.clone(),
                 likelihood: Likelihood::Binomial(16),
                 activation: Activation::Relu,
+                layer_norm: false,
+                residual: false,
             };
             let mut model = Model::<f32>::new(config, Scaling::identity(features), Key(0)).expect("a sound model");
             let mut trainer = Trainer::new(&model, n, batch_size, 1).expect("a sound batch");

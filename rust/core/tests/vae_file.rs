@@ -7,7 +7,15 @@ use elbokit_core::random::Key;
 use elbokit_core::vae::{AnyModel, Config, Model, Scaling, from_bytes, to_bytes};
 
 fn config(likelihood: Likelihood) -> Config {
-    Config { num_features: 3, latent_dim: 2, hidden: vec![5, 4], likelihood, activation: Activation::Silu }
+    Config {
+        num_features: 3,
+        latent_dim: 2,
+        hidden: vec![5, 4],
+        likelihood,
+        activation: Activation::Silu,
+        layer_norm: false,
+        residual: false,
+    }
 }
 
 fn table() -> Likelihood {

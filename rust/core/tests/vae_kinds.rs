@@ -65,7 +65,15 @@ fn gradient_agrees_with_differences_for_several_particles_and_other_objectives()
 
 /// What the encoder sees of rows: loc of a model without hidden layers whose weights are the unit matrix.
 fn views(likelihood: Likelihood, scaling: Scaling, x: &[f64], width: usize) -> Vec<f64> {
-    let params = Config { num_features: 5, latent_dim: width, hidden: vec![], likelihood, activation: Activation::Relu };
+    let params = Config {
+        num_features: 5,
+        latent_dim: width,
+        hidden: vec![],
+        likelihood,
+        activation: Activation::Relu,
+        layer_norm: false,
+        residual: false,
+    };
     let mut model = Model::<f64>::zeros(params, scaling).unwrap();
     assert_eq!(model.named()[0].shape, [2 * width, width]);
     let mut parameters = model.parameters().to_vec();

@@ -15,7 +15,15 @@ fn model(likelihood: Likelihood) -> Model<f32> {
         scaling.scale[3] = 2.5;
         scaling.shift[4] = -1.0;
     }
-    let config = Config { num_features: WIDTH, latent_dim: 5, hidden: vec![20, 13], likelihood, activation: Activation::Tanh };
+    let config = Config {
+        num_features: WIDTH,
+        latent_dim: 5,
+        hidden: vec![20, 13],
+        likelihood,
+        activation: Activation::Tanh,
+        layer_norm: false,
+        residual: false,
+    };
     Model::new(config, scaling, Key(1)).unwrap()
 }
 
@@ -120,6 +128,8 @@ fn evidence_of_a_linear_model_is_its_normal_density() {
         hidden: vec![],
         likelihood: Likelihood::Gaussian(Scale::Fixed(0.5)),
         activation: Activation::Relu,
+        layer_norm: false,
+        residual: false,
     };
     let scaling = Scaling { shift: vec![3.0], scale: vec![4.0] };
     let mut model = Model::<f64>::zeros(config, scaling).unwrap();

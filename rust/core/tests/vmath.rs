@@ -25,10 +25,11 @@ enum Function {
     Tanh,
     CosTurn,
     SinTurn,
+    Gelu,
 }
-use Function::{CosTurn, Excess, ExcessExpm1, Exp, Expm1, Ln, Ln1p, Sigmoid, SinTurn, Softplus, Tanh};
+use Function::{CosTurn, Excess, ExcessExpm1, Exp, Expm1, Gelu, Ln, Ln1p, Sigmoid, SinTurn, Softplus, Tanh};
 
-const MEASURED: [Measured<Function>; 10] = [
+const MEASURED: [Measured<Function>; 11] = [
     (Exp, 0.99, 0.97),
     (Excess, 1.51, 1.49),
     (Expm1, 1.44, 1.15),
@@ -39,7 +40,11 @@ const MEASURED: [Measured<Function>; 10] = [
     (Tanh, 1.42, 1.42),
     (CosTurn, 1.70, 1.58),
     (SinTurn, 1.70, 1.58),
+    (Gelu, 2.6, 3.5),
 ];
+
+/// 1/√2 less its float64.
+const ROOT_REST: f64 = -4.833_646_656_726_457e-17;
 
 impl sweep::Function for Function {
     #[inline(always)]
@@ -56,6 +61,7 @@ impl sweep::Function for Function {
             Tanh => vmath::tanh::<F, S>(simd, x),
             CosTurn => vmath::sin_cos_turn::<F, S>(simd, x).0,
             SinTurn => vmath::sin_cos_turn::<F, S>(simd, x).1,
+            Gelu => vmath::gelu::<F, S>(simd, x).0,
         }
     }
 
@@ -80,6 +86,14 @@ impl sweep::Function for Function {
             Tanh => v.tanh(),
             // In units that keep the products of the smallest numbers in range.
             SinTurn if x.abs() < 1e-100 => return (v.scaled(600) * Double::TWO_PI, -600),
+            Gelu if x > 700.0 => x.into(),
+            Gelu if x.abs() < 1e-100 => return (v, -1),
+            // The tail's two factors, of which the first may be subnormal.
+            Gelu if x < 0.0 => {
+                let (power, n) = (-(v * v) * 0.5).exp_parts();
+                return (v * v.abs().normal_tail() * power, n);
+            }
+            Gelu => v - v * v.normal_tail() * (-(v * v) * 0.5).exp(),
             CosTurn => v.cos_sin_turn()[0],
             SinTurn => v.cos_sin_turn()[1],
         };
@@ -99,6 +113,15 @@ impl sweep::Function for Function {
             Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
             Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Tanh => x.tanh(),
+            Gelu => {
+                // The square halved in two parts, as its rounding is t²/2 times as large in the tail.
+                let (t, square) = (x.abs().min(100.0), 0.5 * x * x);
+                let root = std::f64::consts::FRAC_1_SQRT_2;
+                let near = t * root;
+                let rest = t.mul_add(root, -near) + t * ROOT_REST;
+                let tail = 0.5 * libm::erfc(near) - (-square).exp() * rest / std::f64::consts::PI.sqrt();
+                x.max(0.0) - t * tail
+            }
             CosTurn | SinTurn => {
                 let (rest, turned) = quarter(x);
                 let (sin, cos) = (std::f64::consts::TAU * rest).sin_cos();
@@ -182,6 +205,7 @@ fn the_ends_of_the_range_are_exact<F: Float>() {
         (Tanh, vec![(0.0, 0.0), (INFINITY, 1.0), (-INFINITY, -1.0), (max, 1.0), (-max, -1.0)]),
         (CosTurn, turns.iter().map(|&(u, [cos, _])| (u, cos)).collect()),
         (SinTurn, turns.iter().map(|&(u, [_, sin])| (u, sin)).collect()),
+        (Gelu, vec![(0.0, 0.0), (-0.0, 0.0), (INFINITY, INFINITY), (-INFINITY, 0.0), (max, max), (-max, 0.0)]),
     ]);
     let least = if F::LANES == 16 { f64::from(f32::from_bits(1)) } else { f64::from_bits(1) };
     let nan = |function, x| assert!(apply(function, &[F::from_f64(x)])[0].to_f64().is_nan(), "{function:?}({x:e})");

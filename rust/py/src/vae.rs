@@ -78,6 +78,8 @@ impl Vae {
         hidden: Vec<usize>,
         likelihood: &Likelihood,
         activation: &str,
+        layer_norm: bool,
+        residual: bool,
         shift: Vec<f64>,
         scale: Vec<f64>,
         spread: Vec<f64>,
@@ -86,7 +88,8 @@ impl Vae {
     ) -> PyResult<Self> {
         let make = || -> Result<Typed> {
             let activation = parsed(activation)?;
-            let config = Config { num_features, latent_dim, hidden, likelihood: likelihood.core().clone(), activation };
+            let likelihood = likelihood.core().clone();
+            let config = Config { num_features, latent_dim, hidden, likelihood, activation, layer_norm, residual };
             let scaling = Scaling { shift, scale };
             let mut typed = if double {
                 Typed::Double(State::new(Model::new(config, scaling, Key(key))?))
@@ -299,6 +302,18 @@ impl Vae {
     #[getter]
     fn activation(&self) -> &'static str {
         typed!(&self.typed, state => state.model.config().activation.name())
+    }
+
+    /// Whether hidden layers normalise their rows.
+    #[getter]
+    fn layer_norm(&self) -> bool {
+        typed!(&self.typed, state => state.model.config().layer_norm)
+    }
+
+    /// Whether hidden layers of one width add their input.
+    #[getter]
+    fn residual(&self) -> bool {
+        typed!(&self.typed, state => state.model.config().residual)
     }
 
     /// The likelihood's kind and what it is made with.

@@ -11,7 +11,7 @@
 use super::lanewise;
 use crate::float::Float;
 use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, dispatch};
-use crate::vmath::{Lanes, softplus_sigmoid, tanh};
+use crate::vmath::{Lanes, gelu, softplus_sigmoid, tanh};
 
 /// What stands between two layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +24,13 @@ pub enum Activation {
     Silu,
     /// ln(1 + eˣ).
     Softplus,
+    /// x Φ(x), Φ the normal distribution function: the exact form (Hendrycks and Gimpel 2016, section 2), not the one by tanh.
+    Gelu,
 }
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Relu, Self::Tanh, Self::Silu, Self::Softplus];
+    pub const ALL: [Self; 5] = [Self::Relu, Self::Tanh, Self::Silu, Self::Softplus, Self::Gelu];
 
     /// The name, as options and files spell it.
     #[must_use]
@@ -38,6 +40,7 @@ impl Activation {
             Self::Tanh => "tanh",
             Self::Silu => "silu",
             Self::Softplus => "softplus",
+            Self::Gelu => "gelu",
         }
     }
 
@@ -79,6 +82,10 @@ impl Activation {
             Self::Softplus => {
                 let (y, s) = softplus_sigmoid::<F, S>(simd, x);
                 [y, s]
+            }
+            Self::Gelu => {
+                let (y, slope) = gelu::<F, S>(simd, x);
+                [y, slope]
             }
         }
     }
@@ -124,6 +131,13 @@ impl<F: Float> Kernel for Apply<'_, F> {
                 slope,
                 #[inline(always)]
                 |x| Activation::Softplus.lanes::<F, S>(simd, x),
+            ),
+            Activation::Gelu => each(
+                simd,
+                x,
+                slope,
+                #[inline(always)]
+                |x| Activation::Gelu.lanes::<F, S>(simd, x),
             ),
         }
     }

@@ -1,10 +1,11 @@
-//! Layers in a row: y = activation(x · Wᵀ + b), the activation being left out behind the last one.
+//! Layers in a row: y = activation(norm(x · Wᵀ + b)) + x, the norm and the sum where a hidden layer has them, and nothing but x · Wᵀ + b in the last one.
 //!
 //! Parameters of several networks share one flat array: a layer's weights (outputs × inputs, as `PyTorch` and model files hold
-//! them), then its biases. Beside it stands a copy of the weights packed for the forward product, renewed after every change; the way back reads
+//! them), then its biases, then its norm's gains and shifts. Beside it stands a copy of the weights packed for the forward product, renewed after every change; the way back reads
 //! them in place.
 
 use super::activation::Activation;
+use super::layer_norm::{Normalised, along, back, normalise};
 use super::matmul::{Left, Right, multiply, pack_transposed, packed_len, panel};
 use crate::float::Float;
 use crate::network::lanewise;
@@ -23,6 +24,19 @@ pub struct Layer {
     pub bias: usize,
     /// Where the packed weights begin.
     pub packed: usize,
+    /// Where the norm's gains begin, as many as outputs and followed by as many shifts.
+    pub norm: Option<usize>,
+    /// Whether what comes in is added to what goes out.
+    pub residual: bool,
+}
+
+/// What hidden layers have beside weights, biases and an activation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// A normalisation before the activation.
+    pub layer_norm: bool,
+    /// A connection from the layer's input to its output, where they are of one width.
+    pub residual: bool,
 }
 
 /// A network's layers; the parameters stand apart, in [`Parameters`].
@@ -46,14 +60,17 @@ pub struct Extent {
 impl Mlp {
     /// Layers between the given widths (two or more), placed behind `extent`, which grows by what they take.
     #[must_use]
-    pub fn new<F: Float>(widths: &[usize], activation: Activation, extent: &mut Extent) -> Self {
-        let layers = widths.windows(2).map(|w| {
+    pub fn new<F: Float>(widths: &[usize], activation: Activation, hidden: Hidden, extent: &mut Extent) -> Self {
+        let last = widths.len().saturating_sub(2);
+        let layers = widths.windows(2).enumerate().map(|(l, w)| {
             let (inputs, outputs) = (w[0], w[1]);
             let (weight, packed) = (extent.parameters, extent.packed);
             let bias = weight + inputs * outputs;
             extent.parameters = bias + outputs;
             extent.packed += packed_len::<F>(inputs, outputs);
-            Layer { inputs, outputs, weight, bias, packed }
+            let norm = (hidden.layer_norm && l < last).then_some(extent.parameters);
+            extent.parameters += if norm.is_some() { 2 * outputs } else { 0 };
+            Layer { inputs, outputs, weight, bias, packed, norm, residual: hidden.residual && l < last && inputs == outputs }
         });
         Self { layers: layers.collect(), activation }
     }
@@ -68,30 +85,81 @@ impl Mlp {
             let (left, right) = (Left::rows(x, layer.inputs), Right::packed(&parameters.packed[layer.packed..], layer.inputs));
             let bias = &parameters.flat[layer.bias..];
             multiply(rows, layer.outputs, layer.inputs, left, right, Some(bias), y, layer.outputs);
+            if let Some((gain, shift)) = layer.norm(parameters) {
+                normalise(y, gain, shift, trace.norms.get_mut(l));
+            }
             match trace.slopes.get_mut(l) {
                 _ if l == last => {}
                 Some(slope) => self.activation.apply_with_slope(y, &mut slope[..y.len()]),
                 None => self.activation.apply(y),
             }
+            if layer.residual {
+                dispatch(Plus { x: y, by: x });
+            }
         }
     }
 
     /// Takes the gradient with respect to the output, which stands in [`Trace::gradient`] of the last layer, back to every layer's
-    /// output before activation, and to the network's input where `dx` is wanted. `trace` holds what [`Mlp::forward`] left.
+    /// output before norm and activation, and to the network's input where `dx` is wanted. `trace` holds what [`Mlp::forward`] left.
     pub fn backward<F: Float>(&self, parameters: &Parameters<F>, rows: usize, trace: &mut Trace<F>, dx: Option<&mut [F]>) {
-        let back = |layer: &Layer, dy: &[F], dx: &mut [F]| {
+        let through = |layer: &Layer, dy: &[F], dx: &mut [F]| {
             let (left, right) = (Left::rows(dy, layer.outputs), Right::rows(&parameters.flat[layer.weight..], layer.inputs));
             multiply(rows, layer.inputs, layer.outputs, left, right, None, dx, layer.inputs);
         };
         for (l, layer) in self.layers.iter().enumerate().skip(1).rev() {
             let (before, here) = trace.gradients.split_at_mut(l);
             let dx = &mut before[l - 1][..rows * layer.inputs];
-            back(layer, &here[0], dx);
+            through(layer, &here[0], dx);
+            if layer.residual {
+                dispatch(Plus { x: dx, by: &trace.passed[l] });
+            }
+            let below = &self.layers[l - 1];
+            if below.residual {
+                trace.passed[l - 1][..dx.len()].copy_from_slice(dx);
+            }
             dispatch(Times { x: dx, by: &trace.slopes[l - 1] });
+            if let Some((gain, _)) = below.norm(parameters) {
+                back(dx, gain, &mut trace.norms[l - 1]);
+            }
         }
         if let Some(dx) = dx {
-            back(&self.layers[0], &trace.gradients[0], dx);
+            let layer = &self.layers[0];
+            through(layer, &trace.gradients[0], dx);
+            if layer.residual {
+                dispatch(Plus { x: &mut dx[..rows * layer.inputs], by: &trace.passed[0] });
+            }
         }
+    }
+
+    /// The output's derivative along the direction `dx` of the input, in the other trace's [`output`](Trace::output), which need be no more than
+    /// [`Trace::forward`]; `trace` of [`Trace::both_ways`] holds what [`Mlp::forward`] left.
+    pub fn tangent<F: Float>(&self, parameters: &Parameters<F>, trace: &Trace<F>, dx: &[F], rows: usize, tangent: &mut Trace<F>) {
+        let last = self.layers.len() - 1;
+        for (l, layer) in self.layers.iter().enumerate() {
+            let (before, here) = tangent.outputs.split_at_mut(l);
+            let dx = before.last().map_or(dx, Vec::as_slice);
+            let dy = &mut here[0][..rows * layer.outputs];
+            let (left, right) = (Left::rows(dx, layer.inputs), Right::packed(&parameters.packed[layer.packed..], layer.inputs));
+            multiply(rows, layer.outputs, layer.inputs, left, right, None, dy, layer.outputs);
+            if l == last {
+                continue;
+            }
+            if let Some((gain, _)) = layer.norm(parameters) {
+                along(dy, gain, &trace.norms[l]);
+            }
+            dispatch(Times { x: dy, by: &trace.slopes[l] });
+            if layer.residual {
+                dispatch(Plus { x: dy, by: dx });
+            }
+        }
+    }
+}
+
+impl Layer {
+    /// (gains, shifts) of the layer's norm.
+    fn norm<'a, F: Float>(&self, parameters: &'a Parameters<F>) -> Option<(&'a [F], &'a [F])> {
+        let at = self.norm?;
+        Some(parameters.flat[at..][..2 * self.outputs].split_at(self.outputs))
     }
 }
 
@@ -110,6 +178,25 @@ impl<F: Float> Kernel for Times<'_, F> {
             [self.x],
             #[inline(always)]
             |[by], [x]| [x * by],
+        );
+    }
+}
+
+struct Plus<'a, F> {
+    x: &'a mut [F],
+    by: &'a [F],
+}
+
+impl<F: Float> Kernel for Plus<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        lanewise::<F, S, 1, 1>(
+            simd,
+            [self.by],
+            [self.x],
+            #[inline(always)]
+            |[by], [x]| [x + by],
         );
     }
 }
@@ -157,6 +244,10 @@ pub struct Trace<F> {
     outputs: Vec<Vec<F>>,
     slopes: Vec<Vec<F>>,
     gradients: Vec<Vec<F>>,
+    /// Empty of layers without a norm.
+    norms: Vec<Normalised<F>>,
+    /// The gradient with respect to a layer's output, which goes to its input too; empty of layers without such a connection.
+    passed: Vec<Vec<F>>,
 }
 
 impl<F: Float> Trace<F> {
@@ -165,17 +256,20 @@ impl<F: Float> Trace<F> {
     pub fn forward(network: &Mlp, rows: usize) -> Self {
         // Layers' inputs are read by whole vectors when the weights' gradients are made.
         let outputs = network.layers.iter().map(|l| vec![F::ZERO; rows * l.outputs + panel::<F>()]).collect();
-        Self { outputs, slopes: Vec::new(), gradients: Vec::new() }
+        Self { outputs, slopes: Vec::new(), gradients: Vec::new(), norms: Vec::new(), passed: Vec::new() }
     }
 
     /// Buffers for up to `rows` rows forward and back.
     #[must_use]
     pub fn both_ways(network: &Mlp, rows: usize) -> Self {
         let buffers = || network.layers.iter().map(|l| vec![F::ZERO; rows * l.outputs]).collect();
-        Self { slopes: buffers(), gradients: buffers(), ..Self::forward(network, rows) }
+        let norm = |l: &Layer| if l.norm.is_some() { Normalised::new(rows, l.outputs) } else { Normalised::default() };
+        let norms = network.layers.iter().map(norm).collect();
+        let passed = network.layers.iter().map(|l| if l.residual { vec![F::ZERO; rows * l.outputs] } else { Vec::new() }).collect();
+        Self { slopes: buffers(), gradients: buffers(), norms, passed, ..Self::forward(network, rows) }
     }
 
-    /// What layer `layer` put out, activated, followed by readable numbers of any value.
+    /// What layer `layer` put out, activated and with what was added, followed by readable numbers of any value.
     #[must_use]
     pub fn activated(&self, layer: usize) -> &[F] {
         &self.outputs[layer]
@@ -187,10 +281,16 @@ impl<F: Float> Trace<F> {
         &self.outputs[self.outputs.len() - 1]
     }
 
-    /// The gradient with respect to layer `layer`'s output before activation.
+    /// The gradient with respect to layer `layer`'s output before norm and activation.
     #[must_use]
     pub fn gradient(&self, layer: usize) -> &[F] {
         &self.gradients[layer]
+    }
+
+    /// The gradient with respect to what layer `layer`'s norm put out, and what it multiplied by its gains.
+    #[must_use]
+    pub fn norm_gradient(&self, layer: usize) -> (&[F], &[F]) {
+        (&self.norms[layer].gradient, &self.norms[layer].unit)
     }
 
     /// The network's output, and the place for the gradient with respect to it.

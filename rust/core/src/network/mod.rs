@@ -4,11 +4,12 @@
 //! which rows came with it.
 
 pub mod activation;
+pub mod layer_norm;
 pub mod matmul;
 pub mod mlp;
 
 pub use activation::Activation;
-pub use mlp::{Layer, Mlp, Parameters, Trace};
+pub use mlp::{Hidden, Layer, Mlp, Parameters, Trace};
 
 use crate::float::Float;
 use crate::simd::{Simd, SimdBase};

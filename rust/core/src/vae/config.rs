@@ -3,8 +3,8 @@
 use super::members::{is_real, learned, members, view_width};
 use crate::error::{Error, Result};
 use crate::likelihood::{Likelihood, check_columns};
-use crate::network::Activation;
 use crate::network::matmul::panel;
+use crate::network::{Activation, Hidden};
 
 /// The shape of a variational autoencoder. The encoder goes from what it sees of the features through `hidden` to loc and log-variance of the
 /// latents, the decoder from the latents through `hidden` reversed to those of the likelihood's params that are not learned for all rows.
@@ -20,6 +20,10 @@ pub struct Config {
     pub likelihood: Likelihood,
     /// Between layers.
     pub activation: Activation,
+    /// Whether every hidden layer normalises its rows before the activation.
+    pub layer_norm: bool,
+    /// Whether a hidden layer whose input and output are of one width adds the former to the latter.
+    pub residual: bool,
 }
 
 impl Config {
@@ -40,7 +44,9 @@ impl Config {
         }
         let count = |widths: &[usize]| {
             widths.windows(2).try_fold(0_usize, |sum, w| {
-                w[0].checked_add(1)?.checked_mul(w[1].checked_next_multiple_of(panel::<f32>())?)?.checked_add(sum)
+                w[0].checked_add(if self.layer_norm { 3 } else { 1 })?
+                    .checked_mul(w[1].checked_next_multiple_of(panel::<f32>())?)?
+                    .checked_add(sum)
             })
         };
         let encoder = count(&self.encoder_widths());
@@ -66,6 +72,11 @@ impl Config {
     /// Numbers that the model learns for all rows beside its networks: scales "shared" or "per feature".
     pub(super) fn num_learned(&self) -> usize {
         learned(&self.likelihood, self.num_features).iter().fold(0, |sum: usize, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// What hidden layers have.
+    pub(super) fn hidden_layers(&self) -> Hidden {
+        Hidden { layer_norm: self.layer_norm, residual: self.residual }
     }
 
     pub(crate) fn encoder_widths(&self) -> Vec<usize> {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::gaussian::kl_grad;
 use crate::network::matmul::{Left, Part, Right, panel};
-use crate::network::{Mlp, Trace, lanewise};
+use crate::network::{Layer, Mlp, Trace, lanewise};
 use crate::random::{Draw, Key, fill_normals};
 use crate::reduce::ordered_sum_of;
 use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch};
@@ -119,7 +119,10 @@ impl<F: Float + Draw> Block<F> {
 
     /// What [`new`](Self::new) takes, about; `usize::MAX` where that is past counting.
     pub(super) fn bytes(model: &Model<F>, num_particles: usize) -> usize {
-        let outputs = |network: &Mlp| network.layers.iter().map(|l| 3 * l.outputs).sum::<usize>();
+        let outputs = |network: &Mlp| {
+            let of = |l: &Layer| (3 + if l.norm.is_some() { 2 } else { 0 } + usize::from(l.residual)) * l.outputs;
+            network.layers.iter().map(of).sum::<usize>()
+        };
         let (features, latent_dim) = (model.config().num_features, model.config().latent_dim);
         let row = features + model.intake.view_width + outputs(&model.encoder) + 5 * latent_dim + 5;
         let params = if model.assembly.num_learned > 0 { 2 * model.assembly.num_params } else { 0 };
@@ -304,10 +307,19 @@ impl<F: Float + Draw> Block<F> {
         Part { a: Left::transposed(dy, outputs, output), b: Right::rows(x, inputs), depth }
     }
 
-    /// Rows of the gradient with respect to layer `layer`'s output before activation.
+    /// Rows of the gradient with respect to layer `layer`'s output before norm and activation.
     pub(super) fn output_gradient(&self, model: &Model<F>, layer: usize) -> impl Iterator<Item = &[F]> {
         let (dy, outputs, _, _, depth) = self.layer(model, layer);
         dy.chunks_exact(outputs).take(depth)
+    }
+
+    /// Rows of the gradient with respect to what layer `layer`'s norm put out, and of what it multiplied by its gains.
+    pub(super) fn norm_gradient(&self, model: &Model<F>, layer: usize) -> impl Iterator<Item = (&[F], &[F])> {
+        let (_, outputs, _, _, depth) = self.layer(model, layer);
+        let encoder = model.encoder.layers.len();
+        let (trace, layer) = if layer < encoder { (&self.encoder, layer) } else { (&self.decoder, layer - encoder) };
+        let (dy, unit) = trace.norm_gradient(layer);
+        dy.chunks_exact(outputs).zip(unit.chunks_exact(outputs)).take(depth)
     }
 
     fn layer(&self, model: &Model<F>, layer: usize) -> (&[F], usize, &[F], usize, usize) {

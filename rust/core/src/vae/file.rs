@@ -1,6 +1,7 @@
 //! Models as bytes: safetensors, with the configuration in the header's metadata.
 //!
-//! The metadata holds one key, `elbokit`: JSON with `format` (1), `dtype`, `num_features`, `latent_dim`, `hidden`, `activation`, `prior` and `likelihood`.
+//! The metadata holds one key, `elbokit`: JSON with `format` (1), `dtype`, `num_features`, `latent_dim`, `hidden`, `activation`, `prior` and `likelihood`,
+//! and `layer_norm` and `residual` where they are true.
 //! The tensors are the parameters by name, in the model's dtype, and `scaling.shift` and `scaling.scale` in float64. Scales `"shared"` and `"per_feature"` are parameters too: `decoder.log_var` of a
 //! Gaussian, `decoder.log_scale` of other kinds, of member i of a table `decoder.members.i.log_var` or `.log_scale`, for rows as scaled. The same model gives the same bytes. On
 //! the way in, shapes are those of the tensors and must match the configuration, whose numbers alone make nothing larger; an unknown version, key, tensor or dtype
@@ -13,7 +14,7 @@
 //! use elbokit_core::vae::{AnyModel, Config, Model, Scaling, from_bytes, to_bytes};
 //!
 //! let likelihood = Likelihood::Bernoulli;
-//! let config = Config { num_features: 4, latent_dim: 1, hidden: vec![8], likelihood, activation: Activation::Relu };
+//! let config = Config { num_features: 4, latent_dim: 1, hidden: vec![8], likelihood, activation: Activation::Relu, layer_norm: false, residual: false };
 //! let model = Model::<f32>::new(config, Scaling::identity(4), Key(0))?;
 //! let AnyModel::F32(again) = from_bytes(&to_bytes(&model)?)? else { unreachable!() };
 //! assert_eq!(again.parameters(), model.parameters());
@@ -34,6 +35,8 @@ use crate::network::Activation;
 
 const FORMAT: u64 = 1;
 const KEY: &str = "elbokit";
+const LAYER_NORM: &str = "layer_norm";
+const RESIDUAL: &str = "residual";
 const SHIFT: &str = "scaling.shift";
 const SCALE: &str = "scaling.scale";
 const CURE: &str = "give a file that elbokit saved, and has not been changed since";
@@ -54,7 +57,7 @@ pub enum AnyModel {
 /// is no known case.
 pub fn to_bytes<F: Float>(model: &Model<F>) -> Result<Vec<u8>> {
     let (config, scaling) = (model.config(), model.scaling());
-    let header = json!({
+    let mut header = json!({
         "format": FORMAT,
         "dtype": dtype_name::<F>(),
         "num_features": config.num_features,
@@ -64,6 +67,11 @@ pub fn to_bytes<F: Float>(model: &Model<F>) -> Result<Vec<u8>> {
         "prior": "standard",
         "likelihood": describe(&config.likelihood),
     });
+    for (key, on) in [(LAYER_NORM, config.layer_norm), (RESIDUAL, config.residual)] {
+        if on {
+            header[key] = json!(true);
+        }
+    }
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     for named in model.named() {
         if let Some(bad) = named.values.iter().find(|x| !x.finite()) {
@@ -161,8 +169,11 @@ impl Header {
         let activation = fields.take("activation", |v| Activation::from_name(v.as_str()?))?;
         fields.take("prior", |v| (v.as_str()? == "standard").then_some(()))?;
         let likelihood = understand(fields.take("likelihood", |v| Some(v.clone()))?)?;
+        let layer_norm = fields.take_on(LAYER_NORM)?;
+        let residual = fields.take_on(RESIDUAL)?;
         fields.end()?;
-        Ok(Self { dtype, config: Config { num_features, latent_dim, hidden, likelihood, activation } })
+        let config = Config { num_features, latent_dim, hidden, likelihood, activation, layer_norm, residual };
+        Ok(Self { dtype, config })
     }
 }
 
@@ -259,6 +270,14 @@ impl Fields {
             Some(value) => read(&value).ok_or_else(|| Error::model_file(wanted, value, CURE)),
             None => Err(Error::model_file(wanted, "none", CURE)),
         }
+    }
+
+    /// Whether a key that stands only for true is there.
+    fn take_on(&mut self, key: &str) -> Result<bool> {
+        if !self.rest.contains_key(key) {
+            return Ok(false);
+        }
+        self.take(key, |v| (v == &Value::Bool(true)).then_some(true))
     }
 
     fn end(self) -> Result<()> {

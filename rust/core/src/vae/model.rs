@@ -29,7 +29,7 @@ pub struct Model<F: Float> {
 /// How far below its start a scale learned for all rows may fall: a millionth of the variance.
 const LEAST_SCALE: f64 = 1e-3;
 
-/// A named parameter: a layer's weights (outputs × inputs), its biases (outputs), or the scales that a member of the likelihood has for all rows.
+/// A named parameter: a layer's weights (outputs × inputs), its biases (outputs), its norm's gains and shifts (outputs), or the scales that a member of the likelihood has for all rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Named<'a, F> {
     /// "encoder.0.weight" and so on.
@@ -41,8 +41,8 @@ pub struct Named<'a, F> {
 }
 
 impl<F: Float + Draw> Model<F> {
-    /// A model as it stands before training: weights and biases uniform within ±1/√inputs, as `PyTorch`'s `Linear` has them, and scales learned for
-    /// all rows at 1.
+    /// A model as it stands before training: weights and biases uniform within ±1/√inputs, as `PyTorch`'s `Linear` has them, norms' gains and scales learned for
+    /// all rows at 1, norms' shifts at 0.
     ///
     /// Layer l (the encoder's first) is drawn by `key.fold_in(l)`, weights as particle 0 and biases as particle 1, by output.
     ///
@@ -61,6 +61,9 @@ impl<F: Float + Draw> Model<F> {
             for x in weights.iter_mut().chain(biases) {
                 *x = (*x + *x - F::ONE) * bound;
             }
+            if let Some(gain) = layer.norm {
+                flat[gain..][..layer.outputs].fill(F::ONE);
+            }
         }
         model.pack();
         Ok(model)
@@ -77,8 +80,8 @@ impl<F: Float> Model<F> {
         scaling.check(&config)?;
         let likelihood = config.likelihood.prepare::<F>(config.num_features)?;
         let mut extent = Extent::default();
-        let encoder = Mlp::new::<F>(&config.encoder_widths(), config.activation, &mut extent);
-        let decoder = Mlp::new::<F>(&config.decoder_widths(), config.activation, &mut extent);
+        let mut network = |widths: &[usize]| Mlp::new::<F>(widths, config.activation, config.hidden_layers(), &mut extent);
+        let (encoder, decoder) = (network(&config.encoder_widths()), network(&config.decoder_widths()));
         let assembly = Assembly::new(&config, &scaling);
         extent.parameters += assembly.num_learned;
         let (intake, parameters) = (Intake::new(&config, &scaling), Parameters::zeros(extent));
@@ -219,9 +222,12 @@ impl<F: Float> Model<F> {
     pub(super) fn shapes(config: &Config) -> Vec<(String, Vec<usize>)> {
         let network = |name: &'static str, widths: Vec<usize>| {
             let layers = widths.windows(2).map(|w| [w[0], w[1]]).enumerate().collect::<Vec<_>>();
+            let last = layers.len() - 1;
             layers.into_iter().flat_map(move |(l, [inputs, outputs])| {
                 let weight = (format!("{name}.{l}.weight"), vec![outputs, inputs]);
-                [weight, (format!("{name}.{l}.bias"), vec![outputs])]
+                let norm = if config.layer_norm && l < last { &["norm.weight", "norm.bias"][..] } else { &[] };
+                let vectors = ["bias"].iter().chain(norm).map(move |kind| (format!("{name}.{l}.{kind}"), vec![outputs]));
+                std::iter::once(weight).chain(vectors)
             })
         };
         let learned = learned(&config.likelihood, config.num_features).into_iter().map(|(name, count)| (name, vec![count]));

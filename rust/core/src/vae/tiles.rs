@@ -1,4 +1,4 @@
-//! How the parameters are cut for the threads: whole panels of a layer's outputs, each layer's biases, and what is learned for all rows.
+//! How the parameters are cut for the threads: whole panels of a layer's outputs, each layer's biases, its norm, and what is learned for all rows.
 
 use super::model::Model;
 use crate::float::Float;
@@ -26,6 +26,8 @@ pub(super) enum Of {
     Weights(usize),
     /// The layer's biases.
     Biases,
+    /// The gains of the layer's norm, then its shifts.
+    Norm,
     /// Scales of the likelihood, of no layer.
     Scales,
 }
@@ -43,6 +45,9 @@ pub(super) fn tiles<F: Float>(model: &Model<F>) -> Vec<Tile> {
             packed = end;
         }
         tiles.push(Tile { start: l.bias, len: l.outputs, layer, inputs: l.inputs, of: Of::Biases, packed: packed..packed });
+        if let Some(start) = l.norm {
+            tiles.push(Tile { start, len: 2 * l.outputs, layer, inputs: 1, of: Of::Norm, packed: packed..packed });
+        }
     }
     let (start, len) = (model.learned_at(), model.learned().len());
     if len > 0 {

@@ -2,7 +2,7 @@
 //!
 //! A step (1) runs blocks of rows forward and back, (2) makes the gradient of the parameters tile by tile, each element one chain over the batch's
 //! rows in order, and (3) lets Adam move the parameters and packs them anew. Blocks and tiles are shared out among threads; no sum crosses them, so
-//! parameters have the same bits for any number of threads. A scale that is learned for all rows is spared the decay, and held at its least. A step whose gradient is not finite, or has squares past the range, is not taken.
+//! parameters have the same bits for any number of threads. A norm and a scale that is learned for all rows are spared the decay, and the scale is held at its least. A step whose gradient is not finite, or has squares past the range, is not taken.
 
 use super::data_path::{Batch, Block, block_rows};
 use super::model::Model;
@@ -192,6 +192,7 @@ impl<F: Float + Draw> Trainer<F> {
                     }
                     continue;
                 }
+                let update = if tile.of == Of::Norm { update.without_decay() } else { update };
                 update.update(x, m, v, g);
                 if !packed.is_empty() {
                     pack_transposed(x, tile.inputs, packed);
@@ -324,7 +325,7 @@ impl<F: Float + Draw> Trainer<F> {
     }
 }
 
-/// One tile of the gradient: rows of a layer's weights, a layer's biases, or the learned scales, whose blocks have added up their draws in float64, particle after particle.
+/// One tile of the gradient: rows of a layer's weights, a layer's biases, its norm, or the learned scales, whose blocks have added up their draws in float64, particle after particle.
 fn tile_gradient<F: Float + Draw>(model: &Model<F>, blocks: &[Block<F>], tile: &Tile, gradient: &mut [F]) {
     let blocks = blocks.iter().filter(|b| b.rows > 0);
     match tile.of {
@@ -337,6 +338,16 @@ fn tile_gradient<F: Float + Draw>(model: &Model<F>, blocks: &[Block<F>], tile: &
             for dy in blocks.flat_map(|b| b.output_gradient(model, tile.layer)) {
                 for (sum, &dy) in gradient.iter_mut().zip(dy) {
                     *sum += dy;
+                }
+            }
+        }
+        Of::Norm => {
+            gradient.fill(F::ZERO);
+            let (gain, shift) = gradient.split_at_mut(tile.len / 2);
+            for (dy, unit) in blocks.flat_map(|b| b.norm_gradient(model, tile.layer)) {
+                for ((gain, shift), (&dy, &unit)) in gain.iter_mut().zip(&mut *shift).zip(dy.iter().zip(unit)) {
+                    *gain += dy * unit;
+                    *shift += dy;
                 }
             }
         }

@@ -41,6 +41,12 @@ def log1p_tail(t):
     return mp.fsum((-t) ** k / (k + 2) for k in range(400)) if abs(t) < mpf("0.1") else (t - mp.log1p(t)) / t**2
 
 
+def normal_tail(y):
+    """(t + 4) e^(t^2/2) Q(t), Q(t) the normal distribution's mass above t, y = (t - 4) / (t + 4)."""
+    t = 4 * (1 + y) / (1 - y)
+    return (t + 4) * mp.exp(t**2 / 2) * mp.erfc(t / mp.sqrt(2)) / 2
+
+
 SPECS = [
     # name, function, interval, degree for float32 and float64, weight of the polynomial's error in the result, doc
     ("EXP_TAIL", exp_tail, (mpf("-0.75"), mpf("0.75")), (7, 14), lambda x: x**2 / mp.e**x, "`(e^r − 1 − r) / r²` for |r| ≤ 0.75"),
@@ -49,6 +55,7 @@ SPECS = [
     ("LOG1P_TAIL", log1p_tail, (mpf(0), mpf(1)), (9, 20), lambda t: t**2 / mp.log1p(t) if t else mpf(0), "`(t − ln(1 + t)) / t²` for 0 ≤ t ≤ 1"),
     ("SIN_TURN", sin_turn, (mpf(0), mpf(1) / 64), (3, 7), lambda z: 1 / sin_turn(z), "`sin(2πu) / u` in z = u² ≤ 1/64"),
     ("COS_TURN", cos_turn, (mpf(0), mpf(1) / 64), (3, 7), lambda z: z, "`(cos(2πu) − 1) / u²` in z = u² ≤ 1/64"),
+    ("NORMAL_TAIL", normal_tail, (mpf(-1), mpf(36) / 44), (11, 22), lambda y: 1 / normal_tail(y), "`(t + 4) e^(t²/2) Q(t)`, Q the normal tail, in y = (t − 4)/(t + 4) for 0 ≤ t ≤ 40"),
 ]
 
 

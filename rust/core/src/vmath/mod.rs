@@ -1,4 +1,4 @@
-//! Elementary functions on lanes, written once over the lane abstraction and accurate to 2 ulp in both element types; lgamma, digamma and
+//! Elementary functions on lanes, written once over the lane abstraction and accurate to 2 ulp in both element types; gelu, lgamma, digamma and
 //! Binet's function to 4.
 //!
 //! Contract. Each function is a pure function of one number, the same bits at every level; overflow gives ±∞ and NaN goes
@@ -8,12 +8,14 @@
 mod coefficients;
 mod gamma;
 mod gamma_coefficients;
+mod gelu;
 mod ln_1p;
 mod turn;
 
 pub use coefficients::Coefficients;
 pub use gamma::{digamma, lgamma, stirling};
 pub use gamma_coefficients::GammaCoefficients;
+pub use gelu::gelu;
 pub use ln_1p::{expm1, ln_1p};
 pub use turn::sin_cos_turn;
 

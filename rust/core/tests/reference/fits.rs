@@ -16,7 +16,7 @@ pub(crate) fn at_rate(learning_rate: f64) -> Options {
 }
 
 pub(crate) fn config(num_features: usize, likelihood: Likelihood, activation: Activation) -> Config {
-    Config { num_features, latent_dim: 3, hidden: vec![7, 6], likelihood, activation }
+    Config { num_features, latent_dim: 3, hidden: vec![7, 6], likelihood, activation, layer_norm: false, residual: false }
 }
 
 /// The kind of each column.
@@ -69,9 +69,15 @@ pub(crate) fn scaled(likelihood: &Likelihood) -> Scaling {
 
 /// |g − fd| ≤ 1e-6 · max |g| of the tensor, for every parameter.
 pub(crate) fn check_gradient(likelihood: &Likelihood, activation: Activation, num_particles: usize, objective: Objective) {
+    check_gradient_of(config(5, likelihood.clone(), activation), num_particles, objective);
+}
+
+/// The same of any model of five columns.
+pub(crate) fn check_gradient_of(config: Config, num_particles: usize, objective: Objective) {
     const H: f64 = 1e-5;
     let (n, width) = (37, 5);
-    let mut model = Model::<f64>::new(config(width, likelihood.clone(), activation), scaled(likelihood), Key(3)).unwrap();
+    let (likelihood, activation) = (&config.likelihood.clone(), config.activation);
+    let mut model = Model::<f64>::new(config, scaled(likelihood), Key(3)).unwrap();
     let x = rows(likelihood, n, width);
     let source = Matrix::new(&x, width);
     let order: Vec<u32> = (0..n as u32).rev().collect();
