@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod matmul;
 pub mod mlp;
+pub mod tangents;
 
 pub use activation::Activation;
 pub use mlp::{Layer, Mlp, Parameters, Trace};
