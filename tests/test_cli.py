@@ -14,7 +14,7 @@ import pytest
 import elbokit as ek
 from elbokit import cli, tables
 
-_SCORES = [*ek.ElboTerms._fields, "lower", "estimate", "upper", "estimate_error", "ess", "num_observed"]
+_SCORES = [*ek.ElboTerms._fields, "lower", "estimate", "upper", "estimate_error", "khat", "ess", "num_observed"]
 _SMALL = ["--epochs", "2", "--latent-dim", "2", "--hidden", "8", "--num-particles", "20"]
 
 

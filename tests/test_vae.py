@@ -53,7 +53,7 @@ def test_digits_reach_the_quality_of_the_reference_net(digits, key):
     )
     assert history.skipped_steps == [0] * 200
     elbo = vae.elbo(held_out).elbo.mean()
-    evidence = vae.log_evidence(held_out, num_particles=1000)
+    evidence = vae.log_evidence(held_out, num_particles=1000, proposal="posterior")
     assert elbo >= -95.0
     assert evidence.lower.mean() >= -88.5
     assert (evidence.lower <= evidence.estimate).all()
@@ -100,6 +100,47 @@ def test_evidence_of_a_row_is_the_same_bits_alone_and_in_chunks(fitted, digits):
     chunks = [fitted.log_evidence(rows[i : i + 7], num_particles=300) for i in range(0, 20, 7)]
     for name in ek.Evidence._fields:
         assert np.array_equal(np.concatenate([getattr(chunk, name) for chunk in chunks]), getattr(whole, name))
+
+
+def test_proposals_agree_and_upper_stands_where_khat_allows(fitted, digits):
+    rows = digits[1][:60]
+    around, from_q = (fitted.log_evidence(rows, num_particles=2000, proposal=p) for p in ("laplace", "posterior"))
+    assert np.array_equal(around.estimate, fitted.log_evidence(rows, num_particles=2000).estimate)
+    for bounds in (around, from_q):
+        assert (np.isinf(bounds.upper) == (bounds.khat > 1 - 1 / np.log10(2000))).all()
+        assert (bounds.lower <= bounds.estimate).all()
+        assert (bounds.estimate <= bounds.upper).all()
+    both = np.isfinite(around.upper) & np.isfinite(from_q.upper)
+    assert both.sum() >= 10
+    error = np.hypot(around.standard_error, from_q.standard_error)[both]
+    assert (np.abs(around.estimate - from_q.estimate)[both] <= 6 * error + 1e-3).all()
+    with pytest.raises(ValueError, match='proposal: expected "laplace" or "posterior", got \'prior\''):
+        fitted.log_evidence(rows, proposal="prior")
+
+
+def test_eight_draws_around_the_mode_beat_a_thousand_of_q(digits):
+    train, held_out = digits
+    vae = ek.VAE(16, hidden=(256,), likelihood=ek.likelihood.Binomial(16), activation="relu")
+    vae.fit(train, epochs=200, batch_size=128, learning_rate=1e-3, validation=0.0, progress=False, key=0)
+    truth = vae.log_evidence(held_out, key=1)
+    assert (truth.khat < 2 / 3).mean() > 0.8
+    few = vae.log_evidence(held_out, num_particles=8)
+    of_q = vae.log_evidence(held_out, proposal="posterior")
+    off, off_q = (np.abs(bounds.estimate - truth.estimate) for bounds in (few, of_q))
+    assert off.mean() < 0.7 * off_q.mean()
+    assert off_q.mean() > 0.5
+
+
+def test_no_mode_is_told_of_and_q_is_kept():
+    rows = np.random.default_rng(0).poisson(2.0, (30, 4))
+    vae = ek.VAE(2, hidden=(8,), likelihood=ek.likelihood.Poisson())
+    vae.fit(rows, epochs=1, validation=0.0, progress=False)
+    huge = {name: values * (1e30 if name.startswith("decoder") else 1) for name, values in vae.parameters().items()}
+    vae.core.restore(np.concatenate([values.ravel() for values in huge.values()]))
+    with pytest.warns(RuntimeWarning, match="no mode was found for 30 of 30 rows, which are drawn from q"):
+        around = vae.log_evidence(rows, num_particles=50)
+    for ours, of_q in zip(around, vae.log_evidence(rows, num_particles=50, proposal="posterior"), strict=True):
+        assert np.array_equal(ours, of_q)
 
 
 def test_one_particle_has_no_upper_bound_and_a_lower_one_that_is_the_weight(fitted, digits):

@@ -328,6 +328,7 @@ class _Bounds(NamedTuple):
     estimate: NDArray[Any]
     upper: NDArray[Any]
     estimate_error: NDArray[Any]
+    khat: NDArray[Any]
     ess: NDArray[Any]
     num_observed: NDArray[Any]
 
@@ -352,6 +353,7 @@ def _bounds(vae: Any, X: NDArray[Any], args: argparse.Namespace) -> _Bounds:
         evidence.estimate,
         evidence.upper,
         evidence.standard_error,
+        evidence.khat,
         evidence.ess,
         evidence.num_observed,
     )

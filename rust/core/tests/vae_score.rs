@@ -4,7 +4,7 @@ use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;
 use elbokit_core::random::{Key, fill_normals};
 use elbokit_core::threads::{Interrupt, set_num_threads};
-use elbokit_core::vae::{self, Config, ElboTerms, Evidence, Matrix, Model, Scaling, Source};
+use elbokit_core::vae::{self, Config, ElboTerms, Evidence, Matrix, Model, Proposal, Scaling, Source};
 use elbokit_core::{Error, Result};
 
 const WIDTH: usize = 9;
@@ -43,13 +43,13 @@ fn elbo(model: &Model<f32>, source: &dyn Source<f32>, num_particles: usize) -> R
     Ok(out)
 }
 
-/// lower, estimate, upper, standard error, ess; and the observed cells.
-fn evidence(model: &Model<f32>, source: &dyn Source<f32>, num_particles: usize) -> ([Vec<f32>; 5], Vec<u64>) {
-    let mut out: [Vec<f32>; 5] = std::array::from_fn(|_| vec![0.0; source.rows()]);
+/// lower, estimate, upper, standard error, k-hat, ess; and the observed cells.
+fn evidence(model: &Model<f32>, source: &dyn Source<f32>, num_particles: usize) -> ([Vec<f32>; 6], Vec<u64>) {
+    let mut out: [Vec<f32>; 6] = std::array::from_fn(|_| vec![0.0; source.rows()]);
     let mut num_observed = vec![0; source.rows()];
-    let [lower, estimate, upper, standard_error, ess] = &mut out;
-    let bounds = Evidence { lower, estimate, upper, standard_error, ess, num_observed: &mut num_observed };
-    vae::log_evidence(model, source, Key(3), num_particles, &Interrupt::default(), bounds).unwrap();
+    let [lower, estimate, upper, standard_error, khat, ess] = &mut out;
+    let bounds = Evidence { lower, estimate, upper, standard_error, khat, ess, num_observed: &mut num_observed };
+    vae::log_evidence(model, source, Key(3), num_particles, Proposal::Posterior, &Interrupt::default(), bounds).unwrap();
     (out, num_observed)
 }
 
@@ -106,17 +106,22 @@ fn bounds_are_ordered_and_agree_with_the_elbo() {
     let x = rows(40);
     let matrix = Matrix::new(&x, WIDTH);
     let [elbo, _, _, error] = elbo(&model, &matrix, 2000).unwrap();
-    let ([lower, estimate, upper, _, ess], num_observed) = evidence(&model, &matrix, 2000);
+    let ([lower, estimate, upper, _, khat, ess], num_observed) = evidence(&model, &matrix, 2000);
     for i in 0..40 {
         assert!(elbo[i] <= upper[i] + 5.0 * error[i], "{i}");
         assert!(elbo[i] <= lower[i] + 5.0 * error[i], "{i}");
         assert!(lower[i] <= estimate[i] && estimate[i] <= upper[i], "{i}");
         assert!(ess[i] >= 1.0 && ess[i] <= 2000.0, "{i}");
+        assert_eq!(upper[i] == f32::INFINITY, f64::from(khat[i]) > 1.0 - 1.0 / 2000_f64.log10(), "{}", khat[i]);
         let seen = x[i * WIDTH..][..WIDTH].iter().filter(|x| !x.is_nan()).count();
         assert_eq!(num_observed[i], seen as u64);
     }
-    let ([_, _, upper, error, _], _) = evidence(&model, &matrix, 1);
-    assert!(upper.iter().chain(&error).all(|x| *x == f32::INFINITY));
+    assert!(khat.iter().any(|k| *k < 0.5), "{khat:?}");
+    let ([_, _, upper, error, khat, _], _) = evidence(&model, &matrix, 1);
+    assert!(upper.iter().chain(&error).chain(&khat).all(|x| *x == f32::INFINITY));
+    let ([lower, _, upper, _, khat, _], _) = evidence(&model, &matrix, 24);
+    assert!(upper.iter().chain(&khat).all(|x| *x == f32::INFINITY) && lower.iter().all(|x| x.is_finite()));
+    assert!(evidence(&model, &matrix, 25).0[4].iter().all(|khat| khat.is_finite()));
 }
 
 #[test]
@@ -140,11 +145,11 @@ fn evidence_of_a_linear_model_is_its_normal_density() {
     model.set_parameters(&[gain, 0.0, -gain * b, log_var, w, b]).unwrap();
     let x = [2.0, 3.5, 10.0];
     let matrix = Matrix::new(&x, 1);
-    let mut out = [[0.0; 3]; 5];
+    let mut out = [[0.0; 3]; 6];
     let mut num_observed = [0; 3];
-    let [lower, estimate, upper, standard_error, ess] = &mut out;
-    let bounds = Evidence { lower, estimate, upper, standard_error, ess, num_observed: &mut num_observed };
-    vae::log_evidence(&model, &matrix, Key(0), 50, &Interrupt::default(), bounds).unwrap();
+    let [lower, estimate, upper, standard_error, khat, ess] = &mut out;
+    let bounds = Evidence { lower, estimate, upper, standard_error, khat, ess, num_observed: &mut num_observed };
+    vae::log_evidence(&model, &matrix, Key(0), 50, Proposal::Posterior, &Interrupt::default(), bounds).unwrap();
     for (i, x) in x.iter().enumerate() {
         let z = (x - 3.0) / 4.0 - b;
         let variance = w * w + noise;
@@ -152,7 +157,7 @@ fn evidence_of_a_linear_model_is_its_normal_density() {
         for bound in &out[..3] {
             assert!((bound[i] - exact).abs() < 1e-13 * (1.0 + exact.abs()), "{} {exact}", bound[i]);
         }
-        assert!((out[4][i] - 50.0).abs() < 1e-9);
+        assert!(out[4][i] == 0.0 && (out[5][i] - 50.0).abs() < 1e-9, "{out:?}");
     }
 }
 

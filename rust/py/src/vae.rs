@@ -6,7 +6,7 @@ use elbokit_core::optimizer::Schedule;
 use elbokit_core::random::Key;
 use elbokit_core::threads::Interrupt;
 use elbokit_core::vae::{
-    self, AnyModel, Config, ElboTerms, EpochTerms, Evidence, Model, Numbers, Objective, Options, Scaling, Source, Trainer,
+    self, AnyModel, Config, ElboTerms, EpochTerms, Evidence, Model, Numbers, Objective, Options, Proposal, Scaling, Source, Trainer,
 };
 use elbokit_core::{Error, Result};
 use numpy::PyReadonlyArray1;
@@ -243,10 +243,18 @@ impl Vae {
         typed!(&self.typed, state => impute_draws(py, state, &rows, Key(key), num_particles, num_draws))
     }
 
-    /// lower, estimate, upper, standard error, effective sample size and observed cells of each row.
-    fn log_evidence<'py>(&self, py: Python<'py>, x: &Any<'py>, key: u64, num_particles: usize) -> PyResult<Bound<'py, PyTuple>> {
+    /// lower, estimate, upper, standard error, k-hat, effective sample size and observed cells of each row, and for how many rows no mode was found.
+    fn log_evidence<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Any<'py>,
+        key: u64,
+        num_particles: usize,
+        laplace: bool,
+    ) -> PyResult<(Bound<'py, PyTuple>, usize)> {
         let rows = Rows::new(x)?;
-        typed!(&self.typed, state => log_evidence(py, state, &rows, Key(key), num_particles))
+        let proposal = if laplace { Proposal::Laplace } else { Proposal::Posterior };
+        typed!(&self.typed, state => log_evidence(py, state, &rows, Key(key), num_particles, proposal))
     }
 
     /// Copies of all parameters with their names.
@@ -533,18 +541,19 @@ fn log_evidence<'py, F: Element>(
     rows: &Rows<'py>,
     key: Key,
     num_particles: usize,
-) -> PyResult<Bound<'py, PyTuple>> {
+    proposal: Proposal,
+) -> PyResult<(Bound<'py, PyTuple>, usize)> {
     rows.with(None, |source: &dyn Source<F>| {
         let make = || Output::<F>::new(py, None, &[source.rows()]);
-        let mut out = [make()?, make()?, make()?, make()?, make()?];
+        let mut out = [make()?, make()?, make()?, make()?, make()?, make()?];
         let mut observed = vec![0; source.rows()];
-        let [lower, estimate, upper, standard_error, ess] = out.each_mut().map(Output::slice);
-        let terms = Evidence { lower, estimate, upper, standard_error, ess, num_observed: &mut observed };
-        enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| {
-            vae::log_evidence(&state.model, source, key, num_particles, interrupt, terms)
+        let [lower, estimate, upper, standard_error, khat, ess] = out.each_mut().map(Output::slice);
+        let terms = Evidence { lower, estimate, upper, standard_error, khat, ess, num_observed: &mut observed };
+        let without = enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| {
+            vae::log_evidence(&state.model, source, key, num_particles, proposal, interrupt, terms)
         })?;
         let observed = numpy::PyArray1::from_iter(py, observed.into_iter().map(u64::cast_signed)).into_any();
-        let [a, b, c, d, e] = out.map(Output::done);
-        PyTuple::new(py, [a, b, c, d, e, observed])
+        let [a, b, c, d, e, f] = out.map(Output::done);
+        Ok((PyTuple::new(py, [a, b, c, d, e, f, observed])?, without))
     })
 }

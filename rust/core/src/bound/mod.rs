@@ -13,6 +13,7 @@ mod power;
 mod psis;
 mod renyi;
 mod shares;
+mod tail;
 
 pub use cubo::cubo;
 pub use elbo::{Running, elbo};
@@ -22,6 +23,7 @@ pub use pareto::Pareto;
 pub use psis::{khat, psis};
 pub use renyi::renyi;
 pub use shares::Shares;
+pub use tail::Tail;
 
 use crate::error::{Error, Result};
 use crate::float::Float;

@@ -58,15 +58,21 @@ fn tails<F: Float>(log_weights: &[F], particles: usize, power: f64, smooth: bool
         let mut row = Row::default();
         for (batch_row, (khat, replaced)) in rows.zip(khat.data.iter_mut().zip(replaced.data)) {
             row.gather(log_weights.iter().skip(batch_row).step_by(batch).map(|w| w.to_f64()), power);
-            *khat = F::from_f64(row.fit(F::EPSILON.to_f64(), smooth.then_some(replaced)));
+            *khat = F::from_f64(row.fit(particles, F::EPSILON.to_f64(), smooth.then_some(replaced)));
         }
     });
     replaced
 }
 
+/// Weights that are fitted at most, of so many particles.
+pub(super) fn longest(particles: usize) -> usize {
+    let count = particles as f64;
+    (count / 5.0).min(3.0 * count.sqrt()).ceil() as usize
+}
+
 /// One row's log weights, and room to sort them.
 #[derive(Default)]
-struct Row {
+pub(super) struct Row {
     weights: Vec<f64>,
     order: Vec<f64>,
     /// Particles of the tail, in rising order.
@@ -78,7 +84,7 @@ struct Row {
 
 impl Row {
     /// Takes log weights, times the power, less the largest.
-    fn gather(&mut self, weights: impl Iterator<Item = f64> + Clone, power: f64) {
+    pub(super) fn gather(&mut self, weights: impl Iterator<Item = f64> + Clone, power: f64) {
         self.top = if power > 0.0 {
             weights.clone().fold(f64::NEG_INFINITY, f64::max)
         } else {
@@ -89,18 +95,16 @@ impl Row {
         self.weights.extend(weights.map(|w| (w - self.top) * power));
     }
 
-    /// k-hat, and into `replaced` what replaces the tail.
-    fn fit(&mut self, epsilon: f64, replaced: Option<&mut Vec<(usize, f64)>>) -> f64 {
+    /// k-hat of so many `particles`, of which the largest `longest + 1` at least were taken, and into `replaced` what replaces the tail.
+    pub(super) fn fit(&mut self, particles: usize, epsilon: f64, replaced: Option<&mut Vec<(usize, f64)>>) -> f64 {
         let Self { weights, order, tail, .. } = self;
         // All weights are 0, or by a negative power one is infinite.
-        if !self.top.is_finite() || weights.len() < FEWEST.0 {
+        if !self.top.is_finite() || particles < FEWEST.0 {
             return f64::INFINITY;
         }
-        let count = weights.len() as f64;
-        let longest = (count / 5.0).min(3.0 * count.sqrt()).ceil() as usize;
         order.clear();
         order.extend_from_slice(weights);
-        let (_, &mut cut, _) = order.select_nth_unstable_by(weights.len() - longest - 1, f64::total_cmp);
+        let (_, &mut cut, _) = order.select_nth_unstable_by(weights.len() - longest(particles) - 1, f64::total_cmp);
         if -cut <= ROUNDING * epsilon * self.top.abs() * self.power.abs() {
             return 0.0;
         }

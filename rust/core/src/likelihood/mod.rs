@@ -23,6 +23,7 @@ mod columns;
 mod continuous_bernoulli;
 mod count;
 mod double;
+mod fisher;
 mod gaussian;
 mod kinds;
 mod laplace;

@@ -224,6 +224,12 @@ impl<F: Float> Parameters<F> {
         &self.flat[..self.len]
     }
 
+    /// The packed copy.
+    #[must_use]
+    pub fn packed(&self) -> &[F] {
+        &self.packed
+    }
+
     /// The flat array and the packed copy, for a caller that changes both alike.
     pub fn parts_mut(&mut self) -> (&mut [F], &mut [F]) {
         (&mut self.flat[..self.len], &mut self.packed)
@@ -273,6 +279,12 @@ impl<F: Float> Trace<F> {
     #[must_use]
     pub fn activated(&self, layer: usize) -> &[F] {
         &self.outputs[layer]
+    }
+
+    /// The activation's derivative at layer `layer`'s output, of a trace both ways.
+    #[must_use]
+    pub fn slope(&self, layer: usize) -> &[F] {
+        &self.slopes[layer]
     }
 
     /// The network's output, for the rows of the last way forward and more.

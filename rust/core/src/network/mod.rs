@@ -7,6 +7,7 @@ pub mod activation;
 pub mod layer_norm;
 pub mod matmul;
 pub mod mlp;
+pub mod tangents;
 
 pub use activation::Activation;
 pub use mlp::{Hidden, Layer, Mlp, Parameters, Trace};

@@ -4,13 +4,16 @@
 //! in, and every value that comes out is of the row as given.
 
 mod checkpoint;
+mod cholesky;
 mod columns;
 mod config;
 mod data_path;
+mod evidence;
 mod file;
 mod folds;
 mod impute;
 mod intake;
+mod laplace;
 mod latent;
 mod members;
 mod model;
@@ -27,11 +30,12 @@ pub use checkpoint::{Numbers, checkpoint_from_bytes, checkpoint_to_bytes};
 pub use columns::elbo_per_column;
 pub use config::{Config, Scaling};
 pub use data_path::Batch;
+pub use evidence::{Evidence, Proposal, log_evidence};
 pub use file::{AnyModel, from_bytes, to_bytes};
 pub use impute::{impute, impute_draws};
 pub use model::{Model, Named};
 pub use objective::Objective;
-pub use score::{ElboTerms, Evidence, check, decode, elbo, encode, log_evidence, mean};
+pub use score::{ElboTerms, check, decode, elbo, encode, mean};
 pub use source::{Element, Matrix, Source, Subset};
 pub use terms::{BatchTerms, EpochTerms};
 pub use trainer::{Options, Trainer};

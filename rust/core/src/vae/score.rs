@@ -1,4 +1,4 @@
-//! Scores of rows: posterior, params, ELBO and evidence, each row's by the row alone.
+//! Scores of rows: posterior, params and ELBO, each row's by the row alone.
 //!
 //! A row's noise comes from `key.fold_in(h)`, h being XXH64 (seed 0) of the row in the model's element type, little-endian, −0 as 0 and every missing
 //! cell as one NaN; particle k is row k of that key's stream of normals. So a row scores the same bits alone, shuffled, repeated, or on
@@ -6,7 +6,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::folds::Folds;
 use super::members::{is_real, kinds_of_columns};
 use super::model::Model;
 use super::scorer::{DRAWS, Drawn, over_rows, work};
@@ -30,23 +29,6 @@ pub struct ElboTerms<'a, F> {
     pub kl: &'a mut [F],
     /// Of the reconstruction: sd (ddof 1) / √particles, +∞ for one particle.
     pub standard_error: &'a mut [F],
-}
-
-/// Where a batch's bounds on log p(x) go, one number a row; x as given, its observed cells alone.
-#[derive(Debug)]
-pub struct Evidence<'a, F> {
-    /// The importance-weighted bound, in expectation at most log p(x).
-    pub lower: &'a mut [F],
-    /// Its jackknife.
-    pub estimate: &'a mut [F],
-    /// In expectation at least log p(x); +∞ for one particle.
-    pub upper: &'a mut [F],
-    /// Of the estimate, over the folds.
-    pub standard_error: &'a mut [F],
-    /// (Σ w)² / Σ w², of at most the number of particles.
-    pub ess: &'a mut [F],
-    /// Cells that are not missing.
-    pub num_observed: &'a mut [u64],
 }
 
 /// Checks the width of rows, and that the likelihood gives every observed cell a probability.
@@ -204,56 +186,6 @@ pub fn elbo<F: Float + Draw>(
                 reconstruction[row.index] = F::from_f64(mean);
                 elbo[row.index] = F::from_f64(mean - kl[row.index].to_f64());
                 standard_error[row.index] = F::from_f64(error);
-            },
-        )
-    })
-}
-
-/// Bounds on each row's log p(x) by `num_particles` draws from the encoder's q, as [`Evidence`] says. A row without an observed
-/// cell has evidence 0; one whose posterior leaves the range is weighed by draws from the prior.
-///
-/// # Errors
-/// As [`check`], and [`Error::Value`] for 0 particles.
-pub fn log_evidence<F: Float + Draw>(
-    model: &Model<F>,
-    source: &dyn Source<F>,
-    key: Key,
-    num_particles: usize,
-    interrupt: &Interrupt,
-    out: Evidence<F>,
-) -> Result<()> {
-    check_particles(num_particles)?;
-    let numbers = [out.lower, out.estimate, out.upper, out.standard_error, out.ess];
-    for out in &numbers {
-        check_len("out", out, source.rows(), 1)?;
-    }
-    check_len("out", out.num_observed, source.rows(), 1)?;
-    let out = (numbers.map(|out| RowsMut::new(out, 1)), RowsMut::new(out.num_observed, 1));
-    let work = work(&model.encoder) + num_particles.saturating_mul(work(&model.decoder));
-    over_rows(model, source, work, interrupt, out, |scorer, (numbers, num_observed)| {
-        let mut numbers = numbers.map(|out| out.data);
-        scorer.encode();
-        let push = |folds: &mut Folds, drawn: Drawn<F>| {
-            folds.push(drawn.log_weights());
-            Ok(())
-        };
-        scorer.draw(
-            key,
-            num_particles,
-            interrupt,
-            |_| true,
-            || Folds::new(num_particles),
-            push,
-            |row, folds| {
-                let b = folds.bounds();
-                let mut results = [b.lower + row.offset, b.estimate + row.offset, b.upper + row.offset, b.standard_error, b.ess];
-                if row.observed == 0 {
-                    results = [0.0, 0.0, 0.0, 0.0, num_particles as f64];
-                }
-                for (out, result) in numbers.iter_mut().zip(results) {
-                    out[row.index] = F::from_f64(result);
-                }
-                num_observed.data[row.index] = row.observed;
             },
         )
     })

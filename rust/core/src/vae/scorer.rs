@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::laplace::{Finder, Peak};
 use super::latent::{Row, draw_and_weigh, scales, split_heads};
 use super::model::Model;
 use super::source::{Source, of_whole_column};
@@ -84,7 +85,7 @@ pub(super) struct Drawn<'a, F> {
     pub(super) params: &'a [F],
     /// log p(x | z), of the row as scaled.
     pub(super) log_prob: &'a [F],
-    /// log p(z) − log q(z | x).
+    /// log p(z) − log of the density that z was drawn from.
     pub(super) log_ratio: &'a [f64],
 }
 
@@ -111,6 +112,10 @@ pub(super) struct Scorer<'m, F: Float> {
     scale: Vec<F>,
     /// Whether the row's posterior is finite; else it has been replaced by the prior.
     sound: Vec<bool>,
+    /// Of rows that are drawn around their mode; empty where none is.
+    peaks: Vec<Option<Peak<F>>>,
+    /// Made for the first mode.
+    finder: Option<Finder<'m, F>>,
     /// Made for the first draw.
     draws: Option<Draws<F>>,
 }
@@ -142,6 +147,8 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
             log_var: buffer(latent_dim),
             scale: buffer(latent_dim),
             sound: vec![true; rows],
+            peaks: Vec::new(),
+            finder: None,
             draws: None,
         }
     }
@@ -150,6 +157,7 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
     fn read(&mut self, source: &dyn Source<F>, rows: std::ops::Range<usize>) -> Result<()> {
         let width = self.model.config().num_features;
         self.rows = rows.len();
+        self.peaks.clear();
         let x = &mut self.x[..self.rows * width];
         for ((row, x), hash) in rows.clone().zip(x.chunks_exact_mut(width)).zip(&mut self.hashes) {
             source.copy_row(row, x);
@@ -210,6 +218,22 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
         }
     }
 
+    /// Finds the mode of log p(x, z) of each row with an observed cell, from the encoder's loc, to [`draw`](Self::draw) around it instead of from q. Returns for how many rows
+    /// there was none, which stay with q.
+    pub(super) fn find_modes(&mut self, interrupt: &Interrupt) -> Result<usize> {
+        self.replace_unsound();
+        let (model, width) = (self.model, self.model.config().num_features);
+        let finder = self.finder.get_or_insert_with(|| Finder::new(model, self.sound.len()));
+        let seen = |row: &usize| self.x[row * width..][..width].iter().any(|x| !x.to_f64().is_nan());
+        let found = finder.find(&self.x, &self.loc, (0..self.rows).filter(seen), interrupt)?;
+        let without = found.iter().filter(|(_, peak)| peak.is_none()).count();
+        self.peaks.resize_with(self.rows, || None);
+        for (row, peak) in found {
+            self.peaks[row] = peak;
+        }
+        Ok(without)
+    }
+
     /// Draws `num_particles` z for each row of the block that is `wanted`, and scores them. A row's tally, fresh from `make`, gets its draws by `push`, in order and in
     /// pieces of [`DRAWS`]; then it goes to `finish`.
     pub(super) fn draw<T>(
@@ -243,7 +267,11 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
                     let at = row * latent_dim..(row + 1) * latent_dim;
                     let posterior = Row { loc: &self.loc[at.clone()], log_var: &self.log_var[at.clone()], scale: &self.scale[at] };
                     let z = &mut draws.z[i * count * latent_dim..][..count * latent_dim];
-                    draw_and_weigh(posterior, noise, z, &mut draws.log_ratio[i * count..][..count]);
+                    let log_ratio = &mut draws.log_ratio[i * count..][..count];
+                    match self.peaks.get(row).and_then(Option::as_ref) {
+                        Some(peak) => peak.draw_and_weigh(noise, z, log_ratio),
+                        None => draw_and_weigh(posterior, noise, z, log_ratio),
+                    }
                 }
                 draws.decode(model, rows.len() * count);
                 for ((i, &row), tally) in rows.iter().enumerate().zip(&mut tallies) {

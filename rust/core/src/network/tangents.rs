@@ -1,0 +1,85 @@
+//! The Jacobian of a network by its input, forward: each direction of the input goes through the layers as a row of one matrix product.
+//!
+//! A row's Jacobian depends, by the contract of [`matmul`](super::matmul), on that row alone.
+
+use super::matmul::{Left, Right, multiply};
+use super::mlp::{Mlp, Parameters, Trace};
+use crate::float::Float;
+use crate::network::lanewise;
+use crate::simd::{Kernel, Simd, dispatch};
+
+/// Room for the tangents of some rows between two layers.
+#[derive(Clone, Debug)]
+pub struct Tangents<F> {
+    here: Vec<F>,
+    next: Vec<F>,
+    /// The first layer's weights, input by input.
+    first: Vec<F>,
+}
+
+impl<F: Float> Tangents<F> {
+    /// For up to `rows` rows at a time of a network whose weights stay as they are.
+    #[must_use]
+    pub fn new(network: &Mlp, parameters: &Parameters<F>, rows: usize) -> Self {
+        let inputs = network.layers[0].inputs;
+        let widest = network.layers.iter().map(|l| l.outputs).max().unwrap_or(0);
+        let buffer = || vec![F::ZERO; rows * inputs * widest];
+        let layer = &network.layers[0];
+        let weights = &parameters.flat()[layer.weight..layer.bias];
+        let first = (0..inputs).flat_map(|input| weights.iter().skip(input).step_by(inputs).copied());
+        Self { here: buffer(), next: buffer(), first: first.collect() }
+    }
+}
+
+impl Mlp {
+    /// The Jacobians at some rows of the last way forward, which `trace` holds with its slopes: number j of line t of a row's is ∂yⱼ/∂xₜ.
+    pub fn jacobians<'t, F: Float>(
+        &self,
+        parameters: &Parameters<F>,
+        trace: &Trace<F>,
+        rows: &[usize],
+        tangents: &'t mut Tangents<F>,
+    ) -> &'t [F] {
+        let Tangents { here, next, first } = tangents;
+        let (inputs, last) = (self.layers[0].inputs, self.layers.len() - 1);
+        for (l, layer) in self.layers.iter().enumerate() {
+            let y = &mut next[..rows.len() * inputs * layer.outputs];
+            if l == 0 {
+                y.chunks_exact_mut(first.len()).for_each(|y| y.copy_from_slice(first));
+            } else {
+                let (left, right) =
+                    (Left::rows(&*here, layer.inputs), Right::packed(&parameters.packed()[layer.packed..], layer.inputs));
+                multiply(rows.len() * inputs, layer.outputs, layer.inputs, left, right, None, y, layer.outputs);
+            }
+            if l < last {
+                for (y, &row) in y.chunks_exact_mut(inputs * layer.outputs).zip(rows) {
+                    dispatch(TimesEach { x: y, by: &trace.slope(l)[row * layer.outputs..][..layer.outputs] });
+                }
+            }
+            std::mem::swap(here, next);
+        }
+        &here[..rows.len() * inputs * self.layers[last].outputs]
+    }
+}
+
+/// Multiplies every line of `x` by `by`.
+struct TimesEach<'a, F> {
+    x: &'a mut [F],
+    by: &'a [F],
+}
+
+impl<F: Float> Kernel for TimesEach<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for x in self.x.chunks_exact_mut(self.by.len()) {
+            lanewise::<F, S, 1, 1>(
+                simd,
+                [self.by],
+                [x],
+                #[inline(always)]
+                |[by], [x]| [x * by],
+            );
+        }
+    }
+}
