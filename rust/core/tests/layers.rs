@@ -62,7 +62,9 @@ fn slow(network: &Mlp, parameters: &[f64], x: &[f64]) -> Vec<f64> {
             }
         }
         if l < last {
-            y.iter_mut().for_each(|y| *y = activated(network.activation, *y));
+            for y in &mut y {
+                *y = activated(network.activation, *y);
+            }
         }
         if layer.residual {
             assert_eq!(layer.inputs, layer.outputs);

@@ -116,7 +116,6 @@ fn trained<F: Float + elbokit_core::random::Draw>(threads: usize) -> Vec<F> {
 
 #[test]
 fn training_is_the_same_bits_on_any_threads_and_level() {
-    let _settings = settings();
     fn check<F: Float + elbokit_core::random::Draw>() {
         let one = bits(&trained::<F>(1));
         assert_eq!(one, bits(&trained::<F>(3)));
@@ -124,6 +123,7 @@ fn training_is_the_same_bits_on_any_threads_and_level() {
             assert_eq!(one, bits(&elbokit_core::simd::with_level(level, || trained::<F>(2))), "{level:?}");
         }
     }
+    let _settings = settings();
     check::<f32>();
     check::<f64>();
 }

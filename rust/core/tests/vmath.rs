@@ -74,7 +74,7 @@ impl sweep::Function for Function {
             Excess | Expm1 | ExcessExpm1 if x > 700.0 => return v.exp_parts(),
             Excess if x.abs() < 1e-100 => return (v.scaled(600) * v.scaled(600) * 0.5, -1200),
             Expm1 | ExcessExpm1 | Ln1p | Tanh if x.abs() < 1e-100 => x.into(),
-            Softplus if x > 700.0 => x.into(),
+            Softplus | Gelu if x > 700.0 => x.into(),
             Excess if x < -700.0 => Double::from(-1.0) - x,
             Excess => v.exp_excess(),
             Expm1 | ExcessExpm1 => v.exp_m1(),
@@ -86,7 +86,6 @@ impl sweep::Function for Function {
             Tanh => v.tanh(),
             // In units that keep the products of the smallest numbers in range.
             SinTurn if x.abs() < 1e-100 => return (v.scaled(600) * Double::TWO_PI, -600),
-            Gelu if x > 700.0 => x.into(),
             Gelu if x.abs() < 1e-100 => return (v, -1),
             // The tail's two factors, of which the first may be subnormal.
             Gelu if x < 0.0 => {
