@@ -110,10 +110,12 @@ def test_proposals_agree_and_upper_stands_where_khat_allows(fitted, digits):
         assert (np.isinf(bounds.upper) == (bounds.khat > 1 - 1 / np.log10(2000))).all()
         assert (bounds.lower <= bounds.estimate).all()
         assert (bounds.estimate <= bounds.upper).all()
-    both = np.isfinite(around.upper) & np.isfinite(from_q.upper)
-    assert both.sum() >= 10
-    error = np.hypot(around.standard_error, from_q.standard_error)[both]
-    assert (np.abs(around.estimate - from_q.estimate)[both] <= 6 * error + 1e-3).all()
+    # Draws of q miss what lies outside of it: there their bound is lower, and nowhere higher but by chance.
+    trusted = np.isfinite(around.upper)
+    assert trusted.sum() >= 10
+    error = np.hypot(around.standard_error, from_q.standard_error)
+    assert (from_q.lower <= around.estimate + 6 * error)[trusted].all()
+    assert (around.estimate - from_q.estimate).mean() > 0.2
     with pytest.raises(ValueError, match='proposal: expected "laplace" or "posterior", got \'prior\''):
         fitted.log_evidence(rows, proposal="prior")
 
