@@ -4,7 +4,7 @@ mod reference;
 
 use elbokit_core::exact::LinearGaussian;
 use elbokit_core::likelihood::{Likelihood, Scale};
-use elbokit_core::network::mlp::{Extent, Mlp, Trace};
+use elbokit_core::network::mlp::{Extent, Hidden, Mlp, Trace};
 use elbokit_core::network::tangents::Tangents;
 use elbokit_core::network::{Activation, Parameters};
 use elbokit_core::random::{Draw, Key, fill_normals};
@@ -72,7 +72,15 @@ fn a_linear_model_is_met_up_to_the_widening() {
         const WIDTH: usize = 6;
         const LATENTS: usize = 3;
         let likelihood = Likelihood::Gaussian(Scale::Fixed(0.5));
-        let config = Config { num_features: WIDTH, latent_dim: LATENTS, hidden: vec![], likelihood, activation: Activation::Relu };
+        let config = Config {
+            num_features: WIDTH,
+            latent_dim: LATENTS,
+            hidden: vec![],
+            likelihood,
+            activation: Activation::Relu,
+            layer_norm: false,
+            residual: false,
+        };
         // The encoder is as it comes: nothing but a start.
         let model = Model::<F>::new(config, Scaling::identity(WIDTH), Key(8)).unwrap();
         let named = model.named();
@@ -140,7 +148,9 @@ fn a_row_is_drawn_around_the_same_mode_in_any_company() {
         let all = whole();
         let reversed: Vec<f32> = x.chunks(5).rev().flatten().copied().collect();
         let mut shuffled = evidence(&model, &Matrix::new(&reversed, 5), 30, Proposal::Laplace).0;
-        shuffled.iter_mut().for_each(|scores| scores.reverse());
+        for scores in &mut shuffled {
+            scores.reverse();
+        }
         assert_eq!(all, shuffled);
         for size in [1, 7] {
             let chunks = x.chunks(size * 5).map(|x| evidence(&model, &Matrix::new(x, 5), 30, Proposal::Laplace).0[1].clone());
@@ -175,11 +185,13 @@ fn rows_without_a_cell_are_certain_and_rows_without_a_mode_keep_q() {
 #[test]
 fn jacobians_agree_with_differences() {
     const H: f64 = 1e-6;
-    for (activation, widths) in
-        Activation::ALL.into_iter().flat_map(|a| [(a, vec![3, 5]), (a, vec![4, 9, 7, 6]), (a, vec![1, 4, 2])])
-    {
+    let plain = Hidden::default();
+    let both = Hidden { layer_norm: true, residual: true };
+    let cases =
+        |a| [(a, vec![3, 5], plain), (a, vec![4, 9, 7, 6], plain), (a, vec![1, 4, 2], plain), (a, vec![5, 5, 8, 8, 6], both)];
+    for (activation, widths, hidden) in Activation::ALL.into_iter().flat_map(cases) {
         let mut extent = Extent::default();
-        let network = Mlp::new::<f64>(&widths, activation, &mut extent);
+        let network = Mlp::new::<f64>(&widths, activation, hidden, &mut extent);
         let mut parameters = Parameters::zeros(extent);
         fill_normals(Key(1), 0, 0, 1, parameters.parts_mut().0);
         parameters.pack(&[&network]);

@@ -235,7 +235,7 @@ fn made_small<'py, T: numpy::Element>(py: Python<'py>, shape: &[usize]) -> Optio
     small.then(|| PyArrayDyn::zeros(py, shape, false))
 }
 
-/// By a function of NumPy, whose refusal is an exception rather than a panic.
+/// By a function of numpy, whose refusal is an exception rather than a panic.
 fn made_by<'py, T: numpy::Element>(maker: &Bound<'py, PyAny>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let py = maker.py();
     Ok(maker.call1((PyTuple::new(py, shape)?, T::get_dtype(py)))?.cast_into()?)

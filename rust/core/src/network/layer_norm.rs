@@ -81,19 +81,20 @@ impl<F: Float> Kernel for Normalise<'_, F> {
 /// Takes rows of the gradient with respect to y, which are kept, back to x: (d g − mean(d g) − u mean(d g u)) / √(variance + ε), d the gradient and g the gain.
 pub(super) fn back<F: Float>(d: &mut [F], gain: &[F], kept: &mut Normalised<F>) {
     kept.gradient[..d.len()].copy_from_slice(d);
-    dispatch(Linear { d, gain, kept, forward: false });
+    dispatch(Linear { d, gain, unit: &kept.unit, inverse: &kept.inverse, forward: false });
 }
 
 /// Takes rows of x's derivative along a direction to y's: g (d − mean(d) − u mean(d u)) / √(variance + ε).
-pub(super) fn along<F: Float>(d: &mut [F], gain: &[F], kept: &Normalised<F>) {
-    dispatch(Linear { d, gain, kept, forward: true });
+pub(super) fn along<F: Float>(d: &mut [F], gain: &[F], unit: &[F], inverse: &[F]) {
+    dispatch(Linear { d, gain, unit, inverse, forward: true });
 }
 
 /// The derivative, whose transpose differs by where the gain stands alone.
 struct Linear<'a, F> {
     d: &'a mut [F],
     gain: &'a [F],
-    kept: &'a Normalised<F>,
+    unit: &'a [F],
+    inverse: &'a [F],
     forward: bool,
 }
 
@@ -101,9 +102,9 @@ impl<F: Float> Kernel for Linear<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { d, gain, kept, forward } = self;
+        let Self { d, gain, unit, inverse, forward } = self;
         let width = gain.len();
-        let rows = d.chunks_exact_mut(width).zip(kept.unit.chunks_exact(width)).zip(&kept.inverse);
+        let rows = d.chunks_exact_mut(width).zip(unit.chunks_exact(width)).zip(inverse);
         for ((d, unit), &inverse) in rows {
             if !forward {
                 times::<F, S>(simd, d, gain);

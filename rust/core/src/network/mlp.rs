@@ -145,7 +145,7 @@ impl Mlp {
                 continue;
             }
             if let Some((gain, _)) = layer.norm(parameters) {
-                along(dy, gain, &trace.norms[l]);
+                along(dy, gain, &trace.norms[l].unit, &trace.norms[l].inverse);
             }
             dispatch(Times { x: dy, by: &trace.slopes[l] });
             if layer.residual {
@@ -157,7 +157,7 @@ impl Mlp {
 
 impl Layer {
     /// (gains, shifts) of the layer's norm.
-    fn norm<'a, F: Float>(&self, parameters: &'a Parameters<F>) -> Option<(&'a [F], &'a [F])> {
+    pub(super) fn norm<'a, F: Float>(&self, parameters: &'a Parameters<F>) -> Option<(&'a [F], &'a [F])> {
         let at = self.norm?;
         Some(parameters.flat[at..][..2 * self.outputs].split_at(self.outputs))
     }
@@ -303,6 +303,11 @@ impl<F: Float> Trace<F> {
     #[must_use]
     pub fn norm_gradient(&self, layer: usize) -> (&[F], &[F]) {
         (&self.norms[layer].gradient, &self.norms[layer].unit)
+    }
+
+    /// What layer `layer`'s norm made of its rows before its gains, and what it divided them by, inverted.
+    pub(super) fn normalised(&self, layer: usize) -> (&[F], &[F]) {
+        (&self.norms[layer].unit, &self.norms[layer].inverse)
     }
 
     /// The network's output, and the place for the gradient with respect to it.

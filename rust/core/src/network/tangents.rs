@@ -2,6 +2,7 @@
 //!
 //! A row's Jacobian depends, by the contract of [`matmul`](super::matmul), on that row alone.
 
+use super::layer_norm::along;
 use super::matmul::{Left, Right, multiply};
 use super::mlp::{Mlp, Parameters, Trace};
 use crate::float::Float;
@@ -53,7 +54,21 @@ impl Mlp {
             }
             if l < last {
                 for (y, &row) in y.chunks_exact_mut(inputs * layer.outputs).zip(rows) {
+                    if let Some((gain, _)) = layer.norm(parameters) {
+                        let (unit, inverse) = trace.normalised(l);
+                        for y in y.chunks_exact_mut(layer.outputs) {
+                            along(y, gain, &unit[row * layer.outputs..], &inverse[row..]);
+                        }
+                    }
                     dispatch(TimesEach { x: y, by: &trace.slope(l)[row * layer.outputs..][..layer.outputs] });
+                }
+                if layer.residual && l == 0 {
+                    // The first layer's input moves along one axis a line.
+                    for y in y.chunks_exact_mut(inputs * inputs) {
+                        y.iter_mut().step_by(inputs + 1).for_each(|y| *y += F::ONE);
+                    }
+                } else if layer.residual {
+                    y.iter_mut().zip(&*here).for_each(|(y, &x)| *y += x);
                 }
             }
             std::mem::swap(here, next);

@@ -46,8 +46,11 @@ pub(super) fn share<O: Outputs, B: Fn(Range<usize>, O) + Sync>(
 /// A thread that is done with its own takes from the far end of another's.
 struct Segments<O> {
     grain: usize,
-    rest: Vec<Mutex<Option<(Range<usize>, O)>>>,
+    rest: Vec<Mutex<Rest<O>>>,
 }
+
+/// What is left of a segment, with its part of the outputs.
+type Rest<O> = Option<(Range<usize>, O)>;
 
 impl<O: Outputs> Segments<O> {
     fn new(rows: Range<usize>, out: O, threads: usize, grain: usize) -> Self {
