@@ -58,9 +58,11 @@ def test_fit_says_what_it_read_and_prints_the_bounds(tmp_path, capsys, rows):
     text = capsys.readouterr().out
     assert "60 rows, 5 columns, float64, 0 missing cells" in text
     assert "54 rows to train, 6 held out" in text
-    for label in ("ELBO", "reconstruction", "KL", "lower (20 particles)", "upper (20 particles)"):
+    for label in ("ELBO", "reconstruction", "KL", "lower (20 particles)", "estimate (20 particles)"):
         line = next(line for line in text.splitlines() if label in line)
         assert line.count("(") == 2 + ("particles" in label), "a mean and its standard error for train and held out"
+    # Of 20 particles no tail can be told.
+    assert next(line for line in text.splitlines() if "upper bound" in line).split()[-2:] == ["0.0%", "0.0%"]
     assert "trained 2 epochs in" in text
     assert "rows a second" in text
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]

@@ -79,7 +79,7 @@ class SelfTest:
 
 
 def self_test() -> SelfTest:
-    """Check the installed binary against what is known exactly; about a second.
+    """Check the installed binary against what is known exactly; half a second.
 
     The generator against its published answers; draws against their law; KL, evidence, bounds, gradients and k-hat
     against models whose evidence is known; results of one thread against those of several, bit for bit. What a row
@@ -104,8 +104,8 @@ def self_test() -> SelfTest:
     return SelfTest(tuple(check for group in groups for check in group()), build_info())
 
 
-# In float64, of the terms' magnitudes; and in standard errors, which a right program exceeds once in 3·10⁸ times, but
-# never for the fixed keys here.
+# In float64, of the terms' magnitudes; and in standard errors. The keys are fixed, so a right program always finds the
+# same.
 _ROUNDING, _ERRORS = 4e-15, 6.0
 
 

@@ -333,12 +333,16 @@ class _Bounds(NamedTuple):
     num_observed: NDArray[Any]
 
     def title(self, num_particles: int) -> str:
-        """ELBO and evidence as means over the rows."""
-        elbo, lower, upper = (_mean(values) for values in (self.elbo, self.lower, self.upper))
+        """ELBO and evidence as means over the rows, and how many of them have an upper bound."""
+        elbo, lower, estimate = (_mean(values) for values in (self.elbo, self.lower, self.estimate))
         return (
-            f"ELBO {elbo:.2f}, log evidence: lower bound {lower:.2f}, upper bound {upper:.2f} nats a row "
-            f"({num_particles} particles)"
+            f"ELBO {elbo:.2f}, log evidence: lower bound {lower:.2f}, estimate {estimate:.2f} nats a row, "
+            f"upper bound for {self.bounded():.1%} of rows ({num_particles} particles)"
         )
+
+    def bounded(self) -> float:
+        """Share of rows whose k-hat allows an upper bound."""
+        return _mean(np.isfinite(self.upper)) if len(self.upper) else float("nan")
 
 
 def _bounds(vae: Any, X: NDArray[Any], args: argparse.Namespace) -> _Bounds:
@@ -376,13 +380,14 @@ def _print_bounds(parts: dict[str, _Bounds], totals: dict[str, int], num_particl
         "  reconstruction": "reconstruction",
         "  KL": "kl",
         f"log evidence, lower ({num_particles} particles)": "lower",
-        f"log evidence, upper ({num_particles} particles)": "upper",
+        f"log evidence, estimate ({num_particles} particles)": "estimate",
     }
     lines = [["nats a row: mean (standard error)", *parts], ["rows"]]
     for name, bounds in parts.items():
         rows, total = len(bounds.elbo), totals[name]
         lines[1].append(f"{rows}" if rows == total else f"{rows} of {total}")
     lines += [[label, *(_cell(getattr(b, field)) for b in parts.values())] for label, field in quantities.items()]
+    lines.append(["rows with an upper bound", *(f"{bounds.bounded():.1%}" for bounds in parts.values())])
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     print()
     for label, *cells in lines:

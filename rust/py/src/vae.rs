@@ -464,13 +464,8 @@ fn elbo_per_column<'py, F: Element>(
     key: Key,
     num_particles: usize,
 ) -> PyResult<Any<'py>> {
-    rows.with(None, |source: &dyn Source<F>| {
-        let mut out = Output::<F>::new(py, None, &[source.rows(), source.width()])?;
-        let o = out.slice();
-        enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| {
-            vae::elbo_per_column(&state.model, source, key, num_particles, interrupt, o)
-        })?;
-        Ok(out.done())
+    by_cell(py, state, rows, num_particles, None, |source, interrupt, out| {
+        vae::elbo_per_column(&state.model, source, key, num_particles, interrupt, out)
     })
 }
 
@@ -481,13 +476,8 @@ fn impute<'py, F: Element>(
     key: Key,
     num_particles: usize,
 ) -> PyResult<Any<'py>> {
-    rows.with(None, |source: &dyn Source<F>| {
-        let mut out = Output::<F>::new(py, None, &[source.rows(), source.width()])?;
-        let o = out.slice();
-        enter_long(py, work(&state.model, source.rows(), num_particles), |interrupt| {
-            vae::impute(&state.model, source, key, num_particles, interrupt, o)
-        })?;
-        Ok(out.done())
+    by_cell(py, state, rows, num_particles, None, |source, interrupt, out| {
+        vae::impute(&state.model, source, key, num_particles, interrupt, out)
     })
 }
 
@@ -499,12 +489,25 @@ fn impute_draws<'py, F: Element>(
     num_particles: usize,
     num_draws: usize,
 ) -> PyResult<Any<'py>> {
+    by_cell(py, state, rows, num_particles.saturating_add(num_draws), Some(num_draws), |source, interrupt, out| {
+        vae::impute_draws(&state.model, source, key, num_particles, num_draws, interrupt, out)
+    })
+}
+
+/// What `f` writes for each cell of the rows, `times` over where that is given.
+fn by_cell<'py, F: Element>(
+    py: Python<'py>,
+    state: &State<F>,
+    rows: &Rows<'py>,
+    passes: usize,
+    times: Option<usize>,
+    f: impl FnOnce(&dyn Source<F>, &Interrupt, &mut [F]) -> elbokit_core::Result<()> + Send,
+) -> PyResult<Any<'py>> {
     rows.with(None, |source: &dyn Source<F>| {
-        let mut out = Output::<F>::new(py, None, &[num_draws, source.rows(), source.width()])?;
+        let shape: Vec<usize> = times.into_iter().chain([source.rows(), source.width()]).collect();
+        let mut out = Output::<F>::new(py, None, &shape)?;
         let o = out.slice();
-        enter_long(py, work(&state.model, source.rows(), num_particles.saturating_add(num_draws)), |interrupt| {
-            vae::impute_draws(&state.model, source, key, num_particles, num_draws, interrupt, o)
-        })?;
+        enter_long(py, work(&state.model, source.rows(), passes), |interrupt| f(source, interrupt, o))?;
         Ok(out.done())
     })
 }

@@ -5,7 +5,7 @@
 //! them in place.
 
 use super::activation::Activation;
-use super::layer_norm::{Normalised, along, back, normalise};
+use super::layer_norm::{Normalised, back, normalise};
 use super::matmul::{Left, Right, multiply, pack_transposed, packed_len, panel};
 use crate::float::Float;
 use crate::network::lanewise;
@@ -130,29 +130,6 @@ impl Mlp {
             }
         }
     }
-
-    /// The output's derivative along the direction `dx` of the input, in the other trace's [`output`](Trace::output), which need be no more than
-    /// [`Trace::forward`]; `trace` of [`Trace::both_ways`] holds what [`Mlp::forward`] left.
-    pub fn tangent<F: Float>(&self, parameters: &Parameters<F>, trace: &Trace<F>, dx: &[F], rows: usize, tangent: &mut Trace<F>) {
-        let last = self.layers.len() - 1;
-        for (l, layer) in self.layers.iter().enumerate() {
-            let (before, here) = tangent.outputs.split_at_mut(l);
-            let dx = before.last().map_or(dx, Vec::as_slice);
-            let dy = &mut here[0][..rows * layer.outputs];
-            let (left, right) = (Left::rows(dx, layer.inputs), Right::packed(&parameters.packed[layer.packed..], layer.inputs));
-            multiply(rows, layer.outputs, layer.inputs, left, right, None, dy, layer.outputs);
-            if l == last {
-                continue;
-            }
-            if let Some((gain, _)) = layer.norm(parameters) {
-                along(dy, gain, &trace.norms[l].unit, &trace.norms[l].inverse);
-            }
-            dispatch(Times { x: dy, by: &trace.slopes[l] });
-            if layer.residual {
-                dispatch(Plus { x: dy, by: dx });
-            }
-        }
-    }
 }
 
 impl Layer {
@@ -163,9 +140,10 @@ impl Layer {
     }
 }
 
-struct Times<'a, F> {
-    x: &'a mut [F],
-    by: &'a [F],
+/// Multiplies `x` by `by`, which may be longer.
+pub(super) struct Times<'a, F> {
+    pub(super) x: &'a mut [F],
+    pub(super) by: &'a [F],
 }
 
 impl<F: Float> Kernel for Times<'_, F> {
@@ -182,9 +160,10 @@ impl<F: Float> Kernel for Times<'_, F> {
     }
 }
 
-struct Plus<'a, F> {
-    x: &'a mut [F],
-    by: &'a [F],
+/// Adds `by`, which may be longer, to `x`.
+pub(super) struct Plus<'a, F> {
+    pub(super) x: &'a mut [F],
+    pub(super) by: &'a [F],
 }
 
 impl<F: Float> Kernel for Plus<'_, F> {

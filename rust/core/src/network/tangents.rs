@@ -4,10 +4,9 @@
 
 use super::layer_norm::along;
 use super::matmul::{Left, Right, multiply};
-use super::mlp::{Mlp, Parameters, Trace};
+use super::mlp::{Mlp, Parameters, Plus, Times, Trace};
 use crate::float::Float;
-use crate::network::lanewise;
-use crate::simd::{Kernel, Simd, dispatch};
+use crate::simd::dispatch;
 
 /// Room for the tangents of some rows between two layers.
 #[derive(Clone, Debug)]
@@ -54,13 +53,14 @@ impl Mlp {
             }
             if l < last {
                 for (y, &row) in y.chunks_exact_mut(inputs * layer.outputs).zip(rows) {
-                    if let Some((gain, _)) = layer.norm(parameters) {
-                        let (unit, inverse) = trace.normalised(l);
-                        for y in y.chunks_exact_mut(layer.outputs) {
+                    let slope = &trace.slope(l)[row * layer.outputs..][..layer.outputs];
+                    for y in y.chunks_exact_mut(layer.outputs) {
+                        if let Some((gain, _)) = layer.norm(parameters) {
+                            let (unit, inverse) = trace.normalised(l);
                             along(y, gain, &unit[row * layer.outputs..], &inverse[row..]);
                         }
+                        dispatch(Times { x: y, by: slope });
                     }
-                    dispatch(TimesEach { x: y, by: &trace.slope(l)[row * layer.outputs..][..layer.outputs] });
                 }
                 if layer.residual && l == 0 {
                     // The first layer's input moves along one axis a line.
@@ -68,33 +68,11 @@ impl Mlp {
                         y.iter_mut().step_by(inputs + 1).for_each(|y| *y += F::ONE);
                     }
                 } else if layer.residual {
-                    y.iter_mut().zip(&*here).for_each(|(y, &x)| *y += x);
+                    dispatch(Plus { x: y, by: here });
                 }
             }
             std::mem::swap(here, next);
         }
         &here[..rows.len() * inputs * self.layers[last].outputs]
-    }
-}
-
-/// Multiplies every line of `x` by `by`.
-struct TimesEach<'a, F> {
-    x: &'a mut [F],
-    by: &'a [F],
-}
-
-impl<F: Float> Kernel for TimesEach<'_, F> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        for x in self.x.chunks_exact_mut(self.by.len()) {
-            lanewise::<F, S, 1, 1>(
-                simd,
-                [self.by],
-                [x],
-                #[inline(always)]
-                |[by], [x]| [x * by],
-            );
-        }
     }
 }

@@ -1,4 +1,6 @@
 //! Whether calls follow each other closely, as in a loop, so that the pool's threads have not yet gone to sleep.
+//!
+//! A guess that only time depends on: who shares out a call and who does not get the same bits.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
