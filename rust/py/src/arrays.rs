@@ -40,12 +40,15 @@ pub(crate) enum Dtype {
 
 /// The element type of an array.
 pub(crate) fn dtype(array: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<Dtype> {
+    known(array).ok_or_else(|| dtype_error(array.py(), argument, "an array of float32 or float64", &described(array)))
+}
+
+/// The element type of an array of a native one.
+fn known(array: &Bound<'_, PyAny>) -> Option<Dtype> {
     if array.cast::<PyArrayDyn<f32>>().is_ok() {
-        Ok(Dtype::F32)
-    } else if array.cast::<PyArrayDyn<f64>>().is_ok() {
-        Ok(Dtype::F64)
+        Some(Dtype::F32)
     } else {
-        Err(dtype_error(array.py(), argument, "an array of float32 or float64", &described(array)))
+        array.cast::<PyArrayDyn<f64>>().is_ok().then_some(Dtype::F64)
     }
 }
 
@@ -53,7 +56,7 @@ pub(crate) fn dtype(array: &Bound<'_, PyAny>, argument: &'static str) -> PyResul
 pub(crate) fn coerced<'py>(object: &Bound<'py, PyAny>, argument: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
     // A subclass may mean something else by its elements: a masked array does.
     let plain = object.cast_exact::<PyUntypedArray>().is_ok();
-    if plain && (object.cast::<PyArrayDyn<f32>>().is_ok() || object.cast::<PyArrayDyn<f64>>().is_ok()) {
+    if plain && known(object).is_some() {
         return Ok(None);
     }
     floats(object, argument).map(Some)
@@ -178,32 +181,36 @@ pub(crate) fn borrowed(argument: &'static str, error: &BorrowError) -> PyErr {
 /// An array to write to: made here, or the caller's `out=`.
 pub(crate) struct Output<'py, F: Element> {
     array: Bound<'py, PyArrayDyn<F>>,
-    guard: PyReadwriteArrayDyn<'py, F>,
+    /// Of an array of the caller's, whom it keeps from giving it twice. One that was made here has no other name, and a borrow would cost as much as making it.
+    guard: Option<PyReadwriteArrayDyn<'py, F>>,
 }
 
 impl<'py, F: Element> Output<'py, F> {
     /// `out` where given, which must have the shape and element type of the result, else a new array.
     pub(crate) fn new(py: Python<'py>, out: Option<&Bound<'py, PyAny>>, shape: &[usize]) -> PyResult<Self> {
-        let array = match out {
-            None => empty(py, shape)?,
-            Some(out) => {
-                let array = out.cast::<PyArrayDyn<F>>().map_err(|_| dtype_error(py, "out", F::NAME, &described(out)))?;
-                same_shape(py, "out", array.shape(), "the result", shape)?;
-                array.clone()
-            }
+        let Some(out) = out else {
+            return Ok(Self { array: empty(py, shape)?, guard: None });
         };
+        let array = out.cast::<PyArrayDyn<F>>().map_err(|_| dtype_error(py, "out", F::NAME, &described(out)))?;
+        same_shape(py, "out", array.shape(), "the result", shape)?;
         let mut guard = array.try_readwrite().map_err(|error| borrowed("out", &error))?;
         // A slice of a Fortran-ordered array would be had, with its axes the other way round.
         if !array.is_c_contiguous() || guard.as_slice_mut().is_err() {
             return Err(PyValueError::new_err("out: expected an aligned C-contiguous array; make it with numpy.empty"));
         }
-        Ok(Self { array, guard })
+        Ok(Self { array: array.clone(), guard: Some(guard) })
     }
 
     /// The elements in row-major order.
+    #[expect(unsafe_code, reason = "the only one: a borrow of what nobody else can reach")]
     pub(crate) fn slice(&mut self) -> &mut [F] {
-        // Checked to be contiguous when it was borrowed.
-        self.guard.as_slice_mut().unwrap_or_default()
+        // Contiguous: checked when it was borrowed, or made so.
+        match &mut self.guard {
+            Some(guard) => guard.as_slice_mut(),
+            // SAFETY: `new` made the array and `done`, which ends this value, is the first to give it away; `&mut self` keeps the slice the only one.
+            None => unsafe { self.array.as_slice_mut() },
+        }
+        .unwrap_or_default()
     }
 
     /// The array, as Python gets it back.

@@ -11,7 +11,7 @@
 use super::lanewise;
 use crate::float::Float;
 use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, dispatch};
-use crate::vmath::{Lanes, gelu, softplus_sigmoid, tanh};
+use crate::vmath::{Lanes, gelu, sigmoids, softplus_sigmoid, tanh};
 
 /// What stands between two layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +75,9 @@ impl Activation {
                 [y, (-y).fma(y, one)]
             }
             Self::Silu => {
-                let (_, s) = softplus_sigmoid::<F, S>(simd, x);
+                let (s, rest) = sigmoids::<F, S>(simd, x);
                 let y = x * s;
-                [y, y.fma(one - s, s)]
+                [y, y.fma(rest, s)]
             }
             Self::Softplus => {
                 let (y, s) = softplus_sigmoid::<F, S>(simd, x);

@@ -98,6 +98,7 @@ def main():
     print("    /// ln 2 less its high part.\n    const LN2_LOW: Self;")
     for name, _, _, _, _, doc in SPECS:
         print(f"    /// {doc}.\n    const {name}: &'static [Self];")
+    print("    /// What the first two of [`NORMAL_TAIL`](Self::NORMAL_TAIL) lost in being rounded.\n    const NORMAL_TAIL_REST: [Self; 2];")
     print("}")
     for index, (bits, kind) in enumerate(((32, "f32"), (64, "f64"))):
         print(f"\nimpl Coefficients for {kind} {{")
@@ -112,6 +113,9 @@ def main():
             for c in coefficients:
                 print(f"        {literal(c, bits)},")
             print("    ];")
+        # The last of SPECS.
+        lost = (literal(c - mpf(float(literal(c, bits))), bits) for c in coefficients[:2])
+        print(f"    const NORMAL_TAIL_REST: [Self; 2] = [{', '.join(lost)}];")
         print("}")
 
 

@@ -24,6 +24,8 @@ pub trait Coefficients: Sized + 'static {
     const COS_TURN: &'static [Self];
     /// `(t + 4) e^(t²/2) Q(t)`, Q the normal tail, in y = (t − 4)/(t + 4) for 0 ≤ t ≤ 40.
     const NORMAL_TAIL: &'static [Self];
+    /// What the first two of [`NORMAL_TAIL`](Self::NORMAL_TAIL) lost in being rounded.
+    const NORMAL_TAIL_REST: [Self; 2];
 }
 
 impl Coefficients for f32 {
@@ -79,6 +81,7 @@ impl Coefficients for f32 {
         -1.4188703e-6,
         2.1802254e-5,
     ];
+    const NORMAL_TAIL_REST: [Self; 2] = [-9.788490e-9, -3.4771436e-8];
 }
 
 impl Coefficients for f64 {
@@ -212,4 +215,5 @@ impl Coefficients for f64 {
         -1.015295717649618e-11,
         -9.990624160023276e-10,
     ];
+    const NORMAL_TAIL_REST: [Self; 2] = [-3.714547830132637e-17, -1.5129227589247143e-17];
 }

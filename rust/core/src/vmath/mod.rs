@@ -1,4 +1,4 @@
-//! Elementary functions on lanes, written once over the lane abstraction and accurate to 2 ulp in both element types; gelu, lgamma, digamma and
+//! Elementary functions on lanes, written once over the lane abstraction and accurate to 2 ulp in both element types; lgamma, digamma and
 //! Binet's function to 4.
 //!
 //! Contract. Each function is a pure function of one number, the same bits at every level; overflow gives ±∞ and NaN goes
@@ -262,14 +262,27 @@ pub fn softplus_sigmoid<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F,
     let curve = -(t * t);
     let softplus = curve.fma(polynomial::<F, S>(simd, t, F::LOG1P_TAIL), positive.select(x, t));
     let softplus = positive.select(softplus + t, softplus);
-    // 1 or t over 1 + t, whose rounding error is put back.
+    (softplus, share::<F, S>(simd, positive.select(constant::<F, S>(simd, 1.0), t), t))
+}
+
+/// (sigmoid(x), sigmoid(−x)) from one shared exponential, each with its own digits: the second is 1 less the first.
+#[inline(always)]
+pub fn sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
+    let t = exp_below::<F, S>(simd, -x.abs());
+    let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
+    let positive = x.simd_ge(F::ZERO);
+    (positive.select(most, least), positive.select(least, most))
+}
+
+/// part / (1 + t), part 1 or t, whose rounding error is put back.
+#[inline(always)]
+fn share<F: Float, S: Simd>(simd: S, part: Lanes<F, S>, t: Lanes<F, S>) -> Lanes<F, S> {
     let one = constant::<F, S>(simd, 1.0);
-    let below = t + F::ONE;
-    let above = positive.select(one, t);
-    let inverse = one / below;
-    let first = above * inverse;
-    let rest = (-first).fma((one - below) + t, (-first).fma(below, above));
-    (softplus, rest.fma(inverse, first))
+    let whole = t + F::ONE;
+    let inverse = one / whole;
+    let first = part * inverse;
+    let rest = (-first).fma((one - whole) + t, (-first).fma(whole, part));
+    rest.fma(inverse, first)
 }
 
 /// (a + δa) / (b + δb), rounded about once, where δa and δb are rounding errors of a and b.
