@@ -6,7 +6,7 @@ use elbokit_core::Error;
 use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;
 use elbokit_core::random::Key;
-use elbokit_core::threads::Interrupt;
+use elbokit_core::threads::{Interrupt, set_num_threads};
 use elbokit_core::vae::{Batch, Config, Matrix, Model, Options, Scaling, Source, Subset, Trainer};
 use reference::fits::{at_rate, check_gradient, config, rows, trained, weight};
 
@@ -34,6 +34,27 @@ fn threads_do_not_change_a_bit_of_the_parameters() {
         assert_eq!(one, two);
         assert_eq!(one, three);
     }
+}
+
+/// Fewer threads get larger blocks; the layer of 256 × 256 has the factors of its gradient packed, the others do not; each column has a learned scale.
+#[test]
+fn the_size_of_blocks_does_not_change_a_bit_of_the_parameters() {
+    let likelihood = Likelihood::Gaussian(Scale::PerFeature);
+    let x = rows(&likelihood, 300, 20);
+    let run = |threads| {
+        set_num_threads(threads).unwrap();
+        let config = Config { hidden: vec![256, 256], ..config(20, likelihood.clone(), Activation::Relu) };
+        let mut model = Model::<f32>::new(config, Scaling::identity(20), Key(0)).unwrap();
+        let mut trainer = Trainer::new(&model, 300, 260, 1).unwrap();
+        for epoch in 0..2 {
+            let source = Matrix::new(&x, 20);
+            trainer.epoch(&mut model, &source, None, epoch, Key(7), Options::default(), &Interrupt::default()).unwrap();
+        }
+        model.parameters().to_vec()
+    };
+    let [large, middle, small] = [1, 2, 5].map(run);
+    assert_eq!(large, middle);
+    assert_eq!(large, small);
 }
 
 #[test]

@@ -5,8 +5,9 @@
 //! accumulator is put down in C and picked up again), not the tile's shape (it follows the level), not the threads (callers share out rows or columns of C, never k).
 //! No path is chosen by shape. No memory is allocated. Not promised: speed at the baseline level, which emulates fusion.
 //!
-//! A is read in place with any strides, so a transposed A costs nothing. B is read in panels of [`panel`] columns: [`pack_transposed`] makes
-//! them from rows of Bᵀ, and a row-major B is read in place, which needs some readable numbers after its last row.
+//! A is read in place with any strides. B is read in panels of [`panel`] columns: [`pack_transposed`] makes them from rows of Bᵀ, [`pack_rows`] from rows of B, and
+//! a row-major B is read in place, which needs some readable numbers after its last row. Panels that are read often pay: a row-major matrix is a page of memory a row,
+//! or one of few places in the cache where its width is a power of two.
 //!
 //! ```
 //! use elbokit_core::network::matmul::{Left, Right, multiply, pack_transposed, packed_len};
@@ -55,6 +56,12 @@ impl<'a, F: Float> Left<'a, F> {
     pub fn transposed(data: &'a [F], stride: usize, first: usize) -> Self {
         Self { data: &data[first.min(data.len())..], row_stride: 1, k_stride: stride }
     }
+
+    /// The transpose of what [`pack_rows`] made of `depth` rows, from its column `first` on, which begins a panel, to that panel's end.
+    #[must_use]
+    pub fn transposed_panel(data: &'a [F], depth: usize, first: usize) -> Self {
+        Self { data: &data[(first * depth).min(data.len())..], row_stride: 1, k_stride: panel::<F>() }
+    }
 }
 
 /// A factor B in panels: element (k, j) stands at `k · k_stride + (j / panel) · panel_stride + j % panel`.
@@ -66,7 +73,7 @@ pub struct Right<'a, F> {
 }
 
 impl<'a, F: Float> Right<'a, F> {
-    /// What [`pack_transposed`] made, for the inner dimension `depth`.
+    /// What [`pack_transposed`] made for the inner dimension `depth`, or [`pack_rows`] of `depth` rows.
     #[must_use]
     pub fn packed(data: &'a [F], depth: usize) -> Self {
         Self { data, k_stride: panel::<F>(), panel_stride: panel::<F>() * depth }
@@ -101,6 +108,44 @@ pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
             for (column, row) in rows.chunks_exact(depth).enumerate() {
                 for (x, out) in row[block * BLOCK..].iter().zip(out.chunks_exact_mut(width)) {
                     out[column] = *x;
+                }
+            }
+        }
+    }
+}
+
+/// Packs a B of row-major rows of `width` numbers; columns that fill up the last panel are 0.
+pub fn pack_rows<F: Float>(x: &[F], width: usize, out: &mut [F]) {
+    if !x.is_empty() {
+        dispatch(PackRows { x, width, out });
+    }
+}
+
+struct PackRows<'a, F> {
+    x: &'a [F],
+    width: usize,
+    out: &'a mut [F],
+}
+
+impl<F: Float> Kernel for PackRows<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { x, width, out } = self;
+        let panel = panel::<F>();
+        let depth = x.len() / width;
+        for (p, out) in out.chunks_exact_mut(panel * depth).enumerate() {
+            let first = p * panel;
+            let live = panel.min(width - first);
+            for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(panel)) {
+                let (x, (low, high)) = (&x[first..][..live], out.split_at_mut(F::LANES));
+                if live == panel {
+                    F::Lanes::from_slice(simd, &x[..F::LANES]).store_slice(low);
+                    F::Lanes::from_slice(simd, &x[F::LANES..]).store_slice(high);
+                } else {
+                    let (x, rest) = x.split_at(live.min(F::LANES));
+                    load::<F, S>(simd, x).store_slice(low);
+                    load::<F, S>(simd, rest).store_slice(high);
                 }
             }
         }

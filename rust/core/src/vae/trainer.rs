@@ -74,14 +74,14 @@ impl<F: Float + Draw> Trainer<F> {
         }
         check_rows(rows)?;
         let batch_size = batch_size.min(rows.max(1));
-        let block = block_rows(num_particles);
-        let bytes = |rows: usize| Block::bytes(model, num_particles).saturating_mul(rows.div_ceil(block)) as u64;
+        let block = block_rows(num_particles, batch_size);
+        let bytes = |rows: usize| Block::bytes(model, num_particles).saturating_mul(rows.next_multiple_of(block)) as u64;
         if bytes(batch_size) > MAX_BYTES {
             let (argument, n) = if bytes(1) > MAX_BYTES { ("num_particles", num_particles) } else { ("batch_size", batch_size) };
             let expected = format!("buffers of at most {MAX_BYTES} bytes");
             return Err(Error::value(argument, expected, n, "lower num_particles or batch_size"));
         }
-        let blocks = (0..batch_size).step_by(block).map(|first| Block::new(model, first, num_particles)).collect();
+        let blocks = (0..batch_size).step_by(block).map(|first| Block::new(model, first, block, num_particles)).collect();
         let parameters = model.parameters().len();
         let tiles = tiles::<F>(model);
         // A nanosecond is good for about 100 multiply-adds, one element's other work, or the update of four parameters.
@@ -353,7 +353,7 @@ fn tile_gradient<F: Float + Draw>(model: &Model<F>, blocks: &[Block<F>], tile: &
         }
         Of::Scales => {
             for (scale, gradient) in gradient.iter_mut().enumerate() {
-                *gradient = F::from_f64(blocks.clone().map(|b| b.d_learned[scale]).sum());
+                *gradient = F::from_f64(blocks.clone().flat_map(|b| b.d_learned(scale)).sum());
             }
         }
     }
