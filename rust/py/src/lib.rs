@@ -21,7 +21,9 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::bound::{RunningTerms, Shares, bound_cubo, bound_elbo, bound_ess, bound_iwae, bound_khat, bound_psis, bound_renyi};
+    use super::bound::{
+        RunningTerms, Shares, bound_cubo, bound_elbo, bound_ess, bound_evidence, bound_iwae, bound_khat, bound_psis, bound_renyi,
+    };
     #[pymodule_export]
     use super::gaussian::{
         gaussian_entropy, gaussian_entropy_grad, gaussian_kl, gaussian_kl_grad, gaussian_kl_per_dim, gaussian_log_prob,

@@ -257,6 +257,19 @@ impl Vae {
         typed!(&self.typed, state => log_evidence(py, state, &rows, Key(key), num_particles, proposal))
     }
 
+    /// The log weight of one z a row, and for how many rows no mode was found.
+    fn weigh<'py>(&self, py: Python<'py>, x: &Any<'py>, z: &Any<'py>, laplace: bool) -> PyResult<(Any<'py>, usize)> {
+        let rows = Rows::new(x)?;
+        let proposal = if laplace { Proposal::Laplace } else { Proposal::Posterior };
+        typed!(&self.typed, state => weigh(py, state, &rows, z, proposal))
+    }
+
+    /// Each row's hash.
+    fn hashes<'py>(&self, py: Python<'py>, x: &Any<'py>) -> PyResult<Any<'py>> {
+        let rows = Rows::new(x)?;
+        typed!(&self.typed, state => hashes(py, state, &rows))
+    }
+
     /// Copies of all parameters with their names.
     fn named<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Any<'py>)>> {
         typed!(&self.typed, state => {
@@ -558,5 +571,31 @@ fn log_evidence<'py, F: Element>(
         let observed = numpy::PyArray1::from_iter(py, observed.into_iter().map(u64::cast_signed)).into_any();
         let [a, b, c, d, e, f] = out.map(Output::done);
         Ok((PyTuple::new(py, [a, b, c, d, e, f, observed])?, without))
+    })
+}
+
+fn weigh<'py, F: Element>(
+    py: Python<'py>,
+    state: &State<F>,
+    rows: &Rows<'py>,
+    z: &Any<'py>,
+    proposal: Proposal,
+) -> PyResult<(Any<'py>, usize)> {
+    let z = View::<F>::new(z, "z")?;
+    rows.with(None, |source: &dyn Source<F>| {
+        let mut out = Output::<F>::new(py, None, &[source.rows()])?;
+        let (z, o) = (z.slice(), out.slice());
+        let without = enter_long(py, work(&state.model, source.rows(), 1), |interrupt| {
+            vae::weigh(&state.model, source, z, proposal, interrupt, o)
+        })?;
+        Ok((out.done(), without))
+    })
+}
+
+fn hashes<'py, F: Element>(py: Python<'py>, state: &State<F>, rows: &Rows<'py>) -> PyResult<Any<'py>> {
+    rows.with(None, |source: &dyn Source<F>| {
+        let mut out = vec![0; source.rows()];
+        enter_long(py, source.rows(), |interrupt| vae::hashes(&state.model, source, interrupt, &mut out))?;
+        Ok(numpy::PyArray1::from_vec(py, out).into_any())
     })
 }

@@ -74,6 +74,20 @@ impl<F: Float> Peak<F> {
             *ratio += self.log_det;
         }
     }
+
+    /// log p(z) − log q(z) at a given z: its noise solves z = z* + Tᵀ ε, T lower triangular, from the last latent up.
+    pub(super) fn log_ratio(&self, z: &[F]) -> f64 {
+        let width = self.loc.len();
+        let mut noise: Vec<f64> = z.iter().zip(&self.loc).map(|(z, loc)| z.to_f64() - loc.to_f64()).collect();
+        let mut sum = 0.0;
+        for i in (0..width).rev() {
+            let line = &self.turn[i * width..][..=i];
+            let e = noise[i] / line[i].to_f64();
+            noise.iter_mut().zip(line).for_each(|(x, t)| *x -= t.to_f64() * e);
+            sum += (e - z[i].to_f64()) * (e + z[i].to_f64());
+        }
+        0.5 * sum + self.log_det
+    }
 }
 
 struct Ratios<'a, F> {

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::laplace::{Finder, Peak};
-use super::latent::{Row, draw_and_weigh, scales, split_heads};
+use super::latent::{Row, draw_and_weigh, log_ratio, scales, split_heads};
 use super::model::Model;
 use super::source::{Source, of_whole_column};
 use crate::error::{Error, Result};
@@ -100,6 +100,8 @@ impl<F: Float> Drawn<'_, F> {
 /// A block of rows and the buffers to score them in.
 pub(super) struct Scorer<'m, F: Float> {
     model: &'m Model<F>,
+    /// The block's first row, and how many it has.
+    first: usize,
     rows: usize,
     x: Vec<F>,
     view: Vec<F>,
@@ -136,6 +138,7 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
         let buffer = |width: usize| vec![F::ZERO; rows * width];
         Self {
             model,
+            first: 0,
             rows: 0,
             x: buffer(features),
             view: buffer(model.intake.view_width),
@@ -156,7 +159,7 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
     /// Reads a block's rows, hashes them as given, checks them and scales them.
     fn read(&mut self, source: &dyn Source<F>, rows: std::ops::Range<usize>) -> Result<()> {
         let width = self.model.config().num_features;
-        self.rows = rows.len();
+        (self.first, self.rows) = (rows.start, rows.len());
         self.peaks.clear();
         let x = &mut self.x[..self.rows * width];
         for ((row, x), hash) in rows.clone().zip(x.chunks_exact_mut(width)).zip(&mut self.hashes) {
@@ -185,6 +188,11 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
     pub(super) fn posterior(&self) -> [&[F]; 2] {
         let len = self.rows * self.model.config().latent_dim;
         [&self.loc[..len], &self.log_var[..len]]
+    }
+
+    /// The hashes of the block's rows.
+    pub(super) fn hashes(&self) -> &[u64] {
+        &self.hashes[..self.rows]
     }
 
     /// A row of the block, as scaled.
@@ -288,6 +296,33 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
                 let observed = x.iter().filter(|x| !x.to_f64().is_nan()).count() as u64;
                 finish(Scored { index, offset: self.offsets[index], observed, key: key.fold_in(self.hashes[index]) }, tally);
             }
+        }
+        Ok(())
+    }
+
+    /// The log weight of each row's line of `z`, which has one for every row of the source, under what [`draw`](Self::draw) would draw from.
+    pub(super) fn weigh(&mut self, z: &[F], out: &mut [F]) -> Result<()> {
+        self.replace_unsound();
+        let model = self.model;
+        let (features, latent_dim, num_params) =
+            (model.config().num_features, model.config().latent_dim, model.assembly.num_params);
+        let len = self.rows * latent_dim;
+        scales(&self.log_var[..len], &mut self.scale[..len]);
+        let draws = self.draws.get_or_insert_with(|| Draws::new(model, self.sound.len()));
+        draws.z[..len].copy_from_slice(&z[self.first * latent_dim..][..len]);
+        draws.decode(model, self.rows);
+        let from = if draws.params.is_empty() { draws.decoder.output() } else { &draws.params };
+        for (row, out) in out.iter_mut().enumerate() {
+            let (x, params) = (&self.x[row * features..][..features], &from[row * num_params..][..num_params]);
+            log_prob_of_any(&model.likelihood, x, params, std::slice::from_mut(out))?;
+            let at = row * latent_dim..(row + 1) * latent_dim;
+            let posterior = Row { loc: &self.loc[at.clone()], log_var: &self.log_var[at.clone()], scale: &self.scale[at.clone()] };
+            let log_ratio = match self.peaks.get(row).and_then(Option::as_ref) {
+                Some(peak) => peak.log_ratio(&draws.z[at]),
+                None => log_ratio(posterior, &draws.z[at]),
+            };
+            let weight = out.to_f64() + log_ratio + self.offsets[row];
+            *out = F::from_f64(if weight.is_nan() { f64::NEG_INFINITY } else { weight });
         }
         Ok(())
     }
