@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+    from elbokit.report import EvidenceReport
+    from elbokit.self_check import SelfCheck
     from elbokit.table_model import TableVAE
 
 __all__ = ["VAE", "Evidence"]
@@ -562,6 +564,120 @@ class VAE(Calibrated):
                 stacklevel=2,
             )
         return Evidence(*evidence)
+
+    # What the model is worth
+
+    def report(self, X: ArrayLike, *, key: Key | int = 0, num_particles: int = 1000) -> EvidenceReport:
+        """What the bounds of these rows say, how far to trust them and what to do: a report to print, show and save.
+
+        Bounds of each row and the ladder of bounds over particles from both proposals; rows by their k-hat; the rate,
+        active latents, what latents tell of rows, and posterior collapse with its likely cause and cure; the rows
+        hardest to explain with their columns. ``print(report)``; a notebook shows it with its picture;
+        ``report.save("report.html")`` writes one file.
+
+        Parameters
+        ----------
+        X : array_like, shape (rows, features)
+            As in `elbo`; rows that were not trained on tell most.
+        key : Key or int
+            As in `elbo`: a row's numbers are a function of the key and the row.
+        num_particles : int
+            Draws a row of the log evidence, the last rung of the ladder.
+
+        Returns
+        -------
+        EvidenceReport
+
+        Raises
+        ------
+        ShapeError, NonFiniteError, SupportError, NotFittedError, ValueError
+
+        Warns
+        -----
+        UserWarning
+            Where the posterior has collapsed: no latent is active.
+
+        Notes
+        -----
+        Bounds and latents are of all rows, a second for 1000 of a small net; what takes both proposals or pairs of
+        rows is of the 2000 rows of the smallest hashes, and says so. Cells are looked at in blocks of rows.
+
+        References
+        ----------
+        Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders": active units; Hoffman and Johnson
+        (2016), "ELBO surgery": index information; Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed
+        importance sampling".
+
+        Examples
+        --------
+        >>> import elbokit as ek
+        >>> X = ek.random.normal((300, 1), key=0) * [1.0, 1.0, 1.0] + 0.2 * ek.random.normal((300, 3), key=1)
+        >>> vae = ek.VAE(1, hidden=(8,))
+        >>> history = vae.fit(X, epochs=60, learning_rate=1e-2, progress=False)
+        >>> report = vae.report(X, num_particles=100)
+        >>> report.active.tolist(), [rung.num_particles for rung in report.ladder]
+        ([True], [1, 10, 100, 1, 10, 100])
+        """
+        from elbokit.report import report  # noqa: PLC0415 -- it calls this class
+
+        return report(self, X, key=key, num_particles=num_particles, stacklevel=2)
+
+    def self_check(
+        self, n: int = 200, *, key: Key | int = 0, num_particles: int = 1000, proposal: str = "laplace"
+    ) -> SelfCheck:
+        """The model's bounds on rows that it simulates itself: the true mean log evidence lies between two numbers.
+
+        z* ~ p(z), then x ~ p(x | z*), so that z* is an exact draw of the posterior. With the weights wₖ of K draws of
+        `log_evidence` and w* of z* under the same proposal, lower = ln 1/K Σ wₖ and upper = ln 1/(K+1) (w* + Σ wₖ).
+
+        Parameters
+        ----------
+        n : int
+            Rows to simulate.
+        key : Key or int
+            Of all randomness.
+        num_particles : int
+            K.
+        proposal : {"laplace", "posterior"}
+            As in `log_evidence`.
+
+        Returns
+        -------
+        SelfCheck
+            Means with standard errors; ``print`` says what they mean. It also has ranks of each z* among draws of q,
+            which are uniform where q is the posterior.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+
+        Notes
+        -----
+        E[lower] ≤ log p(x) ≤ E[upper] for every K and proposal. For the upper one, A = 1/(K+1) (w* + Σ wₖ) has
+        E[p(x) / A] = ∫ w* q(z*) Π q(zₖ) / A = E_q[w₀ / A] ≤ 1 by symmetry over K + 1 draws of q, and Jensen's
+        inequality does the rest. The draws are those that the bounds of real rows would have; what it does not test is
+        whether rows look like the model's.
+
+        References
+        ----------
+        Grosse, Ancha and Roy (2016), "Measuring the reliability of MCMC inference with bidirectional Monte Carlo";
+        Talts, Betancourt, Simpson, Vehtari and Gelman (2018), "Validating Bayesian inference algorithms with
+        simulation-based calibration": the ranks.
+
+        Examples
+        --------
+        >>> import elbokit as ek
+        >>> X = ek.random.normal((300, 1), key=0) + 0.5 * ek.random.normal((300, 3), key=1)
+        >>> vae = ek.VAE(1, hidden=(8,))
+        >>> history = vae.fit(X, epochs=50, learning_rate=1e-2, progress=False)
+        >>> check = vae.self_check(100, num_particles=100)
+        >>> low, high = check.interval
+        >>> low < check.lower <= check.upper < high
+        True
+        """
+        from elbokit.self_check import self_check  # noqa: PLC0415 -- it calls this class
+
+        return self_check(self, n, key=key, num_particles=num_particles, proposal=proposal)
 
     # Parameters and files
 
