@@ -362,3 +362,17 @@ def test_the_picture_has_the_bounds_the_ladder_k_hat_and_the_latents(report):
 )
 def test_numbers_as_they_are_read(value, text):
     assert nats(value) == text
+
+
+def test_scikit_learn_s_estimator_reports_too():
+    import pandas as pd  # noqa: PLC0415
+
+    from elbokit.sklearn import VAE  # noqa: PLC0415
+
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame(rng.normal(size=(120, 1)) + 0.3 * rng.normal(size=(120, 3)), columns=["first", "second", "third"])
+    fitted = VAE(latent_dim=1, hidden=(8,), epochs=60, learning_rate=1e-2, progress=False, random_state=0).fit(df)
+    report = fitted.report(df, num_particles=40)
+    assert {name for hard in report.hardest for name, _ in hard.columns} <= set(df.columns)
+    assert np.array_equal(report.elbo.elbo, fitted.score_samples(df).astype(np.float32))
+    clean(report)

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ __all__ = ["SelfCheck", "self_check"]
 
 # Draws of q among which a rank is taken: 0 … 99, so that a tenth of the ranks is a tenth of the draws.
 _RANKED = 99
+_LINE = 100
 # Ranks of the central nine tenths.
 _CENTRAL = (5, 94)
 
@@ -83,7 +85,8 @@ class SelfCheck:
     def __str__(self) -> str:
         if not len(self.by_row):
             return f"All {self.left_out} simulated rows hold a cell that is not finite: the model leaves its range."
-        return "\n".join([*self._bounds(), *self._calibration()])
+        said = [*self._bounds(), *self._calibration()]
+        return "\n".join(line for sentence in said for line in textwrap.wrap(sentence, _LINE))
 
     __repr__ = __str__
 
@@ -92,9 +95,9 @@ class SelfCheck:
         said = [
             f"{len(self.by_row)} rows simulated from the model, {self.num_particles} particles each; nats a row, mean "
             "± standard error",
-            f"lower bound  {_number(self.lower, self.lower_error)}",
-            f"upper bound  {_number(self.upper, self.upper_error)}",
-            f"difference   {_number(self.gap, self.gap_error)}",
+            f"lower bound {_number(self.lower, self.lower_error)}",
+            f"upper bound {_number(self.upper, self.upper_error)}",
+            f"difference {_number(self.gap, self.gap_error)}",
             f"The true mean log evidence of the model's own rows lies within [{low:.3f}, {high:.3f}], the bounds and "
             "two standard errors.",
         ]

@@ -27,7 +27,7 @@ from elbokit.report.asked import Asked
 from elbokit.report.collapse import warn_of_collapse
 from elbokit.report.figure import figure
 from elbokit.report.latents import ACTIVE, IndexInformation
-from elbokit.report.measured import HardRow, Measured, Rung, measure
+from elbokit.report.measured import HardRow, Measured, Rung, intervals_of, measure
 from elbokit.report.render import as_html, as_page, as_text
 from elbokit.report.sections import OPENING, Section, sections
 
@@ -92,10 +92,7 @@ class EvidenceReport:
     @property
     def interval(self) -> NDArray[Any]:
         """(rows, 2): lower − 2 standard errors, upper + 2."""
-        lower, upper, error = (getattr(self.evidence, name) for name in ("lower", "upper", "standard_error"))
-        # Where the error is not known a finite lower bound says nothing, and ∞ − ∞ would say less.
-        low = np.where(np.isfinite(lower), lower - 2 * error, lower)
-        return np.stack([low, upper + 2 * error], axis=1)
+        return intervals_of(self.evidence)
 
     @property
     def about(self) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from elbokit.report.asked import Asked
     from elbokit.vae import Evidence
 
-__all__ = ["HardRow", "Measured", "Rung", "mean_and_error", "measure", "trusted_khat"]
+__all__ = ["HardRow", "Measured", "Rung", "intervals_of", "mean_and_error", "measure", "trusted_khat"]
 
 # Rows for what takes two proposals at every rung, or a number for each pair of rows.
 MOST_ROWS = 2000
@@ -53,15 +53,17 @@ class HardRow(NamedTuple):
     Attributes
     ----------
     row : int
-    estimate, standard_error, khat : float
+    estimate, khat : float
         Of its log evidence.
+    interval : tuple of float
+        Its line of `EvidenceReport.interval`.
     columns : tuple of (name, nats)
         Those whose part of the reconstruction is furthest below the column's mean, and by how much.
     """
 
     row: int
     estimate: float
-    standard_error: float
+    interval: tuple[float, float]
     khat: float
     columns: tuple[tuple[str, float], ...]
 
@@ -88,6 +90,15 @@ class Measured:
 def trusted_khat(num_particles: int) -> float:
     """The k-hat up to which a mean of so many weights can be trusted (Vehtari et al. 2024); −inf where none can."""
     return min(1 - 1 / np.log10(num_particles), 0.7) if num_particles > 1 else -np.inf
+
+
+def intervals_of(evidence: Evidence) -> NDArray[Any]:
+    """(rows, 2): lower − 2 standard errors and upper + 2."""
+    lower, upper, error = evidence.lower, evidence.upper, evidence.standard_error
+    # An infinite bound has no error that counts, and ∞ − ∞ would be no number.
+    with np.errstate(invalid="ignore"):
+        low = np.where(np.isfinite(lower), lower - 2 * error, lower)
+    return np.stack([low, upper + 2 * error], axis=1)
 
 
 def mean_and_error(values: NDArray[Any]) -> tuple[float, float]:
@@ -160,16 +171,15 @@ def _hardest(asked: Asked, evidence: Evidence) -> tuple[HardRow, ...]:
         total += np.where(counted, parts, 0.0).sum(axis=0)
         count += counted.sum(axis=0)
     mean = total / np.maximum(count, 1)
+    intervals = intervals_of(evidence)
     hard = []
     for row in order:
         parts = asked("elbo_per_column", [row], key=asked.seed)[0].astype(np.float64)
         below = np.where(_missing(asked.rows[[row]])[0], -np.inf, mean - parts)
         worst = np.argsort(-below, kind="stable")[:_COLUMNS]
         columns = tuple((asked.columns[j], float(below[j])) for j in worst if below[j] > 0)
-        estimate, error, khat = (
-            float(part[row]) for part in (evidence.estimate, evidence.standard_error, evidence.khat)
-        )
-        hard.append(HardRow(int(row), estimate, error, khat, columns))
+        low, high = (float(end) for end in intervals[row])
+        hard.append(HardRow(int(row), float(evidence.estimate[row]), (low, high), float(evidence.khat[row]), columns))
     return tuple(hard)
 
 

@@ -70,8 +70,8 @@ def _bounds(m: Measured) -> Section:
         rows.append((f"{name}, where both stand", with_error(mean_and_error(held)), f"{np.isfinite(held).sum()}"))
     text = [
         f"Each row's log evidence lies between its lower and its upper bound in expectation, by {m.num_particles} "
-        "particles around the mode of log p(x, z). A mean's ± is its standard error over the rows: how far other rows "
-        "of the same kind would move it.",
+        "particles around the mode of log p(x, z); report.interval has both of each row, two standard errors further "
+        "out. A mean's ± is its standard error over the rows: how far other rows of the same kind would move it.",
         *_noise(m, bounded),
         *_gap(m),
     ]
@@ -191,8 +191,8 @@ def _khat(m: Measured) -> Section:
         )
     if (own := float((tops[0].khat <= limit).mean())) < 0.5 <= trusted:
         text.append(
-            f"Of the encoder's q {share(own)} are trusted: trained by the ELBO, q is narrower than the true posterior "
-            "where it errs. Draw around the mode, the default, for any number that matters."
+            f"From the encoder's q {share(own)} of the rows are trusted: trained by the ELBO, q is narrower than the "
+            "true posterior where it errs. Draw around the mode, the default, for any number that matters."
         )
     head = ("k-hat", *(r.proposal for r in tops), "what it means")
     return Section("k-hat: how far to trust the bounds", head, tuple(rows), tuple(text))
@@ -265,9 +265,9 @@ def _latents(m: Measured) -> Section:
 def _hardest(m: Measured) -> Section:
     rows = []
     for h in m.hardest:
-        error = f" ± {nats(h.standard_error)}" if np.isfinite(h.standard_error) else ""
+        interval = f"{nats(h.interval[0])} to {nats(h.interval[1])}"
         columns = ", ".join(f"{name} ({nats(below)})" for name, below in h.columns)
-        rows.append((f"{h.row}", f"{nats(h.estimate)}{error}", nats(h.khat), columns or "none stands out"))
+        rows.append((f"{h.row}", nats(h.estimate), interval, nats(h.khat), columns or "none stands out"))
     text = [
         "Rows of the lowest estimates, and the columns whose part of the reconstruction is furthest below that "
         "column's mean, by so many nats. Look there for wrong units, codes and typing before the model is blamed; if "
@@ -279,7 +279,7 @@ def _hardest(m: Measured) -> Section:
             "Rows lack different cells, so their evidences are of different things: a row with more observed cells "
             "stands lower for that alone. Compare rows of one pattern."
         )
-    head = ("row", "log evidence", "k-hat", "columns (nats below their mean)")
+    head = ("row", "estimate", "interval", "k-hat", "columns (nats below their mean)")
     return Section("Rows hardest to explain", head, tuple(rows), tuple(text))
 
 

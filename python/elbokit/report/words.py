@@ -61,8 +61,8 @@ def of_likelihood(likelihood: Likelihood, missing: int) -> Iterator[str]:
         )
     else:
         yield (
-            "A row's log evidence is the log of a probability, at most 0: over −ln 2 it is the bits that a code of the "
-            "row would take."
+            "A row's log evidence is the log of a probability, at most 0; divided by −ln 2 it is the bits that a "
+            "code of the row would take."
         )
     if missing:
         yield f"{missing} cells are missing: every number is of the observed cells."
