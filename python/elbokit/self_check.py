@@ -132,7 +132,7 @@ class SelfCheck:
         off = (self.coverage - 0.9) / (right if np.isnan(self.coverage_error) else max(self.coverage_error, right))
         verdict = "is right about its own width"
         if off < -3:
-            verdict = 'is too narrow; draw around modes (the default), or train with objective="iwae"'
+            verdict = "is too narrow, so draw around modes, the default, and take its widths for no error bars"
         elif off > 3:
             verdict = "is too wide"
         return [f"The encoder's q holds {share}{error} % of the latents in its central 90 %: it {verdict}."]

@@ -98,10 +98,10 @@ class EvidenceReport:
     def about(self) -> str:
         """The rows and the model in a sentence."""
         m = self._measured
-        vae = m.asked.vae
+        vae = m.vae
         return (
-            f"{len(m.asked)} rows of {vae.num_features} columns, {m.missing} cells missing; {vae.likelihood!r}, "
-            f"{vae.latent_dim} latents; {m.num_particles} particles, key {m.asked.seed}."
+            f"{m.rows} rows of {vae.num_features} columns, {m.missing} cells missing; {vae.likelihood!r}, "
+            f"{vae.latent_dim} latents; {m.num_particles} particles, key {m.seed}."
         )
 
     def __str__(self) -> str:

@@ -48,13 +48,13 @@ def collapse(m: Measured) -> tuple[str, ...]:
         said.append(
             f"Of {_latents(pruned)} encoder and decoder have both let go: no bound is worse for it. Likely cause: more "
             "latents than the rows support above the likelihood's noise. Cure: latent_dim="
-            f"{total - pruned} gives the same model; if more should be there, {_cures(m.asked.vae.likelihood)}."
+            f"{total - pruned} gives the same model; if more should be there, {_cures(m.vae.likelihood)}."
         )
     elif pruned:
         said.append(
             "The decoder makes no use of them either. Likely cause: the KL outweighed the reconstruction before the "
             "decoder had learned to use z, or the columns are independent of each other, and there is nothing to tell. "
-            f"Cure: {_cures(m.asked.vae.likelihood)}; and see whether the estimate rises."
+            f"Cure: {_cures(m.vae.likelihood)}; and see whether the estimate rises."
         )
     return tuple(said)
 
@@ -62,7 +62,7 @@ def collapse(m: Measured) -> tuple[str, ...]:
 def warn_of_collapse(m: Measured, stacklevel: int) -> None:
     """A UserWarning where no latent is active."""
     if m.latents.rows > 1 and not (m.latents.variance > ACTIVE).any():
-        cures = _cures(m.asked.vae.likelihood)
+        cures = _cures(m.vae.likelihood)
         warnings.warn(
             f"report: posterior collapse, none of {len(m.latents.kl)} latents is active; {cures}",
             UserWarning,

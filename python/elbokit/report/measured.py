@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from elbokit.evidence import ElboTerms
     from elbokit.report.asked import Asked
-    from elbokit.vae import Evidence
+    from elbokit.vae import VAE, Evidence
 
 __all__ = ["HardRow", "Measured", "Rung", "intervals_of", "mean_and_error", "measure", "trusted_khat"]
 
@@ -70,9 +70,11 @@ class HardRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """All numbers of a report; `EvidenceReport` says what each is."""
+    """All numbers of a report, which holds no rows; `EvidenceReport` says what each is."""
 
-    asked: Asked
+    vae: VAE
+    rows: int
+    seed: int
     num_particles: int
     elbo: ElboTerms
     evidence: Evidence
@@ -123,7 +125,9 @@ def measure(asked: Asked, num_particles: int) -> Measured:
         use[idle] = use_by_decoder(asked.vae, keys[1], idle)
     observed = evidence.num_observed
     return Measured(
-        asked=asked,
+        vae=asked.vae,
+        rows=len(asked),
+        seed=asked.seed,
         num_particles=num_particles,
         elbo=elbo,
         evidence=evidence,

@@ -47,7 +47,7 @@ class Section:
 
 def sections(m: Measured) -> tuple[Section, ...]:
     """All parts in their order; of no rows there is nothing to tell but that."""
-    if not len(m.asked):
+    if not m.rows:
         return (Section("Rows", (), (), ("There are no rows, so there is nothing to tell. Give rows.",)),)
     return tuple(part(m) for part in (_bounds, _ladder, _khat, _rate, _latents, _hardest, _unit))
 
@@ -58,7 +58,7 @@ def sections(m: Measured) -> tuple[Section, ...]:
 def _bounds(m: Measured) -> Section:
     evidence, elbo = m.evidence, m.elbo
     bounded = np.isfinite(evidence.upper)
-    n = len(m.asked)
+    n = m.rows
     lines: list[tuple[str, NDArray[np.floating]]] = [
         ("ELBO", elbo.elbo),
         ("lower bound", evidence.lower),
@@ -91,7 +91,7 @@ def _bounds(m: Measured) -> Section:
 
 def _noise(m: Measured, bounded: NDArray[np.bool_]) -> Iterator[str]:
     """What importance sampling leaves open."""
-    n = len(m.asked)
+    n = m.rows
     if not bounded.any():
         yield (
             "No row has an upper bound, since no k-hat allows one"
@@ -118,10 +118,7 @@ def _gap(m: Measured) -> Iterator[str]:
         "posterior, no fault of the model. The estimate is free of it: rank models and rows by the estimate."
     )
     if value > 1.0:
-        yield (
-            'To close it give the encoder more hidden units or epochs, or train with objective="iwae"; what is left '
-            "is the diagonal Gaussian's own."
-        )
+        yield ("To close it give the encoder more hidden units or epochs; what is left is the diagonal Gaussian's own.")
 
 
 def _ladder(m: Measured) -> Section:
@@ -134,8 +131,8 @@ def _ladder(m: Measured) -> Section:
         "The lower bound rises with the particles toward the log evidence, whatever z is drawn from; at one particle "
         'of "posterior" it is the ELBO by its definition. "laplace" draws around the mode of each row.'
     ]
-    if m.ladder_rows < len(m.asked):
-        text.append(f"By the {m.ladder_rows} rows of {len(m.asked)} that have the smallest hashes, a random choice.")
+    if m.ladder_rows < m.rows:
+        text.append(f"By the {m.ladder_rows} rows of {m.rows} that have the smallest hashes, a random choice.")
     lower = {name: [r.lower[0] for r in m.ladder if r.proposal == name] for name in ("laplace", "posterior")}
     rises = [values[-1] - values[-2] for values in lower.values() if len(values) > 1]
     if len(rises) == 2 and np.isfinite(rises).all():
@@ -284,4 +281,4 @@ def _hardest(m: Measured) -> Section:
 
 
 def _unit(m: Measured) -> Section:
-    return Section("What these numbers are", (), (), tuple(words_of_likelihood(m.asked.vae.likelihood, m.missing)))
+    return Section("What these numbers are", (), (), tuple(words_of_likelihood(m.vae.likelihood, m.missing)))
