@@ -80,6 +80,7 @@ fn a_linear_model_is_met_up_to_the_widening() {
             activation: Activation::Relu,
             layer_norm: false,
             residual: false,
+            condition_width: 0,
         };
         // The encoder is as it comes: nothing but a start.
         let model = Model::<F>::new(config, Scaling::identity(WIDTH), Key(8)).unwrap();
@@ -200,7 +201,7 @@ fn jacobians_agree_with_differences() {
         fill_normals(Key(2), 0, 0, inputs, &mut x);
         let mut trace = Trace::both_ways(&network, count);
         network.forward(&parameters, &x, count, &mut trace);
-        let mut tangents = Tangents::new(&network, &parameters, 2);
+        let mut tangents = Tangents::new(&network, &parameters, 2, network.layers[0].inputs);
         for rows in [[4, 1], [0, 3]] {
             let jacobians = network.jacobians(&parameters, &trace, &rows, &mut tangents).to_vec();
             for (row, jacobian) in rows.into_iter().zip(jacobians.chunks(inputs * outputs)) {
