@@ -376,3 +376,40 @@ def test_scikit_learn_s_estimator_reports_too():
     assert {name for hard in report.hardest for name, _ in hard.columns} <= set(df.columns)
     assert np.array_equal(report.elbo.elbo, fitted.score_samples(df).astype(np.float32))
     clean(report)
+
+
+def conditional(n=200, **options):
+    """A conditional model, its rows and their conditions, on which the mean of every column hangs."""
+    condition = np.arange(n, dtype=np.float32)[:, None] % 3
+    rows = 4 * condition + ek.random.normal((n, 1), key=0) + 0.5 * ek.random.normal((n, 4), key=1)
+    vae = ek.VAE(2, hidden=(16,), **options)
+    vae.fit(rows, condition=condition, epochs=60, learning_rate=1e-2, validation=0.0, progress=False)
+    return vae, rows, condition
+
+
+def test_a_conditional_model_is_reported_beside_its_conditions(monkeypatch):
+    vae, rows, condition = conditional()
+    monkeypatch.setattr("elbokit.report.asked._BLOCK", 37)
+    monkeypatch.setattr("elbokit.report.measured.MOST_ROWS", 60)
+    report = vae.report(rows, condition=condition, num_particles=50)
+    clean(report)
+    evidence = vae.log_evidence(rows, condition=condition, num_particles=50)
+    assert report.evidence.lower.tobytes() == evidence.lower.tobytes()
+    loc = vae.encode(rows, condition=condition).loc
+    assert np.allclose(report.loc_variance, loc.astype(np.float64).var(axis=0), rtol=1e-12)
+    order = np.random.default_rng(0).permutation(len(rows))
+    shuffled = vae.report(rows[order], condition=condition[order], num_particles=50)
+    assert shuffled.evidence.lower.tobytes() == report.evidence.lower[order].tobytes()
+    assert np.allclose([r.lower for r in shuffled.ladder], [r.lower for r in report.ladder], rtol=1e-12, atol=0)
+    assert [order[hard.row] for hard in shuffled.hardest] == [hard.row for hard in report.hardest]
+    for wrong in (None, condition[1:], np.hstack([condition] * 2)):
+        with pytest.raises(ek.ShapeError, match=r"^condition: expected"):
+            vae.report(rows, condition=wrong)
+
+
+def test_a_collapsed_conditional_model_is_reported_too():
+    vae, rows, condition = conditional(likelihood=lik.Gaussian(30.0))
+    with pytest.warns(UserWarning, match="posterior collapse"):
+        report = vae.report(rows, condition=condition, num_particles=30)
+    assert not report.active.any()
+    clean(report)

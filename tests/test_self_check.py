@@ -8,6 +8,7 @@ import fits
 import numpy as np
 import pytest
 from reference_likelihood import LIKELIHOODS
+from test_report import conditional
 from test_vae_kinds import rows_of_kind
 
 import elbokit as ek
@@ -157,3 +158,19 @@ def test_a_model_that_leaves_the_range_is_said_to(factor):
         text = str(vae.self_check(20))
     assert "nan" not in text
     assert ("not finite" in text) == (factor > 1e30)
+
+
+@pytest.mark.parametrize("proposal", ["laplace", "posterior"])
+def test_a_conditional_model_is_checked_beside_its_conditions(proposal):
+    vae, _, condition = conditional()
+    check = vae.self_check(200, condition=condition, num_particles=200, proposal=proposal)
+    assert check.held
+    assert check.gap < 0.05
+    # Rows that were made beside other conditions are not what is weighed: each row's own is.
+    one = vae.self_check(200, condition=condition[:1], num_particles=200, proposal=proposal)
+    assert one.held
+    assert not np.array_equal(one.by_row, check.by_row)
+    with pytest.raises(ek.ShapeError, match=r"^condition: expected"):
+        vae.self_check(200)
+    with pytest.raises(ek.ShapeError, match=r"^condition: expected"):
+        vae.self_check(200, condition=condition[:7])

@@ -22,7 +22,7 @@ from elbokit._arrays import count
 from elbokit.random import Key, seed_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from elbokit.vae import VAE
 
@@ -142,27 +142,30 @@ def _number(value: float, error: float) -> str:
     return f"{value:.3f}" if np.isnan(error) else f"{value:.3f} ± {error:.3f}"
 
 
-def self_check(vae: VAE, n: int, *, key: Key | int, num_particles: int, proposal: str) -> SelfCheck:
+def self_check(
+    vae: VAE, n: int, *, condition: ArrayLike | None, key: Key | int, num_particles: int, proposal: str
+) -> SelfCheck:
     """`VAE.self_check`."""
     rows, particles = count("n", n, 1), count("num_particles", num_particles, 1)
     if proposal not in ("laplace", "posterior"):
         raise ValueError(f'proposal: expected "laplace" or "posterior", got {proposal!r}; use one of these')
     latents, cells, noise, ranking = Key(seed_of(key)).split(4)
     z = random.normal((rows, vae.latent_dim), key=latents, dtype=vae.dtype)
-    x, kept = _simulated(vae, z, cells)
-    left_out, x, z = int(rows - kept.sum()), x[kept], z[kept]
+    beside = vae._condition_of_latents(condition, z, "n")
+    x, kept = _simulated(vae, z, beside, cells)
+    left_out, x, z, beside = int(rows - kept.sum()), x[kept], z[kept], None if beside is None else beside[kept]
     if not len(x):
         nothing = (np.nan,) * 6
         return SelfCheck(
             *nothing, np.empty((0, 2)), np.empty((0, vae.latent_dim), np.int64), np.nan, np.nan, particles, left_out
         )
     laplace = proposal == "laplace"
-    (lower, *_), _ = vae.core.log_evidence(x, noise.seed, particles, laplace)
-    exact, _ = vae.core.weigh(x, z, laplace)
+    (lower, *_), _ = vae.core.log_evidence(x, noise.seed, particles, laplace, beside)
+    exact, _ = vae.core.weigh(x, z, laplace, beside)
     lower, exact = lower.astype(np.float64), exact.astype(np.float64)
     # One weight more than the lower bound has, that of the posterior draw.
     upper = np.logaddexp(np.log(particles) + lower, exact) - np.log(particles + 1)
-    post = vae.encode(x)
+    post = vae.encode(x, condition=beside)
     drawn = gaussian.rsample(post.loc, post.log_var, key=ranking, num_particles=_RANKED)
     ranks = (drawn < z).sum(axis=0)
     central = ((ranks >= _CENTRAL[0]) & (ranks <= _CENTRAL[1])).mean(axis=1)
@@ -178,9 +181,11 @@ def self_check(vae: VAE, n: int, *, key: Key | int, num_particles: int, proposal
     )
 
 
-def _simulated(vae: VAE, z: NDArray[Any], key: Key) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _simulated(
+    vae: VAE, z: NDArray[Any], condition: NDArray[Any] | None, key: Key
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """A row of each z, and whether all its cells are finite."""
-    params = vae.decode(z)
+    params = vae.decode(z, condition=condition)
     kept = np.isfinite(params).all(axis=1)
     # A draw is addressed by its row, so what stands in the place of bad params touches no other.
     x = vae.likelihood_.sample(np.where(kept[:, None], params, 0), key=key)

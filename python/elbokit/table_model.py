@@ -139,12 +139,17 @@ class TableVAE:
         df : DataFrame
             The table, or another with its columns.
         **options
-            As in `VAE.fit`; `validation` may be a DataFrame.
+            As in `VAE.fit`, all but `condition`; `validation` may be a DataFrame.
 
         Returns
         -------
         History
         """
+        if options.get("condition") is not None:
+            raise ValueError(
+                "condition: expected none for a model of a table, got one; fit ek.VAE(likelihood=model.vae.likelihood) "
+                "on model.rows(df) with it"
+            )
         if hasattr(options.get("validation"), "columns"):
             options["validation"] = self._rows(options["validation"])
         return self.vae.fit(self._rows(df), **options)

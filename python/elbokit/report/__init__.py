@@ -137,13 +137,14 @@ def report(
     vae: VAE,
     X: ArrayLike,
     *,
+    condition: ArrayLike | None = None,
     key: Key | int,
     num_particles: int = 1000,
     columns: Sequence[Any] | None = None,
     stacklevel: int = 1,
 ) -> EvidenceReport:
     """The report of a model on rows, whose columns may have names; `VAE.report` calls it."""
-    asked = Asked(vae, X, key, columns)
+    asked = Asked(vae, X, condition, key, columns)
     measured = measure(asked, count("num_particles", num_particles, 1))
     warn_of_collapse(measured, stacklevel + 1)
     return EvidenceReport(measured)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from elbokit.report.asked import Asked
     from elbokit.vae import VAE
 
-__all__ = ["ACTIVE", "IndexInformation", "Latents", "index_information", "latents", "use_by_decoder"]
+__all__ = ["ACTIVE", "DRAWS", "IndexInformation", "Latents", "index_information", "latents", "use_by_decoder"]
 
 # Variance of loc over the rows above which a latent is active (Burda, Grosse and Salakhutdinov 2016, section 5.2).
 ACTIVE = 0.01
 # Draws of the prior by which the decoder's use of a latent is measured.
-_DRAWS = 64
+DRAWS = 64
 # Of log variances, so that neither a variance nor its inverse leaves float64's range.
 _WIDEST = 600.0
 
@@ -109,23 +109,24 @@ def index_information(
     return IndexInformation(float(told.mean()), float(error), float(kl[rows].mean(dtype=np.float64)), len(rows))
 
 
-def use_by_decoder(vae: VAE, key: Key, which: NDArray[np.int64]) -> NDArray[np.float64]:
+def use_by_decoder(vae: VAE, key: Key, which: NDArray[np.int64], condition: NDArray[Any] | None) -> NDArray[np.float64]:
     """The nats by which p(x | z) differs from what it is with latent j drawn anew, for each j in `which`.
 
-    The mean over z ~ p(z) of KL(p(x | z) ‖ p(x | z')), by one x ~ p(x | z) each; NaN where the model leaves the range.
+    The mean over z ~ p(z), beside these conditions in turn, of KL(p(x | z) ‖ p(x | z')), by one x ~ p(x | z) each; NaN
+    where the model leaves the range.
     """
     used = np.full(len(which), np.nan)
     latent, anew, cells = key.split(3)
-    shape, likelihood = (_DRAWS, vae.latent_dim), vae.likelihood_
+    shape, likelihood = (DRAWS, vae.latent_dim), vae.likelihood_
     z, other = (random.normal(shape, key=k, dtype=vae.dtype) for k in (latent, anew))
     try:
-        params = vae.decode(z)
+        params = vae.decode(z, condition=condition)
         x = likelihood.sample(params, key=cells)
         own = likelihood.log_prob(x, params).astype(np.float64)
         for place, j in enumerate(which):
             moved = z.copy()
             moved[:, j] = other[:, j]
-            used[place] = (own - likelihood.log_prob(x, vae.decode(moved))).mean()
+            used[place] = (own - likelihood.log_prob(x, vae.decode(moved, condition=condition))).mean()
     except ElbokitError:
         return used
     return np.where(np.isfinite(used), used, np.nan)

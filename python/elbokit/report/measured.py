@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit.random import Key
-from elbokit.report.latents import ACTIVE, IndexInformation, Latents, index_information, latents, use_by_decoder
+from elbokit.report.latents import ACTIVE, DRAWS, IndexInformation, Latents, index_information, latents, use_by_decoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,12 +117,13 @@ def measure(asked: Asked, num_particles: int) -> Measured:
     evidence, without = asked.evidence(num_particles, "laplace")
     hashes = asked.hashes()
     sound = np.flatnonzero(np.isfinite(elbo.kl))
-    chosen = np.sort(np.argsort(hashes, kind="stable")[:MOST_ROWS])
+    order = np.argsort(hashes, kind="stable")
+    chosen = np.sort(order[:MOST_ROWS])
     of_latents = latents(asked, sound)
     keys = Key(asked.seed).split(2)
     use = np.full(asked.vae.latent_dim, np.nan)
     if len(idle := np.flatnonzero(of_latents.variance <= ACTIVE)):
-        use[idle] = use_by_decoder(asked.vae, keys[1], idle)
+        use[idle] = use_by_decoder(asked.vae, keys[1], idle, asked.beside(np.resize(order, DRAWS)))
     observed = evidence.num_observed
     return Measured(
         vae=asked.vae,

@@ -80,6 +80,7 @@ fn a_linear_model_is_met_up_to_the_widening() {
             activation: Activation::Relu,
             layer_norm: false,
             residual: false,
+            condition_width: 0,
         };
         // The encoder is as it comes: nothing but a start.
         let model = Model::<F>::new(config, Scaling::identity(WIDTH), Key(8)).unwrap();
@@ -202,6 +203,7 @@ fn given_latents_of_a_linear_model_are_weighed_by_the_exact_posterior() {
         const LATENTS: usize = 3;
         let config = Config {
             num_features: WIDTH,
+            condition_width: 0,
             latent_dim: LATENTS,
             hidden: vec![],
             likelihood: Likelihood::Gaussian(Scale::Fixed(0.5)),
@@ -293,7 +295,7 @@ fn jacobians_agree_with_differences() {
         fill_normals(Key(2), 0, 0, inputs, &mut x);
         let mut trace = Trace::both_ways(&network, count);
         network.forward(&parameters, &x, count, &mut trace);
-        let mut tangents = Tangents::new(&network, &parameters, 2);
+        let mut tangents = Tangents::new(&network, &parameters, 2, network.layers[0].inputs);
         for rows in [[4, 1], [0, 3]] {
             let jacobians = network.jacobians(&parameters, &trace, &rows, &mut tangents).to_vec();
             for (row, jacobian) in rows.into_iter().zip(jacobians.chunks(inputs * outputs)) {

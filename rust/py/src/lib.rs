@@ -44,5 +44,7 @@ mod _core {
     #[pymodule_export]
     use super::threads::{build_info, get_num_threads, set_num_threads};
     #[pymodule_export]
-    use super::vae::{Vae, checkpoint_from_bytes, checkpoint_to_bytes};
+    use super::vae::Vae;
+    #[pymodule_export]
+    use super::vae::checkpoint::{checkpoint_from_bytes, checkpoint_to_bytes};
 }

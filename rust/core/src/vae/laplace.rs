@@ -268,7 +268,7 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
         Self {
             model,
             trace: Trace::both_ways(&model.decoder, rows),
-            tangents: Tangents::new(&model.decoder, &model.parameters, tile),
+            tangents: Tangents::new(&model.decoder, &model.parameters, tile, latent_dim),
             tile,
             trials: Vec::new(),
             params: vec![F::ZERO; rows * assembly.num_params],
@@ -287,6 +287,7 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
     pub(super) fn find(
         &mut self,
         x: &[F],
+        conditions: &[F],
         starts: &[F],
         wanted: impl Iterator<Item = usize>,
         interrupt: &Interrupt,
@@ -299,7 +300,7 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
             if active.is_empty() {
                 break;
             }
-            self.decode(&active);
+            self.decode(&active, conditions);
             let mut fresh = vec![false; active.len()];
             for (i, climb) in active.iter_mut().enumerate() {
                 let value = self.value(i, &x[climb.row * features..][..features], &climb.trial)?;
@@ -317,11 +318,12 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
     }
 
     /// Runs the trials through the decoder.
-    fn decode(&mut self, active: &[&mut Climb<F>]) {
-        let (model, assembly) = (self.model, &self.model.assembly);
+    fn decode(&mut self, active: &[&mut Climb<F>], conditions: &[F]) {
+        let (model, assembly, beside) = (self.model, &self.model.assembly, self.model.condition.width);
         self.trials.clear();
         for climb in active {
             self.trials.extend_from_slice(&climb.trial);
+            self.trials.extend_from_slice(&conditions[climb.row * beside..][..beside]);
         }
         model.decoder.forward(&model.parameters, &self.trials, active.len(), &mut self.trace);
         let outputs = &self.trace.output()[..active.len() * assembly.num_outputs];
