@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,62 @@ def test_both_commands_refuse_data_that_is_none(tmp_path, capsys, model, name, c
     assert not out.exists()
 
 
+def test_report_prints_and_writes_what_the_library_says(tmp_path, capsys, model, rows):
+    out = tmp_path / "report.html"
+    arguments = ["report", model, rows, "--key", "3", "--num-particles", "40"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = str(ek.VAE.load(model).report(np.load(rows), key=3, num_particles=40))
+    assert cli.main(arguments) == 0
+    # The columns have the file's names.
+    table = tables.read(rows)
+    for number, name in enumerate(table.columns):
+        expected = expected.replace(f"column {number} (", f"{name} (")
+    assert capsys.readouterr().out.split() == (expected + "\n").split()
+    assert cli.main([*arguments, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.endswith(f"\nwrote {out}\n")
+    assert out.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_report_says_a_collapse_in_one_line_of_warning(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(200, 4)))
+    path = tmp_path / "x.npy"
+    options = ["--likelihood", "gaussian(3)", "--latent-dim", "2", "--hidden", "8", "--epochs", "60", "--quiet"]
+    fit = ["fit", str(path), "--out", str(tmp_path / "m"), "--learning-rate", "0.01", "--num-particles", "2", *options]
+    assert cli.main(fit) == 0
+    capsys.readouterr()
+    assert cli.main(["report", str(tmp_path / "m"), str(path), "--num-particles", "30"]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("elbokit: warning: report: posterior collapse")
+    assert err.count("\n") == 1
+    assert "Posterior collapse" in out
+
+
+def test_report_of_no_rows_and_what_it_refuses(tmp_path, capsys, model, rows):
+    np.save(tmp_path / "none.npy", np.empty((0, 5)))
+    assert cli.main(["report", model, str(tmp_path / "none.npy")]) == 0
+    assert "There are no rows" in capsys.readouterr().out
+    np.save(tmp_path / "wide.npy", np.ones((4, 6)))
+    assert "expected 5 columns" in _refused(capsys, ["report", model, str(tmp_path / "wide.npy")])[0]
+    assert "same file" in _refused(capsys, ["report", model, rows, "--out", rows])[0]
+    assert ".html" in _refused(capsys, ["report", model, rows, "--out", str(tmp_path / "report.pdf")])[0]
+    assert "no folder" in _refused(capsys, ["report", model, rows, "--out", str(tmp_path / "no" / "r.html")])[0]
+    assert "num_particles" in _refused(capsys, ["report", model, rows, "--num-particles", "0"])[0]
+    (tmp_path / "model").write_bytes(b"no model")
+    assert "model" in _refused(capsys, ["report", str(tmp_path / "model"), rows])[0]
+    assert "nowhere" in _refused(capsys, ["report", str(tmp_path / "nowhere"), rows])[0]
+
+
+def test_report_prints_where_the_terminal_knows_only_ascii(model, rows):
+    with _command("report", model, rows, "--num-particles", "30", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                  env=os.environ | {"PYTHONIOENCODING": "ascii"}) as command:  # fmt: skip
+        out, _ = command.communicate(timeout=60)
+    assert command.returncode == 0
+    assert "a gap of 0".upper() in out.upper()
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no model", b"\xff" * 8, b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
 def test_score_refuses_what_is_no_model(tmp_path, capsys, rows, content):
     path = tmp_path / "broken.safetensors"
@@ -282,14 +339,14 @@ def test_a_missing_extra_is_named_with_its_cure(tmp_path, capsys, monkeypatch, m
 
 
 def test_help_version_and_no_command(capsys):
-    for arguments in (["--help"], ["fit", "--help"], ["score", "--help"], ["--version"]):
+    for arguments in (["--help"], ["fit", "--help"], ["score", "--help"], ["report", "--help"], ["--version"]):
         with pytest.raises(SystemExit) as stop:
             cli.main(arguments)
         assert stop.value.code == 0
     text = capsys.readouterr().out
     for word in ("--likelihood", "--num-particles", "MODEL", "elbokit 0."):
         assert word in text
-    assert "fit | score" in _refused(capsys, [])[0]
+    assert "fit | score | report" in _refused(capsys, [])[0]
 
 
 def test_the_command_imports_nothing_heavy_before_it_is_asked():

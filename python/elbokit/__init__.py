@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from elbokit.gradients import elbo_grad
     from elbokit.joint import JointTerms, elbo_joint, log_weights_joint
     from elbokit.linear_gaussian import LinearGaussian
+    from elbokit.report import EvidenceReport
+    from elbokit.self_check import SelfCheck
     from elbokit.training import History
     from elbokit.vae import VAE, Evidence
 
@@ -52,6 +54,8 @@ _LATER = {
     "gradients": ("elbo_grad",),
     "joint": ("JointTerms", "elbo_joint", "log_weights_joint"),
     "linear_gaussian": ("LinearGaussian",),
+    "report": ("EvidenceReport",),
+    "self_check": ("SelfCheck",),
     "training": ("training", "History"),
     "vae": ("VAE", "Evidence"),
 }
@@ -79,6 +83,7 @@ __all__ = [
     "EstimatorComparison",
     "EstimatorMoments",
     "Evidence",
+    "EvidenceReport",
     "GaussianFit",
     "GaussianMixture",
     "GaussianParams",
@@ -90,6 +95,7 @@ __all__ = [
     "MvnParams",
     "NonFiniteError",
     "NotFittedError",
+    "SelfCheck",
     "SelfTest",
     "ShapeError",
     "SupportError",

@@ -63,9 +63,11 @@ class Calibrated:
 
     if TYPE_CHECKING:
 
-        def elbo(self, X: Any, *, key: Key | int = 0, num_particles: int = 16) -> ElboTerms: ...
+        def elbo(self, X: Any, *, condition: Any = None, key: Key | int = 0, num_particles: int = 16) -> ElboTerms: ...
 
-    def calibrate(self, X_ref: ArrayLike, *, key: Key | int = 0, num_particles: int = 16) -> None:
+    def calibrate(
+        self, X_ref: ArrayLike, *, condition: ArrayLike | None = None, key: Key | int = 0, num_particles: int = 16
+    ) -> None:
         """Keep the scores of reference rows, beside which `p_value` places others.
 
         Parameters
@@ -73,6 +75,8 @@ class Calibrated:
         X_ref : array_like, shape (rows, features)
             Rows of the ordinary kind that the model was not trained on: it scores its training rows higher than others,
             and p-values beside those are too small.
+        condition : array_like, shape (rows, columns), optional
+            Theirs, of a conditional model.
         key : Key or int
             Of the noise of `elbo`, for these rows and for those of `p_value`.
         num_particles : int
@@ -86,7 +90,8 @@ class Calibrated:
         -----
         The scores (8 bytes a row) are part of the model: of its file and its pickle. Another `fit` forgets them.
         """
-        scores = self.elbo(X_ref, key=key, num_particles=num_particles).elbo.astype(np.float64)
+        terms = self.elbo(X_ref, condition=condition, key=key, num_particles=num_particles)
+        scores = terms.elbo.astype(np.float64)
         if len(scores) > _MOST_ROWS:
             raise ShapeError(
                 f"X_ref: expected at most 2**22 rows, got {len(scores)}; give a part of them, drawn at random",
@@ -98,7 +103,7 @@ class Calibrated:
             )
         self._calibration = Calibration(np.sort(scores), seed_of(key), count("num_particles", num_particles, 1))
 
-    def p_value(self, X: ArrayLike) -> NDArray[np.float64]:
+    def p_value(self, X: ArrayLike, *, condition: ArrayLike | None = None) -> NDArray[np.float64]:
         """The share of reference rows that score no higher than each row, (rows,): (1 + #{ref ≤ score}) / (1 + n).
 
         Rows are scored by `elbo` with the key and particles of `calibrate`. The row counts itself, which makes the
@@ -108,6 +113,8 @@ class Calibrated:
         Parameters
         ----------
         X : array_like, shape (rows, features)
+        condition : array_like, shape (rows, columns), optional
+            Theirs, of a conditional model.
 
         Returns
         -------
@@ -143,6 +150,7 @@ class Calibrated:
         reference = self._calibration
         if reference is None:
             raise NotFittedError("the model is not calibrated; call calibrate with rows of the ordinary kind")
-        scores = self.elbo(X, key=reference.key, num_particles=reference.num_particles).elbo.astype(np.float64)
+        terms = self.elbo(X, condition=condition, key=reference.key, num_particles=reference.num_particles)
+        scores = terms.elbo.astype(np.float64)
         below = np.searchsorted(reference.scores, scores, side="right")
         return np.asarray((1 + below) / (1 + len(reference.scores)))

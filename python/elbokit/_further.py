@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from elbokit import _plan, training
+from elbokit import _plan, _scaling, training
 from elbokit.random import Key
 from elbokit.training import History
 
@@ -26,7 +26,8 @@ def train(vae: VAE, rows: NDArray[Any], options: dict[str, Any], key: Key, momen
     """
     noise, scoring, splitting = key.split(3)
     given = _plan.Options(
-        epochs=1, schedule="constant", warmup=0.0, validation=0.0, patience=None, checkpoint=None, checkpoint_every=1,
+        epochs=1, schedule="constant", warmup=0.0, condition=None, validation=0.0, patience=None, checkpoint=None,
+        checkpoint_every=1,
         **options,
     )  # fmt: skip
     plan = _plan.checked(vae, rows, given, key.seed, splitting)
@@ -35,6 +36,6 @@ def train(vae: VAE, rows: NDArray[Any], options: dict[str, Any], key: Key, momen
     core.start(plan.num_rows, plan.batch_size, plan.num_particles)
     if moments is not None:
         core.resume(*moments)
-    history = History(data=_plan.described(vae, rows, plan))
+    history = History(data=_scaling.described(vae, rows, plan))
     training.run(vae, core, training.State(core, plan, history), noise, scoring)
     return history

@@ -1,32 +1,20 @@
-"""What a fit is told, checked by name before anything is trained, and what it makes of its rows."""
+"""What a fit is told, checked by name before anything is trained, and which of its rows train."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from elbokit import random
 from elbokit._arrays import count, number, rows_of
 from elbokit._checkpoint import Checkpoint, fingerprint
+from elbokit._condition import condition_of
 from elbokit._schedules import Plateau
 from elbokit._stopping import Stopping
 from elbokit.errors import ElbokitError, ShapeError
-from elbokit.likelihood import (
-    Binomial,
-    Categorical,
-    Columns,
-    Gaussian,
-    Laplace,
-    Likelihood,
-    NegativeBinomial,
-    Poisson,
-    StudentT,
-    ZeroInflatedNegativeBinomial,
-)
 
 if TYPE_CHECKING:
     import os
@@ -39,8 +27,14 @@ if TYPE_CHECKING:
     from elbokit.training import History
     from elbokit.vae import VAE
 
-# Rows at a time when columns' means and deviations are taken: no copy of the data set is made.
-_STATISTICS_ROWS = 1 << 14
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows that are held out: all of an array, or those that an index numbers, with the array of their conditions."""
+
+    rows: NDArray[Any]
+    index: NDArray[np.uint32] | None
+    condition: NDArray[Any] | None
 
 
 @dataclass(frozen=True)
@@ -48,8 +42,9 @@ class Plan:
     """A checked fit: its rows, which of them train and which are held out, and its options."""
 
     rows: NDArray[Any]
+    condition: NDArray[Any] | None
     train: NDArray[np.uint32] | None
-    held_out: tuple[NDArray[Any], NDArray[np.uint32] | None] | None
+    held_out: HeldOut | None
     weights: NDArray[np.float64] | None
     epochs: int
     batch_size: int
@@ -76,7 +71,9 @@ class Plan:
     @property
     def num_held_out(self) -> int:
         """Rows that are held out."""
-        return 0 if self.held_out is None else len(self.held_out[0] if self.held_out[1] is None else self.held_out[1])
+        if self.held_out is None:
+            return 0
+        return len(self.held_out.rows if self.held_out.index is None else self.held_out.index)
 
     @property
     def num_rows(self) -> int:
@@ -96,7 +93,8 @@ class Options:
     schedule: str | Plateau
     warmup: float
     max_grad_norm: float | None
-    validation: float | ArrayLike
+    condition: ArrayLike | None
+    validation: float | ArrayLike | tuple[ArrayLike, ArrayLike]
     sample_weight: ArrayLike | None
     objective: str
     num_particles: int
@@ -111,7 +109,8 @@ class Options:
 
 def checked(vae: VAE, rows: NDArray[Any], given: Options, seed: int, splitting: Key) -> Plan:
     """A fit's options, each refused by name where it is out of range; `splitting` draws the held-out rows."""
-    train, held_out = _split(rows, given.validation, splitting)
+    condition = None if given.condition is None else condition_of(given.condition, len(rows), None)
+    train, held_out = _split(rows, condition, given.validation, splitting)
     epochs, batch_size = count("epochs", given.epochs, 1), count("batch_size", given.batch_size, 1)
     steps = -(-(len(rows) if train is None else len(train)) // batch_size)
     importance_weighted = _choice("objective", given.objective, ("elbo", "iwae")) == "iwae"
@@ -123,6 +122,7 @@ def checked(vae: VAE, rows: NDArray[Any], given: Options, seed: int, splitting: 
     warmup, cosine, plateau = _schedule(given, epochs, steps)
     plan = Plan(
         rows=rows,
+        condition=condition,
         train=train,
         held_out=held_out,
         weights=_weights(given.sample_weight, len(rows), train),
@@ -151,12 +151,13 @@ def checked(vae: VAE, rows: NDArray[Any], given: Options, seed: int, splitting: 
 
 def _known_by(vae: VAE, plan: Plan, given: Options, seed: int) -> dict[str, Any]:
     """What a checkpoint must share with the fit that goes on from it, by the names of `fit`."""
-    return {
+    own_rows = None if plan.held_out is None or plan.train is not None else plan.held_out
+    known = {
         "model": repr(vae),
         "key": seed,
         "X": fingerprint(plan.rows),
         # The key draws which ones.
-        "validation": plan.num_held_out if plan.train is not None else plan.held_out and fingerprint(plan.held_out[0]),
+        "validation": plan.num_held_out if plan.train is not None else own_rows and fingerprint(own_rows.rows),
         "sample_weight": None if plan.weights is None else fingerprint(plan.weights),
         "batch_size": plan.batch_size,
         "learning_rate": plan.learning_rate,
@@ -172,11 +173,20 @@ def _known_by(vae: VAE, plan: Plan, given: Options, seed: int) -> dict[str, Any]
         "free_bits": plan.free_bits,
         "patience": repr(plan.patience),
     }
+    if plan.condition is not None:
+        known["condition"] = fingerprint(plan.condition)
+        known["validation's condition"] = (
+            None if own_rows is None or own_rows.condition is None else fingerprint(own_rows.condition)
+        )
+    return known
 
 
 def _split(
-    rows: NDArray[Any], validation: float | ArrayLike, splitting: Key
-) -> tuple[NDArray[np.uint32] | None, tuple[NDArray[Any], NDArray[np.uint32] | None] | None]:
+    rows: NDArray[Any],
+    condition: NDArray[Any] | None,
+    validation: float | ArrayLike | tuple[ArrayLike, ArrayLike],
+    splitting: Key,
+) -> tuple[NDArray[np.uint32] | None, HeldOut | None]:
     """Which rows train (None: all of them), and the held-out ones."""
     if len(rows) == 0 or rows.shape[1] == 0:
         raise ShapeError(
@@ -185,29 +195,48 @@ def _split(
         )
     if len(rows) >= 1 << 32:
         raise ShapeError(f"X: expected less than 2**32 rows, got {len(rows)}; fit a part of them", argument="X")
-    train: NDArray[np.uint32] | None = None
-    held_out: tuple[NDArray[Any], NDArray[np.uint32] | None] | None = None
-    if np.ndim(validation) == 0:
+    if not isinstance(validation, tuple) and np.ndim(validation) == 0:
         share = number("validation", validation)
         if not 0 <= share < 1:
             raise ValueError(f"validation: expected a share from 0 to below 1 or rows, got {share}; use 0.1")
-        if held := round(share * len(rows)):
-            order = _shuffled(len(rows), splitting)
-            # Sorted, so that a row's place among its kind does not depend on the share.
-            held_out, train = (rows, np.sort(order[:held])), np.sort(order[held:])
-            if not len(train):
-                raise ValueError(
-                    f"validation: expected to leave rows to train on, got {share} of {len(rows)}; use less"
-                )
-    else:
-        others = rows_of("validation", validation)
-        if others.shape[1] != rows.shape[1]:
-            raise ShapeError(
-                f"validation: expected {rows.shape[1]} columns like X, got {others.shape[1]}; give such rows",
-                argument="validation",
+        held = round(share * len(rows))
+        if not held:
+            return None, None
+        order = _shuffled(len(rows), splitting)
+        # Sorted, so that a row's place among its kind does not depend on the share.
+        train = np.sort(order[held:])
+        if not len(train):
+            raise ValueError(f"validation: expected to leave rows to train on, got {share} of {len(rows)}; use less")
+        return train, HeldOut(rows, np.sort(order[:held]), condition)
+    if condition is not None:
+        if not isinstance(validation, tuple) or len(validation) != 2:
+            raise ValueError(
+                "validation: expected a share or a pair (rows, their condition) for a model with a condition, got "
+                f"{type(validation).__name__}; give validation=(X, condition)"
             )
-        held_out = (others, None) if len(others) else None
-    return train, held_out
+        return None, _given(validation[0], validation[1], rows, condition)
+    if isinstance(validation, tuple) and len(validation) == 2 and np.ndim(validation[0]) == 2:
+        raise ValueError(
+            "validation: expected a share or rows for a model without a condition, got a pair; give condition= too"
+        )
+    return None, _given(cast("ArrayLike", validation), None, rows, None)
+
+
+def _given(
+    validation: ArrayLike, beside: ArrayLike | None, rows: NDArray[Any], condition: NDArray[Any] | None
+) -> HeldOut | None:
+    """Held-out rows that were given as such."""
+    others = rows_of("validation", validation)
+    if others.shape[1] != rows.shape[1]:
+        raise ShapeError(
+            f"validation: expected {rows.shape[1]} columns like X, got {others.shape[1]}; give such rows",
+            argument="validation",
+        )
+    conditions = None
+    if condition is not None and beside is not None:
+        name = "validation's condition"
+        conditions = condition_of(beside, len(others), condition.shape[1], name, "validation")
+    return HeldOut(others, None, conditions) if len(others) else None
 
 
 def _choice(argument: str, value: Any, names: tuple[str, ...]) -> str:
@@ -270,81 +299,10 @@ def _patience(patience: int | Stopping | None, held_out: bool) -> int | Stopping
     return patience if isinstance(patience, Stopping) else count("patience", patience, 1)
 
 
-def real_columns(likelihood: Likelihood, width: int) -> NDArray[np.bool_]:
-    """Which columns hold real numbers, and are standardised."""
-    if not isinstance(likelihood, Columns):
-        return np.full(width, isinstance(likelihood, (Gaussian, Laplace, StudentT)))
-    real = np.zeros(width, dtype=bool)
-    for columns, member in likelihood.members:
-        # A column that the rows lack is refused with the model.
-        real[[column for column in columns if column < width]] = isinstance(member, (Gaussian, Laplace, StudentT))
-    return real
-
-
-def statistics(
-    vae: VAE, rows: NDArray[Any], train: NDArray[np.uint32] | None
-) -> tuple[list[float], list[float], list[float]]:
-    """What the columns are scaled by, and how far they then spread: the observed training cells' mean and deviation.
-
-    Columns that are not scaled have 0 and 1; a column that is constant, or holds no real numbers, has no spread.
-    """
-    width = rows.shape[1]
-    real = real_columns(vae.likelihood, width)
-    if not real.any():
-        return [0.0] * width, [1.0] * width, [0.0] * width
-    index = np.arange(len(rows), dtype=np.uint32) if train is None else train
-    blocks = [index[i : i + _STATISTICS_ROWS] for i in range(0, len(index), _STATISTICS_ROWS)]
-
-    def total(of: Callable[[NDArray[np.float64]], NDArray[Any]]) -> NDArray[np.float64]:
-        """The sum of a function of the cells over the observed ones, column by column."""
-        sums = [np.nansum(of(rows[block].astype(np.float64)), axis=0) for block in blocks]
-        return np.asarray(np.sum(sums, axis=0), dtype=np.float64)
-
-    # An infinity is named by the check that follows; here it must only not warn.
-    with np.errstate(invalid="ignore", over="ignore"):
-        seen = np.maximum(total(lambda x: ~np.isnan(x)), 1)
-        mean = total(lambda x: x) / seen
-        deviation = np.sqrt(total(lambda x: (x - mean) ** 2) / seen)
-    usable = real & np.isfinite(mean) & np.isfinite(deviation) & (deviation > np.abs(mean) * 1e-12)
-    if vae.standardize is False:
-        return [0.0] * width, [1.0] * width, np.where(usable, deviation, 0.0).tolist()
-    if vae.dtype == np.float32:
-        _warn_of_rounding(mean, np.where(real, deviation, 0.0))
-    # A constant column carries no scale of its own.
-    shift = np.where(real & np.isfinite(mean), mean, 0.0)
-    return shift.tolist(), np.where(usable, deviation, 1.0).tolist(), np.where(usable, 1.0, 0.0).tolist()
-
-
-def described(vae: VAE, rows: NDArray[Any], plan: Plan) -> str:
-    """What a fit makes of its rows, in words."""
-    if isinstance(vae.likelihood, Columns):
-        members = vae.likelihood.members
-        view = "; ".join(f"{', '.join(map(str, columns))} {_view(vae, member)}" for columns, member in members)
-    else:
-        view = _view(vae, vae.likelihood)
-    return (
-        f"{len(rows)} rows of {rows.shape[1]} columns ({rows.dtype}, read as {vae.dtype}); "
-        f"{plan.num_rows} train, {plan.num_held_out} held out; {vae.likelihood!r}; the encoder sees columns {view}"
-    )
-
-
-def _view(vae: VAE, likelihood: Likelihood) -> str:
-    """What the encoder sees of columns of one kind."""
-    if isinstance(likelihood, Binomial):
-        return f"over {likelihood.total_count}"
-    if isinstance(likelihood, (Poisson, NegativeBinomial, ZeroInflatedNegativeBinomial)):
-        return "as log(1 + x)"
-    if isinstance(likelihood, Categorical):
-        return "as one number a class"
-    if isinstance(likelihood, (Gaussian, Laplace, StudentT)) and vae.standardize == "auto":
-        return "standardised by the training rows"
-    return "as they are"
-
-
-def check_held_out(core: _core.Vae, rows: NDArray[Any]) -> None:
+def check_held_out(core: _core.Vae, held_out: HeldOut) -> None:
     """Refuse a held-out row by that name."""
     try:
-        core.check(rows)
+        core.check(held_out.rows, held_out.condition)
     except ElbokitError as error:
         error.args = (f"validation: {error}",)
         raise
@@ -360,18 +318,6 @@ def _functions(callbacks: Sequence[Callable[[VAE, History], object]]) -> tuple[C
     if not isinstance(callbacks, (list, tuple)) or not all(callable(callback) for callback in callbacks):
         raise ValueError(f"callbacks: expected a list of functions, got {callbacks!r}; give callback(vae, history)")
     return tuple(callbacks)
-
-
-def _warn_of_rounding(mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> None:
-    """Warn of columns whose spread float32 rounds away: rows are scaled after they are read as float32."""
-    lost = np.isfinite(mean) & (deviation > 0) & (np.abs(mean) * np.finfo(np.float32).eps > 0.01 * deviation)
-    if lost.any():
-        warnings.warn(
-            f"X: column {int(np.argmax(lost))} has a mean of {mean[lost][0]:.6g} and a standard deviation of "
-            f'{deviation[lost][0]:.3g}, too close for float32; use VAE(dtype="float64"), or subtract an offset',
-            UserWarning,
-            stacklevel=4,
-        )
 
 
 def _weights(

@@ -24,7 +24,7 @@ from elbokit._arrays import floats, number
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["PsisResult", "cubo", "elbo", "ess", "iwae", "psis", "renyi"]
+__all__ = ["EvidenceBounds", "PsisResult", "cubo", "elbo", "ess", "iwae", "log_evidence", "psis", "renyi"]
 
 
 class PsisResult(NamedTuple):
@@ -40,6 +40,34 @@ class PsisResult(NamedTuple):
 
     log_weights: NDArray[Any]
     khat: NDArray[Any]
+
+
+class EvidenceBounds(NamedTuple):
+    """Bounds on the log evidence of each row from both sides, in nats.
+
+    Attributes
+    ----------
+    lower : ndarray, shape (batch,)
+        The importance-weighted bound, `iwae`; in expectation at most log p(x).
+    estimate : ndarray, shape (batch,)
+        Its jackknife over folds of particles.
+    upper : ndarray, shape (batch,)
+        The cross-fitted tangent bound; in expectation at least log p(x). +inf where one run of it is not to be trusted:
+        where khat exceeds min(1 − 1/log10 K, 0.7), K the number of particles, and so for fewer than 25.
+    standard_error : ndarray, shape (batch,)
+        Of the estimate, over the folds.
+    khat : ndarray, shape (batch,)
+        That of `psis`.
+    ess : ndarray, shape (batch,)
+        The effective sample size (Σw)² / Σw².
+    """
+
+    lower: NDArray[Any]
+    estimate: NDArray[Any]
+    upper: NDArray[Any]
+    standard_error: NDArray[Any]
+    khat: NDArray[Any]
+    ess: NDArray[Any]
 
 
 @overload
@@ -274,6 +302,49 @@ def ess(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | tu
     """
     value, error = _core.bound_ess(floats("log_weights", log_weights), return_error)
     return value if error is None else (value, error)
+
+
+def log_evidence(log_weights: ArrayLike) -> EvidenceBounds:
+    """Bounds on the log evidence of each row from both sides by one set of weights, each (batch,), in nats.
+
+    Particles are dealt in turn to M = min(20, K) folds of nₘ. With ℓ the log of the mean weight, ℓ₋ₘ that without fold
+    m and gₘ that inside it: lower = ℓ, estimate = M ℓ − Σ (1 − nₘ/K) ℓ₋ₘ, upper = Σ (nₘ/K) [ℓ₋ₘ + exp(gₘ − ℓ₋ₘ) − 1],
+    standard_error = √((M − 1)/M Σ (ℓ₋ₘ − mean)²).
+
+    Parameters
+    ----------
+    log_weights : array_like, shape (particles, batch)
+        Of particles that are independent of each other.
+
+    Returns
+    -------
+    EvidenceBounds
+
+    Raises
+    ------
+    ShapeError, DtypeError, NonFiniteError
+
+    Notes
+    -----
+    lower ≤ estimate ≤ upper always, and E[lower] ≤ log p(x) ≤ E[upper] for more than one particle. Over 200 random
+    linear Gaussian models with a proposal wider than the posterior both hold (tests/test_coverage.py).
+
+    References
+    ----------
+    Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders"; Nowozin (2018), "Debiasing evidence
+    approximations"; Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling".
+
+    Examples
+    --------
+    >>> import elbokit as ek
+    >>> log_weights = 0.5 * ek.random.normal((1000, 2), key=0, dtype="float64")  # the log of their mean is 1/8
+    >>> found = ek.bounds.log_evidence(log_weights)
+    >>> bool((found.lower <= found.estimate).all() and (found.estimate <= found.upper).all())
+    True
+    >>> bool((abs(found.estimate - 0.125) < 3 * found.standard_error).all())
+    True
+    """
+    return EvidenceBounds(*_core.bound_evidence(floats("log_weights", log_weights)))
 
 
 def psis(log_weights: ArrayLike) -> PsisResult:

@@ -35,6 +35,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from elbokit import _further, vae
 from elbokit._codes import likeliest
 from elbokit.random import Key
+from elbokit.report import EvidenceReport, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -338,6 +339,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, _Esti
     def score(self, X: ArrayLike, y: object = None) -> float:  # noqa: ARG002
         """The mean ELBO of the rows, in nats a row, which a grid search maximises; y is ignored."""
         return float(self.score_samples(X).mean())
+
+    def report(self, X: ArrayLike, *, num_particles: int = 1000) -> EvidenceReport:
+        """What the bounds of these rows say and what to do, as `elbokit.VAE.report` has it, with the columns' names."""
+        check_is_fitted(self, "model_")
+        names = getattr(self, "feature_names_in_", None)
+        return report(
+            self.model_, self._rows(X), key=self._score_seed, num_particles=num_particles, columns=names, stacklevel=2
+        )
 
     def sample(self, n_samples: int = 1, *, random_state: int | np.random.RandomState | None = None) -> NDArray[Any]:
         """Rows drawn from the model, (n_samples, features), by `random_state` or else by the estimator's own."""

@@ -42,6 +42,7 @@ from elbokit._files import whole
 from elbokit._schema import Column
 from elbokit.errors import ModelFileError, ShapeError
 from elbokit.random import Key
+from elbokit.report import EvidenceReport, report
 from elbokit.vae import VAE, Evidence
 
 if TYPE_CHECKING:
@@ -138,12 +139,17 @@ class TableVAE:
         df : DataFrame
             The table, or another with its columns.
         **options
-            As in `VAE.fit`; `validation` may be a DataFrame.
+            As in `VAE.fit`, all but `condition`; `validation` may be a DataFrame.
 
         Returns
         -------
         History
         """
+        if options.get("condition") is not None:
+            raise ValueError(
+                "condition: expected none for a model of a table, got one; fit ek.VAE(likelihood=model.vae.likelihood) "
+                "on model.rows(df) with it"
+            )
         if hasattr(options.get("validation"), "columns"):
             options["validation"] = self._rows(options["validation"])
         return self.vae.fit(self._rows(df), **options)
@@ -168,6 +174,11 @@ class TableVAE:
     def log_evidence(self, df: Any, **options: Any) -> Evidence:
         """Bounds on log p(x) of each row, as `VAE.log_evidence` gives them."""
         return self.vae.log_evidence(self._rows(df), **options)
+
+    def report(self, df: Any, *, key: Key | int = 0, num_particles: int = 1000) -> EvidenceReport:
+        """What the bounds of these rows say and what to do, as `VAE.report` has it, with the columns' names."""
+        columns = [column.name for column in self._modelled]
+        return report(self.vae, self._rows(df), key=key, num_particles=num_particles, columns=columns, stacklevel=2)
 
     def calibrate(self, df: Any, *, key: Key | int = 0, num_particles: int = 16) -> None:
         """Keep the scores of reference rows, as `VAE.calibrate` does."""

@@ -152,6 +152,7 @@ def _epoch(core: _core.Vae, plan: Plan, state: State, epoch: int, noise: Key) ->
     (elbo, reconstruction, kl, objective, norm, rate), (_, skipped) = core.epoch(
         plan.rows, plan.train, plan.weights, epoch, noise.seed, plan.learning_rate * share, plan.warmup, plan.cosine,
         plan.weight_decay, plan.max_grad_norm, plan.kl_weight[epoch], plan.free_bits, plan.importance_weighted,
+        plan.condition,
     )  # fmt: skip
     seconds = time.perf_counter() - started
     history.elbo.append(elbo)
@@ -184,8 +185,9 @@ class State:
         """Score the held-out rows, keep the best weights, and decide on a stop and on the next rate."""
         plan, history = self.plan, self.history
         if plan.held_out is not None:
-            rows, subset = plan.held_out
-            elbo, reconstruction, kl, _ = (part.astype(np.float64) for part in core.elbo(rows, subset, key.seed, 1))
+            held_out = plan.held_out
+            terms = core.elbo(held_out.rows, held_out.index, key.seed, 1, held_out.condition)
+            elbo, reconstruction, kl, _ = (part.astype(np.float64) for part in terms)
             history.held_out_elbo.append(float(elbo.mean()))
             history.held_out_reconstruction.append(float(reconstruction.mean()))
             history.held_out_kl.append(float(kl.mean()))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from elbokit import _core, _metadata, _plan, random, training
+from elbokit import _condition, _core, _metadata, _plan, _scaling, random, training
 from elbokit import likelihood as likelihoods
 from elbokit._arrays import count, floats, rows_of
 from elbokit._calibration import KEY as CALIBRATION
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+    from elbokit.report import EvidenceReport
+    from elbokit.self_check import SelfCheck
     from elbokit.table_model import TableVAE
 
 __all__ = ["VAE", "Evidence"]
@@ -113,7 +115,8 @@ class VAE(Calibrated):
     recognition"; Hendrycks and Gimpel (2016), "Gaussian error linear units".
 
     Kingma and Welling (2014), "Auto-encoding variational Bayes"; Rezende, Mohamed and Wierstra (2014), "Stochastic
-    backpropagation and approximate inference in deep generative models".
+    backpropagation and approximate inference in deep generative models"; Sohn, Lee and Yan (2015), "Learning structured
+    output representation using deep conditional generative models".
     """
 
     def __init__(
@@ -220,6 +223,7 @@ class VAE(Calibrated):
         self,
         X: ArrayLike,
         *,
+        condition: ArrayLike | None = None,
         epochs: int = 200,
         batch_size: int = 128,
         learning_rate: float = 1e-3,
@@ -228,7 +232,7 @@ class VAE(Calibrated):
         schedule: str | Plateau = "constant",
         warmup: float = 0.0,
         max_grad_norm: float | None = None,
-        validation: float | ArrayLike = 0.1,
+        validation: float | ArrayLike | tuple[ArrayLike, ArrayLike] = 0.1,
         sample_weight: ArrayLike | None = None,
         objective: str = "elbo",
         num_particles: int = 1,
@@ -250,6 +254,11 @@ class VAE(Calibrated):
             no copy of a C-contiguous array (or memory map) is made. NaN is a missing cell: it adds nothing, and the
             encoder sees 0 there. The encoder sees counts over their total and, where the model standardises, scaled
             columns.
+        condition : array_like, shape (rows, columns), optional
+            Makes the model conditional: numbers c beside each row that encoder and decoder see too, q(z | x, c) and
+            p(x | z, c), while p(z) stays as it is (Sohn, Lee and Yan 2015). Finite, of any real dtype, read row by row
+            as X is. Where the model standardises, columns are scaled by the mean and deviation of the training rows,
+            but those that hold 0 and 1 alone. Every method then asks for the condition of its rows.
         epochs, batch_size : int
             A short last batch is used.
         learning_rate : float
@@ -267,8 +276,9 @@ class VAE(Calibrated):
             Epochs, or a part of one, in which the rate rises on a line from 0, step by step; before the schedule.
         max_grad_norm : float, optional
             A gradient whose Euclidean norm over all parameters is larger is scaled to this norm.
-        validation : float or array_like
-            The share of rows held out (drawn by key), or the rows to hold out themselves; 0 for none.
+        validation : float, array_like or pair of array_like
+            The share of rows held out (drawn by key), or the rows to hold out themselves, with a condition as a pair
+            (rows, condition); 0 for none.
         sample_weight : array_like, shape (rows,), optional
             Not negative; scaled to mean 1 over the training rows.
         objective : {"elbo", "iwae"}
@@ -320,20 +330,21 @@ class VAE(Calibrated):
         initial, noise, splitting, scoring = Key(seed_of(key)).split(4)
         rows = rows_of("X", X)
         options = _plan.Options(
-            epochs, batch_size, learning_rate, optimizer, weight_decay, schedule, warmup, max_grad_norm, validation,
-            sample_weight, objective, num_particles, kl_weight, free_bits, patience, checkpoint, checkpoint_every,
-            callbacks, progress,
+            epochs, batch_size, learning_rate, optimizer, weight_decay, schedule, warmup, max_grad_norm, condition,
+            validation, sample_weight, objective, num_particles, kl_weight, free_bits, patience, checkpoint,
+            checkpoint_every, callbacks, progress,
         )  # fmt: skip
         plan = _plan.checked(self, rows, options, seed_of(key), splitting)
-        shift, scale, spread = _plan.statistics(self, rows, plan.train)
+        shift, scale, spread = _scaling.statistics(self, rows, plan.train)
+        beside = _scaling.condition_statistics(self, plan.condition, plan.train)
         core = _core.Vae(
             rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
-            self.layer_norm, self.residual, shift, scale, spread, self.dtype == np.float64, initial.seed,
+            self.layer_norm, self.residual, shift, scale, spread, *beside, self.dtype == np.float64, initial.seed,
         )  # fmt: skip
-        core.check(rows)
-        if plan.held_out is not None and plan.held_out[1] is None:
-            _plan.check_held_out(core, plan.held_out[0])
-        history = History(data=_plan.described(self, rows, plan))
+        core.check(rows, plan.condition)
+        if plan.held_out is not None and plan.held_out.index is None:
+            _plan.check_held_out(core, plan.held_out)
+        history = History(data=_scaling.described(self, rows, plan))
         # Buffers and checkpoint come first: a fit that cannot start leaves the model of an earlier one in place.
         core.start(plan.num_rows, plan.batch_size, plan.num_particles)
         state = training.State(core, plan, history)
@@ -363,38 +374,57 @@ class VAE(Calibrated):
         """
         return _likelihood(*self.core.likelihood_as_given)
 
-    def encode(self, X: ArrayLike) -> GaussianParams:
+    @property
+    def condition_width(self) -> int:
+        """Columns of the condition that every method asks for; 0 for none."""
+        return self.core.condition_width
+
+    def encode(self, X: ArrayLike, *, condition: ArrayLike | None = None) -> GaussianParams:
         """The posterior q(z | x) of each row: loc and log_var, each (rows, latent_dim)."""
-        return GaussianParams(*self.core.encode(self._checked(X)))
+        rows, beside = self._checked(X, condition)
+        return GaussianParams(*self.core.encode(rows, beside))
 
-    def decode(self, z: ArrayLike) -> NDArray[Any]:
-        """The likelihood's params at each row of z, (rows, num_params), for rows as given and `likelihood_`."""
-        return self.core.decode(self._latents(z))
+    def decode(self, z: ArrayLike, *, condition: ArrayLike | None = None) -> NDArray[Any]:
+        """The likelihood's params at each row of z, (rows, num_params), for rows as given and `likelihood_`.
 
-    def reconstruct(self, X: ArrayLike) -> NDArray[Any]:
+        A conditional model takes as many rows of `condition`, or one for all.
+        """
+        latents = self._latents(z)
+        return self.core.decode(latents, self._condition_of_latents(condition, latents, "z"))
+
+    def reconstruct(self, X: ArrayLike, *, condition: ArrayLike | None = None) -> NDArray[Any]:
         """The likelihood's mean at z = loc, (rows, features): deterministic, a picture that enters no bound.
 
         Of `Categorical` columns it holds the classes' probabilities, as `likelihood_.mean` does.
         """
-        return self.core.mean(self.encode(X).loc)
+        rows, beside = self._checked(X, condition)
+        return self.core.mean(self.core.encode(rows, beside)[0], beside)
 
-    def sample(self, n: int, *, key: Key | int) -> NDArray[Any]:
-        """Rows drawn from the model, (n, features): z from the prior, then x from p(x | z)."""
+    def sample(self, n: int, *, key: Key | int, condition: ArrayLike | None = None) -> NDArray[Any]:
+        """Rows drawn from the model, (n, features): z from the prior, then x from p(x | z).
+
+        A conditional model takes n rows of `condition`, or one for all.
+        """
         latents, cells = Key(seed_of(key)).split(2)
         z = random.normal((count("n", n), self.latent_dim), key=latents, dtype=self.dtype)
-        return self.likelihood_.sample(self.decode(z), key=cells)
+        params = self.core.decode(z, self._condition_of_latents(condition, z, "n"))
+        return self.likelihood_.sample(params, key=cells)
 
     # Scores
 
-    def elbo(self, X: ArrayLike, *, key: Key | int = 0, num_particles: int = 16) -> ElboTerms:
+    def elbo(
+        self, X: ArrayLike, *, condition: ArrayLike | None = None, key: Key | int = 0, num_particles: int = 16
+    ) -> ElboTerms:
         """The evidence lower bound of each row and its parts, each (rows,), in nats, whatever kl_weight trained it.
 
         Parameters
         ----------
         X : array_like, shape (rows, features)
             Rows as given to fit; NaN is a missing cell, and the bound is then of the observed cells.
+        condition : array_like, shape (rows, columns), optional
+            Of a conditional model, as given to fit; the bound is then on log p(x | c).
         key : Key or int
-            A row's noise is a function of the key and the row, not of where it stands.
+            A row's noise is a function of the key and the row with its condition, not of where it stands.
         num_particles : int
             Draws of z a row.
 
@@ -404,9 +434,12 @@ class VAE(Calibrated):
             With the divergence in closed form; standard_error is the Monte Carlo error over particles.
         """
         particles = count("num_particles", num_particles, 1)
-        return ElboTerms(*self.core.elbo(self._checked(X), None, seed_of(key), particles))
+        rows, beside = self._checked(X, condition)
+        return ElboTerms(*self.core.elbo(rows, None, seed_of(key), particles, beside))
 
-    def elbo_per_column(self, X: ArrayLike, *, key: Key | int = 0, num_particles: int = 16) -> NDArray[Any]:
+    def elbo_per_column(
+        self, X: ArrayLike, *, condition: ArrayLike | None = None, key: Key | int = 0, num_particles: int = 16
+    ) -> NDArray[Any]:
         """Each column's part of the reconstruction, (rows, features), in nats: which column made a row odd.
 
         E_q[log p(x_j | z)], by the draws of `elbo` with the same key and particles: a row's columns add up to its
@@ -415,6 +448,8 @@ class VAE(Calibrated):
         Parameters
         ----------
         X : array_like, shape (rows, features)
+        condition : array_like, shape (rows, columns), optional
+            As in `elbo`.
         key : Key or int
             As in `elbo`.
         num_particles : int
@@ -440,10 +475,17 @@ class VAE(Calibrated):
         2
         """
         particles = count("num_particles", num_particles, 1)
-        return self.core.elbo_per_column(self._checked(X), seed_of(key), particles)
+        rows, beside = self._checked(X, condition)
+        return self.core.elbo_per_column(rows, seed_of(key), particles, beside)
 
     def impute(
-        self, X: ArrayLike, *, key: Key | int = 0, num_particles: int = 1000, draws: int | None = None
+        self,
+        X: ArrayLike,
+        *,
+        condition: ArrayLike | None = None,
+        key: Key | int = 0,
+        num_particles: int = 1000,
+        draws: int | None = None,
     ) -> NDArray[Any]:
         """Rows with their missing cells (NaN) filled from the model, given the observed ones; observed cells stay.
 
@@ -456,6 +498,8 @@ class VAE(Calibrated):
         ----------
         X : array_like, shape (rows, features)
             Rows as given to fit, which may have had missing cells too.
+        condition : array_like, shape (rows, columns), optional
+            As in `elbo`; it has no missing cells.
         key : Key or int
             A row's cells are a function of the key and the row: the same bits alone, shuffled or in chunks.
         num_particles : int
@@ -493,11 +537,11 @@ class VAE(Calibrated):
         (True, (3, 300, 4))
         """
         particles = count("num_particles", num_particles, 1)
-        rows = self._checked(X)
+        rows, beside = self._checked(X, condition)
         if draws is None:
-            filled = self.core.impute(rows, seed_of(key), particles)
+            filled = self.core.impute(rows, seed_of(key), particles, beside)
         else:
-            filled = self.core.impute_draws(rows, seed_of(key), particles, count("draws", draws, 1))
+            filled = self.core.impute_draws(rows, seed_of(key), particles, count("draws", draws, 1), beside)
         if filled.dtype == rows.dtype:
             return filled
         if rows.dtype.kind != "f":
@@ -505,13 +549,21 @@ class VAE(Calibrated):
         return np.where(np.isnan(rows), filled.astype(rows.dtype), rows)
 
     def log_evidence(
-        self, X: ArrayLike, *, key: Key | int = 0, num_particles: int = 1000, proposal: str = "laplace"
+        self,
+        X: ArrayLike,
+        *,
+        condition: ArrayLike | None = None,
+        key: Key | int = 0,
+        num_particles: int = 1000,
+        proposal: str = "laplace",
     ) -> Evidence:
         """Bounds on log p(x) of each row, each (rows,), in nats, by importance sampling.
 
         Parameters
         ----------
         X : array_like, shape (rows, features)
+        condition : array_like, shape (rows, columns), optional
+            Of a conditional model: the bounds are then on log p(x | c).
         key : Key or int
             As in `elbo`.
         num_particles : int
@@ -553,8 +605,8 @@ class VAE(Calibrated):
         if proposal not in ("laplace", "posterior"):
             raise ValueError(f'proposal: expected "laplace" or "posterior", got {proposal!r}; use one of these')
         particles = count("num_particles", num_particles, 1)
-        rows = self._checked(X)
-        evidence, without = self.core.log_evidence(rows, seed_of(key), particles, proposal == "laplace")
+        rows, beside = self._checked(X, condition)
+        evidence, without = self.core.log_evidence(rows, seed_of(key), particles, proposal == "laplace", beside)
         if without:
             warnings.warn(
                 f"log_evidence: no mode was found for {without} of {len(rows)} rows, which are drawn from q",
@@ -562,6 +614,132 @@ class VAE(Calibrated):
                 stacklevel=2,
             )
         return Evidence(*evidence)
+
+    # What the model is worth
+
+    def report(
+        self, X: ArrayLike, *, condition: ArrayLike | None = None, key: Key | int = 0, num_particles: int = 1000
+    ) -> EvidenceReport:
+        """What the bounds of these rows say, how far to trust them and what to do: a report to print, show and save.
+
+        Bounds of each row and the ladder of bounds over particles from both proposals; rows by their k-hat; the rate,
+        active latents, what latents tell of rows, and posterior collapse with its likely cause and cure; the rows
+        hardest to explain with their columns. ``print(report)``; a notebook shows it with its picture;
+        ``report.save("report.html")`` writes one file.
+
+        Parameters
+        ----------
+        X : array_like, shape (rows, features)
+            As in `elbo`; rows that were not trained on tell most.
+        condition : array_like, shape (rows, columns), optional
+            As in `elbo`: everything is then of log p(x | c).
+        key : Key or int
+            As in `elbo`: a row's numbers are a function of the key and the row.
+        num_particles : int
+            Draws a row of the log evidence, the last rung of the ladder.
+
+        Returns
+        -------
+        EvidenceReport
+
+        Raises
+        ------
+        ShapeError, NonFiniteError, SupportError, NotFittedError, ValueError
+
+        Warns
+        -----
+        UserWarning
+            Where the posterior has collapsed: no latent is active.
+
+        Notes
+        -----
+        Bounds and latents are of all rows, a second for 1000 of a small net; what takes both proposals or pairs of
+        rows is of the 2000 rows of the smallest hashes, and says so. Cells are looked at in blocks of rows.
+
+        References
+        ----------
+        Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders": active units; Hoffman and Johnson
+        (2016), "ELBO surgery": index information; Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed
+        importance sampling".
+
+        Examples
+        --------
+        >>> import elbokit as ek
+        >>> X = ek.random.normal((300, 1), key=0) * [1.0, 1.0, 1.0] + 0.2 * ek.random.normal((300, 3), key=1)
+        >>> vae = ek.VAE(1, hidden=(8,))
+        >>> history = vae.fit(X, epochs=60, learning_rate=1e-2, progress=False)
+        >>> report = vae.report(X, num_particles=100)
+        >>> report.active.tolist(), [rung.num_particles for rung in report.ladder]
+        ([True], [1, 10, 100, 1, 10, 100])
+        """
+        from elbokit.report import report  # noqa: PLC0415 -- it calls this class
+
+        return report(self, X, condition=condition, key=key, num_particles=num_particles, stacklevel=2)
+
+    def self_check(
+        self,
+        n: int = 200,
+        *,
+        condition: ArrayLike | None = None,
+        key: Key | int = 0,
+        num_particles: int = 1000,
+        proposal: str = "laplace",
+    ) -> SelfCheck:
+        """The model's bounds on rows that it simulates itself: the true mean log evidence lies between two numbers.
+
+        z* ~ p(z), then x ~ p(x | z*), so that z* is an exact draw of the posterior. With the weights wₖ of K draws of
+        `log_evidence` and w* of z* under the same proposal, lower = ln 1/K Σ wₖ and upper = ln 1/(K+1) (w* + Σ wₖ).
+
+        Parameters
+        ----------
+        n : int
+            Rows to simulate.
+        condition : array_like, shape (n, columns) or (1, columns), optional
+            Of a conditional model, beside which they are simulated.
+        key : Key or int
+            Of all randomness.
+        num_particles : int
+            K.
+        proposal : {"laplace", "posterior"}
+            As in `log_evidence`.
+
+        Returns
+        -------
+        SelfCheck
+            Means with standard errors; ``print`` says what they mean. It also has ranks of each z* among draws of q,
+            which are uniform where q is the posterior.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+
+        Notes
+        -----
+        E[lower] ≤ log p(x) ≤ E[upper] for every K and proposal. For the upper one, A = 1/(K+1) (w* + Σ wₖ) has
+        E[p(x) / A] = ∫ w* q(z*) Π q(zₖ) / A = E_q[w₀ / A] ≤ 1 by symmetry over K + 1 draws of q, and Jensen's
+        inequality does the rest. The draws are those that the bounds of real rows would have; what it does not test is
+        whether rows look like the model's.
+
+        References
+        ----------
+        Grosse, Ancha and Roy (2016), "Measuring the reliability of MCMC inference with bidirectional Monte Carlo";
+        Talts, Betancourt, Simpson, Vehtari and Gelman (2018), "Validating Bayesian inference algorithms with
+        simulation-based calibration": the ranks.
+
+        Examples
+        --------
+        >>> import elbokit as ek
+        >>> X = ek.random.normal((300, 1), key=0) + 0.5 * ek.random.normal((300, 3), key=1)
+        >>> vae = ek.VAE(1, hidden=(8,))
+        >>> history = vae.fit(X, epochs=50, learning_rate=1e-2, progress=False)
+        >>> check = vae.self_check(100, num_particles=100)
+        >>> low, high = check.interval
+        >>> low < check.lower <= check.upper < high
+        True
+        """
+        from elbokit.self_check import self_check  # noqa: PLC0415 -- it calls this class
+
+        return self_check(self, n, condition=condition, key=key, num_particles=num_particles, proposal=proposal)
 
     # Parameters and files
 
@@ -607,14 +785,15 @@ class VAE(Calibrated):
     @classmethod
     def _from_core(cls, core: _core.Vae) -> VAE:
         likelihood = _likelihood(*core.likelihood)
-        shift, by = core.scaling
+        (shift, by), (beside_shift, beside_by) = core.scaling, core.condition_scaling
+        shift, by = shift + beside_shift, by + beside_by
         scaled = any(s != 0.0 for s in shift) or any(s != 1.0 for s in by)
         made = cls(
             core.latent_dim,
             core.hidden,
             likelihood,
             core.activation,
-            standardize="auto" if scaled or not _plan.real_columns(likelihood, core.num_features).any() else False,
+            standardize="auto" if scaled or not _scaling.real_columns(likelihood, core.num_features).any() else False,
             dtype="float64" if core.double else "float32",
             layer_norm=core.layer_norm,
             residual=core.residual,
@@ -633,7 +812,7 @@ class VAE(Calibrated):
         if self._core is not None:
             self._core = _core.Vae.from_bytes(state["_core"])
 
-    def _checked(self, X: ArrayLike) -> NDArray[Any]:
+    def _checked(self, X: ArrayLike, condition: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
         core = self.core
         rows = rows_of("X", X)
         if rows.shape[1] != core.num_features:
@@ -641,7 +820,10 @@ class VAE(Calibrated):
                 f"X: expected {core.num_features} columns, got {rows.shape[1]}; give the columns of the fit",
                 argument="X",
             )
-        return rows
+        return rows, _condition.beside(condition, len(rows), core.condition_width)
+
+    def _condition_of_latents(self, condition: ArrayLike | None, z: NDArray[Any], of: str) -> NDArray[Any] | None:
+        return _condition.for_latents(condition, len(z), self.core.condition_width, of)
 
     def _latents(self, z: ArrayLike) -> NDArray[Any]:
         return floats("z", z).astype(self.dtype, copy=False)

@@ -25,6 +25,7 @@ fn main() {
                 activation: Activation::Relu,
                 layer_norm: false,
                 residual: false,
+                condition_width: 0,
             };
             let mut model = Model::<f32>::new(config, Scaling::identity(features), Key(0)).expect("a sound model");
             let mut trainer = Trainer::new(&model, n, batch_size, 1).expect("a sound batch");

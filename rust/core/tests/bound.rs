@@ -9,7 +9,7 @@ use elbokit_core::{Error, Float};
 use proptest::prelude::*;
 use reference::{Double, Numbers, bits, property, same_at_every_level, same_on_any_threads};
 
-const BOUNDS: [&str; 5] = ["renyi", "cubo", "iwae", "ess", "khat"];
+const BOUNDS: [&str; 6] = ["renyi", "cubo", "iwae", "ess", "khat", "evidence"];
 
 /// Value and standard error of a bound, one after the other; of k-hat the smoothed weights.
 fn all<F: Float>(which: &str, log_weights: &[F], batch: usize) -> Vec<F> {
@@ -19,12 +19,21 @@ fn all<F: Float>(which: &str, log_weights: &[F], batch: usize) -> Vec<F> {
         "cubo" => bound::cubo(log_weights, 2.5, &mut out, Some(&mut error)).unwrap(),
         "iwae" => bound::iwae(log_weights, &mut out, Some(&mut error)).unwrap(),
         "ess" => bound::ess(log_weights, &mut out, Some(&mut error)).unwrap(),
+        "evidence" => return evidence(log_weights, batch).concat(),
         _ => {
             error = vec![F::ZERO; log_weights.len()];
             bound::psis(log_weights, Some(&mut error), &mut out).unwrap();
         }
     }
     out.extend(error);
+    out
+}
+
+/// lower, estimate, upper, standard error, k-hat, ess.
+fn evidence<F: Float>(log_weights: &[F], batch: usize) -> [Vec<F>; 6] {
+    let mut out: [Vec<F>; 6] = std::array::from_fn(|_| vec![F::ZERO; batch]);
+    let [lower, estimate, upper, standard_error, khat, ess] = &mut out;
+    bound::evidence(log_weights, bound::Evidence { lower, estimate, upper, standard_error, khat, ess }).unwrap();
     out
 }
 
@@ -273,4 +282,32 @@ fn shares_at_the_ends_of_the_range_and_at_every_level() {
         shares.contributions(&log_weights, &mut out[1]);
         out.concat()
     });
+}
+
+#[test]
+fn both_sides_of_the_evidence_agree_with_the_bounds_one_by_one() {
+    for particles in [1, 2, 24, 25, 160, 161, 1000] {
+        let batch = 9;
+        let log_weights = sample::<f64>(particles, batch);
+        let [lower, estimate, upper, error, khat, ess] = evidence(&log_weights, batch);
+        let (mut iwae, mut size, mut tail) = (vec![0.0; batch], vec![0.0; batch], vec![0.0; batch]);
+        bound::iwae(&log_weights, &mut iwae, None).unwrap();
+        bound::ess(&log_weights, &mut size, None).unwrap();
+        bound::khat(&log_weights, 1.0, &mut tail).unwrap();
+        assert_eq!(bits(&khat), bits(&tail));
+        let limit = (1.0 - 1.0 / libm::log10(particles as f64)).min(0.7);
+        for row in 0..batch {
+            assert!(lower[row] == iwae[row] || (lower[row] - iwae[row]).abs() < 1e-13, "{particles}, {row}");
+            assert!((ess[row] - size[row]).abs() <= 1e-12 * size[row], "{particles}, {row}");
+            assert!(lower[row] <= estimate[row] && estimate[row] <= upper[row], "{particles}, {row}");
+            assert_eq!(upper[row].is_infinite(), khat[row] > limit || particles == 1, "{particles}, {row}");
+            assert!(error[row] >= 0.0);
+        }
+    }
+    let none: [Vec<f64>; 6] = evidence(&[], 0);
+    assert!(none.iter().all(Vec::is_empty));
+    let mut out = [[0.0]; 6];
+    let [lower, estimate, upper, standard_error, khat, ess] = &mut out;
+    let refused = bound::evidence(&[0.0, f64::NAN], bound::Evidence { lower, estimate, upper, standard_error, khat, ess });
+    assert!(matches!(refused, Err(Error::NonFinite { row: 1, column: 0, .. })), "{refused:?}");
 }

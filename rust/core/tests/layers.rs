@@ -199,7 +199,8 @@ fn jacobian_is_the_transpose<F: Float>(bound: f64) {
         let c = Numbers(4).vec::<F>(ROWS * outputs, -1.0, 1.0);
         let v = Numbers(5).vec::<F>(x.len(), -1.0, 1.0);
         let [_, dx] = gradients(&case, &c);
-        let (mut trace, mut tangents) = (Trace::both_ways(network, ROWS), Tangents::new(network, parameters, ROWS));
+        let (mut trace, mut tangents) =
+            (Trace::both_ways(network, ROWS), Tangents::new(network, parameters, ROWS, network.layers[0].inputs));
         network.forward(parameters, x, ROWS, &mut trace);
         let rows: Vec<usize> = (0..ROWS).collect();
         let jacobians = wide(network.jacobians(parameters, &trace, &rows, &mut tangents));

@@ -15,6 +15,7 @@ fn config(likelihood: Likelihood) -> Config {
         activation: Activation::Silu,
         layer_norm: false,
         residual: false,
+        condition_width: 0,
     }
 }
 

@@ -73,6 +73,7 @@ fn views(likelihood: Likelihood, scaling: Scaling, x: &[f64], width: usize) -> V
         activation: Activation::Relu,
         layer_norm: false,
         residual: false,
+        condition_width: 0,
     };
     let mut model = Model::<f64>::zeros(params, scaling).unwrap();
     assert_eq!(model.named()[0].shape, [2 * width, width]);
@@ -159,15 +160,15 @@ fn every_kind_scores_columns_that_add_up_and_params_and_means_of_rows_as_given()
         let mut z = vec![0.0; 40 * 3];
         fill_normals(Key(6), 0, 0, 3, &mut z);
         let mut params = vec![0.0; 40 * given.num_params()];
-        vae::decode(&model, &z, &mut params).unwrap();
+        vae::decode(&model, &z, None, &mut params).unwrap();
         let (mut means, mut plainly) = (vec![0.0; 40 * given.num_means()], vec![0.0; 40 * given.num_means()]);
-        vae::mean(&model, &z, &mut means).unwrap();
+        vae::mean(&model, &z, None, &mut means).unwrap();
         given.mean(&params, &mut plainly).unwrap();
         assert_eq!(means, plainly, "{likelihood:?}");
         let identity = Model::<f64>::new(config(5, likelihood.clone(), Activation::Tanh), Scaling::identity(5), Key(4)).unwrap();
         let inner = identity.likelihood().clone();
         let mut inner_params = vec![0.0; 40 * inner.num_params()];
-        vae::decode(&identity, &z, &mut inner_params).unwrap();
+        vae::decode(&identity, &z, None, &mut inner_params).unwrap();
         let scaling = scaled(&likelihood);
         let targets: Vec<f64> = x.iter().enumerate().map(|(i, x)| (x - scaling.shift[i % 5]) / scaling.scale[i % 5]).collect();
         let (mut as_given, mut as_scaled) = (vec![0.0; 40], vec![0.0; 40]);
@@ -199,7 +200,7 @@ fn a_learned_scale_finds_the_noise_and_stands_in_params() {
         let named = model.named().pop().unwrap();
         assert_eq!((named.name.as_str(), named.shape.as_slice()), ("decoder.log_var", [expected.len()].as_slice()));
         let mut params = vec![0.0; 2 + expected.len()];
-        vae::decode(&model, &[0.0; 3], &mut params).unwrap();
+        vae::decode(&model, &[0.0; 3], None, &mut params).unwrap();
         assert_eq!(params[2..], *named.values);
         // What z tells and what is noise make up each column's variance, whichever takes it.
         let variances = (0..2).map(|column| {
@@ -208,7 +209,7 @@ fn a_learned_scale_finds_the_noise_and_stands_in_params() {
                     let mut z = [0.0; 3];
                     z[k] = 1.0;
                     let mut at = params.clone();
-                    vae::decode(&model, &z, &mut at).unwrap();
+                    vae::decode(&model, &z, None, &mut at).unwrap();
                     (at[column] - params[column]).powi(2)
                 })
                 .sum();
@@ -288,7 +289,7 @@ fn one_scale_for_columns_of_other_units_is_one_for_each_in_params() {
     };
     let params = |model: &Model<f64>| {
         let mut params = vec![0.0; model.num_params_as_given()];
-        vae::decode(model, &[0.3, -0.2, 0.1], &mut params).unwrap();
+        vae::decode(model, &[0.3, -0.2, 0.1], None, &mut params).unwrap();
         params
     };
     let plain = params(&model(Scaling::identity(2)));

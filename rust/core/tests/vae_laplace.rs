@@ -80,6 +80,7 @@ fn a_linear_model_is_met_up_to_the_widening() {
             activation: Activation::Relu,
             layer_norm: false,
             residual: false,
+            condition_width: 0,
         };
         // The encoder is as it comes: nothing but a start.
         let model = Model::<F>::new(config, Scaling::identity(WIDTH), Key(8)).unwrap();
@@ -159,6 +160,100 @@ fn a_row_is_drawn_around_the_same_mode_in_any_company() {
     }
 }
 
+fn weighed<F: Float + Draw>(model: &Model<F>, source: &dyn Source<F>, z: &[F], proposal: Proposal) -> Vec<F> {
+    let mut out = vec![F::ZERO; source.rows()];
+    vae::weigh(model, source, z, proposal, &Interrupt::default(), &mut out).unwrap();
+    out
+}
+
+#[test]
+fn given_latents_and_hashes_are_of_their_row_alone() {
+    for likelihood in [Likelihood::Binomial(9), kinds().pop().unwrap()] {
+        let model = model::<f32>(&likelihood, 3.0);
+        let x: Vec<f32> = rows(&likelihood, 150, 5).iter().map(|x| *x as f32).collect();
+        let latents = model.config().latent_dim;
+        let mut z = vec![0.0_f32; 150 * latents];
+        fill_normals(Key(6), 0, 0, latents, &mut z);
+        for proposal in [Proposal::Posterior, Proposal::Laplace] {
+            let whole = || weighed(&model, &Matrix::new(&x, 5), &z, proposal);
+            same_on_any_threads(likelihood.name(), whole);
+            same_at_every_level(likelihood.name(), whole);
+            let alone = x.chunks(5).zip(z.chunks(latents)).flat_map(|(x, z)| weighed(&model, &Matrix::new(x, 5), z, proposal));
+            assert_eq!(whole(), alone.collect::<Vec<f32>>());
+        }
+        let hashes = |x: &[f32]| {
+            let mut out = vec![0; x.len() / 5];
+            vae::hashes(&model, &Matrix::new(x, 5), &Interrupt::default(), &mut out).unwrap();
+            out
+        };
+        assert_eq!(hashes(&x), x.chunks(5).flat_map(hashes).collect::<Vec<u64>>());
+        z[7] = f32::NAN;
+        let mut out = vec![0.0; 150];
+        let refused = vae::weigh(&model, &Matrix::new(&x, 5), &z, Proposal::Posterior, &Interrupt::default(), &mut out);
+        assert!(matches!(refused, Err(Error::NonFinite { argument: "z", .. })), "{refused:?}");
+        let refused = vae::weigh(&model, &Matrix::new(&x, 5), &z[1..], Proposal::Posterior, &Interrupt::default(), &mut out);
+        assert!(matches!(refused, Err(Error::Shape { argument: "z", .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn given_latents_of_a_linear_model_are_weighed_by_the_exact_posterior() {
+    fn check<F: Float + Draw + Element>(tolerance: f64) {
+        const WIDTH: usize = 6;
+        const LATENTS: usize = 3;
+        let config = Config {
+            num_features: WIDTH,
+            condition_width: 0,
+            latent_dim: LATENTS,
+            hidden: vec![],
+            likelihood: Likelihood::Gaussian(Scale::Fixed(0.5)),
+            activation: Activation::Relu,
+            layer_norm: false,
+            residual: false,
+        };
+        let model = Model::<F>::new(config, Scaling::identity(WIDTH), Key(8)).unwrap();
+        let named = model.named();
+        let decoder =
+            |name: &str| -> Vec<f64> { named.iter().find(|n| n.name == name).unwrap().values.iter().map(|x| x.to_f64()).collect() };
+        let (weight, bias) = (decoder("decoder.0.weight"), decoder("decoder.0.bias"));
+        let exact = LinearGaussian::new(&weight, &bias, &[0.25; WIDTH], LATENTS).unwrap();
+        let (mut x, mut z, mut known) = (vec![F::ZERO; 40 * WIDTH], vec![F::ZERO; 40 * LATENTS], vec![F::ZERO; 40]);
+        fill_normals(Key(2), 0, 0, WIDTH, &mut x);
+        fill_normals(Key(3), 0, 0, LATENTS, &mut z);
+        exact.log_evidence(&x, &mut known).unwrap();
+        let found = weighed(&model, &Matrix::new(&x, WIDTH), &z, Proposal::Laplace);
+        for row in 0..40 {
+            let (x, z): (Vec<f64>, Vec<f64>) = (
+                x[row * WIDTH..][..WIDTH].iter().map(|x| x.to_f64()).collect(),
+                z[row * LATENTS..][..LATENTS].iter().map(|z| z.to_f64()).collect(),
+            );
+            // log p(x, z), of which log p(x) less the log of the exact posterior is the same; the proposal is the posterior 1.15 times as wide.
+            let mut joint = -0.5 * z.iter().map(|z| z * z + libm::log(std::f64::consts::TAU)).sum::<f64>();
+            for (j, x) in x.iter().enumerate() {
+                let mean = bias[j] + (0..LATENTS).map(|l| weight[j * LATENTS + l] * z[l]).sum::<f64>();
+                joint -= 0.5 * ((x - mean) * (x - mean) / 0.25 + libm::log(std::f64::consts::TAU * 0.25));
+            }
+            let posterior = joint - known[row].to_f64();
+            // ½ d² of the posterior, by its density at z and at its mean, where it is |Λ|^½ / (2π)^(L/2).
+            let mut precision = [[0.0; LATENTS]; LATENTS];
+            for (a, line) in precision.iter_mut().enumerate() {
+                for (b, entry) in line.iter_mut().enumerate() {
+                    *entry = f64::from(u8::from(a == b))
+                        + (0..WIDTH).map(|j| weight[j * LATENTS + a] * weight[j * LATENTS + b] / 0.25).sum::<f64>();
+                }
+            }
+            let [[a, b, c], [d, e, f], [g, h, i]] = precision;
+            let det = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
+            let top = 0.5 * libm::log(det) - 0.5 * LATENTS as f64 * libm::log(std::f64::consts::TAU);
+            let proposal = top - LATENTS as f64 * libm::log(1.15) - (top - posterior) / (1.15 * 1.15);
+            let off = found[row].to_f64() - (joint - proposal);
+            assert!(off.abs() < tolerance, "{row}: {off}");
+        }
+    }
+    check::<f64>(1e-11);
+    check::<f32>(2e-4);
+}
+
 #[test]
 fn rows_without_a_cell_are_certain_and_rows_without_a_mode_keep_q() {
     let likelihood = Likelihood::Poisson;
@@ -200,7 +295,7 @@ fn jacobians_agree_with_differences() {
         fill_normals(Key(2), 0, 0, inputs, &mut x);
         let mut trace = Trace::both_ways(&network, count);
         network.forward(&parameters, &x, count, &mut trace);
-        let mut tangents = Tangents::new(&network, &parameters, 2);
+        let mut tangents = Tangents::new(&network, &parameters, 2, network.layers[0].inputs);
         for rows in [[4, 1], [0, 3]] {
             let jacobians = network.jacobians(&parameters, &trace, &rows, &mut tangents).to_vec();
             for (row, jacobian) in rows.into_iter().zip(jacobians.chunks(inputs * outputs)) {

@@ -182,7 +182,7 @@ fn plain_objective(
                 let (mut eps, mut params) = (vec![0.0; latents], vec![0.0; model.likelihood().num_params()]);
                 fill_normals(key, particle, i as u64, latents, &mut eps);
                 let z: Vec<f64> = (0..latents).map(|j| loc[j] + (0.5 * log_var[j]).exp() * eps[j]).collect();
-                decode(model, &z, &mut params).unwrap();
+                decode(model, &z, None, &mut params).unwrap();
                 let mut log_prob = [0.0];
                 model.likelihood().log_prob(&x[i * width..][..width], &params, &mut log_prob).unwrap();
                 let log_prior: f64 = z.iter().map(|z| -0.5 * z * z).sum();

@@ -23,6 +23,7 @@ fn model(likelihood: Likelihood) -> Model<f32> {
         activation: Activation::Tanh,
         layer_norm: false,
         residual: false,
+        condition_width: 0,
     };
     Model::new(config, scaling, Key(1)).unwrap()
 }
@@ -135,6 +136,7 @@ fn evidence_of_a_linear_model_is_its_normal_density() {
         activation: Activation::Relu,
         layer_norm: false,
         residual: false,
+        condition_width: 0,
     };
     let scaling = Scaling { shift: vec![3.0], scale: vec![4.0] };
     let mut model = Model::<f64>::zeros(config, scaling).unwrap();
@@ -212,7 +214,7 @@ fn posterior_of_a_row_alone_is_its_posterior_among_others() {
     };
     let (loc, log_var) = encode(&x);
     assert_eq!((loc[69 * 5..].to_vec(), log_var[69 * 5..].to_vec()), encode(&x[69 * WIDTH..]));
-    assert!(vae::decode(&model, &loc, &mut [0.0; 3]).is_err());
+    assert!(vae::decode(&model, &loc, None, &mut [0.0; 3]).is_err());
 }
 
 #[test]
@@ -224,8 +226,8 @@ fn params_and_means_are_of_rows_as_given() {
     fill_normals(Key(5), 0, 0, 5, &mut z);
     let decode = |model: &Model<f32>| {
         let (mut params, mut mean) = (vec![0.0; 200 * 2 * WIDTH], vec![0.0; 200 * WIDTH]);
-        vae::decode(model, &z, &mut params).unwrap();
-        vae::mean(model, &z, &mut mean).unwrap();
+        vae::decode(model, &z, None, &mut params).unwrap();
+        vae::mean(model, &z, None, &mut mean).unwrap();
         (params, mean)
     };
     let (params, mean) = decode(&scaled);

@@ -2,6 +2,7 @@
 
 use elbokit_core::bound;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::arrays::{Dtype, Element, Output, View, by_dtype, dtype, filled, same_shape, shape_error};
 use crate::enter::enter;
@@ -89,6 +90,24 @@ fn psis<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(Any<'py>, Any<'py>
     let (w, s, k) = (view.slice(), smoothed.slice(), khat.slice());
     enter(py, w.len(), || bound::psis(w, Some(s), k))?;
     Ok((smoothed.done(), khat.done()))
+}
+
+/// lower, estimate, upper, standard error, k-hat and effective sample size of each row.
+#[pyfunction]
+pub(crate) fn bound_evidence<'py>(log_weights: &Any<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    by_dtype!(log_weights, "log_weights", evidence(log_weights))
+}
+
+fn evidence<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    let (view, batch) = weights::<F>(log_weights)?;
+    let py = log_weights.py();
+    let make = || Output::<F>::new(py, None, &[batch]);
+    let mut out = [make()?, make()?, make()?, make()?, make()?, make()?];
+    let [lower, estimate, upper, standard_error, khat, ess] = out.each_mut().map(Output::slice);
+    let bounds = bound::Evidence { lower, estimate, upper, standard_error, khat, ess };
+    let w = view.slice();
+    enter(py, w.len(), || bound::evidence(w, bounds))?;
+    PyTuple::new(py, out.map(Output::done))
 }
 
 /// Log weights of at least one particle, and the number of batch rows.

@@ -21,7 +21,9 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::bound::{RunningTerms, Shares, bound_cubo, bound_elbo, bound_ess, bound_iwae, bound_khat, bound_psis, bound_renyi};
+    use super::bound::{
+        RunningTerms, Shares, bound_cubo, bound_elbo, bound_ess, bound_evidence, bound_iwae, bound_khat, bound_psis, bound_renyi,
+    };
     #[pymodule_export]
     use super::gaussian::{
         gaussian_entropy, gaussian_entropy_grad, gaussian_kl, gaussian_kl_grad, gaussian_kl_per_dim, gaussian_log_prob,
@@ -42,5 +44,7 @@ mod _core {
     #[pymodule_export]
     use super::threads::{build_info, get_num_threads, set_num_threads};
     #[pymodule_export]
-    use super::vae::{Vae, checkpoint_from_bytes, checkpoint_to_bytes};
+    use super::vae::Vae;
+    #[pymodule_export]
+    use super::vae::checkpoint::{checkpoint_from_bytes, checkpoint_to_bytes};
 }

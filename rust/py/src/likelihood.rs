@@ -286,3 +286,29 @@ fn scale_of(scale: Vec<f64>, form: &str) -> PyResult<Scale> {
         _ => Err(PyValueError::new_err(format!("scale: expected a known form, got {form:?}; make the likelihood in Python"))),
     }
 }
+
+/// (name, arguments) of a likelihood, as Python makes it; of a table, the arguments are one list of (columns, (name, arguments)).
+pub(crate) fn likelihood_parts<'py>(py: Python<'py>, likelihood: &likelihood::Likelihood) -> PyResult<Any<'py>> {
+    use likelihood::Likelihood as Core;
+    let scale = |scale: &Scale| -> PyResult<Any<'py>> {
+        Ok(match scale {
+            Scale::Fixed(scale) => scale.into_pyobject(py)?.into_any(),
+            Scale::ByFeature(scales) => scales.into_pyobject(py)?.into_any(),
+            Scale::Shared => "shared".into_pyobject(py)?.into_any(),
+            Scale::PerFeature => "per_feature".into_pyobject(py)?.into_any(),
+            Scale::Predicted => "predicted".into_pyobject(py)?.into_any(),
+        })
+    };
+    let arguments = match likelihood {
+        Core::Gaussian(s) | Core::Laplace(s) => vec![scale(s)?],
+        Core::StudentT(df, s) => vec![df.into_pyobject(py)?.into_any(), scale(s)?],
+        Core::Binomial(count) | Core::Categorical(count) => vec![count.into_pyobject(py)?.into_any()],
+        Core::Columns(members) => {
+            let member = |(columns, member): &(Vec<usize>, Core)| (columns, likelihood_parts(py, member)?).into_pyobject(py);
+            let members = members.iter().map(member).collect::<PyResult<Vec<_>>>()?;
+            vec![members.into_pyobject(py)?.into_any()]
+        }
+        _ => Vec::new(),
+    };
+    Ok((likelihood.name(), arguments).into_pyobject(py)?.into_any())
+}

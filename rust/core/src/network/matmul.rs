@@ -114,7 +114,7 @@ pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
     }
 }
 
-/// Packs a B of row-major rows of `width` numbers; columns that fill up the last panel are 0.
+/// Packs a B of row-major rows of `width` numbers; columns that fill up the last panel are 0. `out` may be longer than that takes.
 pub fn pack_rows<F: Float>(x: &[F], width: usize, out: &mut [F]) {
     if !x.is_empty() {
         dispatch(PackRows { x, width, out });
@@ -134,8 +134,7 @@ impl<F: Float> Kernel for PackRows<'_, F> {
         let Self { x, width, out } = self;
         let panel = panel::<F>();
         let depth = x.len() / width;
-        for (p, out) in out.chunks_exact_mut(panel * depth).enumerate() {
-            let first = p * panel;
+        for (first, out) in (0..width).step_by(panel).zip(out.chunks_exact_mut(panel * depth)) {
             let live = panel.min(width - first);
             for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(panel)) {
                 let (x, (low, high)) = (&x[first..][..live], out.split_at_mut(F::LANES));

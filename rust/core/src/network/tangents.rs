@@ -1,4 +1,4 @@
-//! The Jacobian of a network by its input, forward: each direction of the input goes through the layers as a row of one matrix product.
+//! The Jacobian of a network by its input, or by the first numbers of it, forward: each direction of the input goes through the layers as a row of one matrix product.
 //!
 //! A row's Jacobian depends, by the contract of [`matmul`](super::matmul), on that row alone.
 
@@ -13,21 +13,23 @@ use crate::simd::dispatch;
 pub struct Tangents<F> {
     here: Vec<F>,
     next: Vec<F>,
+    /// How many of the network's inputs move.
+    directions: usize,
     /// The first layer's weights, input by input.
     first: Vec<F>,
 }
 
 impl<F: Float> Tangents<F> {
-    /// For up to `rows` rows at a time of a network whose weights stay as they are.
+    /// Along the first `directions` inputs, for up to `rows` rows at a time of a network whose weights stay as they are.
     #[must_use]
-    pub fn new(network: &Mlp, parameters: &Parameters<F>, rows: usize) -> Self {
+    pub fn new(network: &Mlp, parameters: &Parameters<F>, rows: usize, directions: usize) -> Self {
         let inputs = network.layers[0].inputs;
         let widest = network.layers.iter().map(|l| l.outputs).max().unwrap_or(0);
-        let buffer = || vec![F::ZERO; rows * inputs * widest];
+        let buffer = || vec![F::ZERO; rows * directions * widest];
         let layer = &network.layers[0];
         let weights = &parameters.flat()[layer.weight..layer.bias];
-        let first = (0..inputs).flat_map(|input| weights.iter().skip(input).step_by(inputs).copied());
-        Self { here: buffer(), next: buffer(), first: first.collect() }
+        let first = (0..directions).flat_map(|input| weights.iter().skip(input).step_by(inputs).copied());
+        Self { here: buffer(), next: buffer(), directions, first: first.collect() }
     }
 }
 
@@ -40,19 +42,19 @@ impl Mlp {
         rows: &[usize],
         tangents: &'t mut Tangents<F>,
     ) -> &'t [F] {
-        let Tangents { here, next, first } = tangents;
-        let (inputs, last) = (self.layers[0].inputs, self.layers.len() - 1);
+        let Tangents { here, next, directions, first } = tangents;
+        let (directions, last) = (*directions, self.layers.len() - 1);
         for (l, layer) in self.layers.iter().enumerate() {
-            let y = &mut next[..rows.len() * inputs * layer.outputs];
+            let y = &mut next[..rows.len() * directions * layer.outputs];
             if l == 0 {
                 y.chunks_exact_mut(first.len()).for_each(|y| y.copy_from_slice(first));
             } else {
                 let (left, right) =
                     (Left::rows(&*here, layer.inputs), Right::packed(&parameters.packed()[layer.packed..], layer.inputs));
-                multiply(rows.len() * inputs, layer.outputs, layer.inputs, left, right, None, y, layer.outputs);
+                multiply(rows.len() * directions, layer.outputs, layer.inputs, left, right, None, y, layer.outputs);
             }
             if l < last {
-                for (y, &row) in y.chunks_exact_mut(inputs * layer.outputs).zip(rows) {
+                for (y, &row) in y.chunks_exact_mut(directions * layer.outputs).zip(rows) {
                     let slope = &trace.slope(l)[row * layer.outputs..][..layer.outputs];
                     for y in y.chunks_exact_mut(layer.outputs) {
                         if let Some((gain, _)) = layer.norm(parameters) {
@@ -64,8 +66,8 @@ impl Mlp {
                 }
                 if layer.residual && l == 0 {
                     // The first layer's input moves along one axis a line.
-                    for y in y.chunks_exact_mut(inputs * inputs) {
-                        y.iter_mut().step_by(inputs + 1).for_each(|y| *y += F::ONE);
+                    for y in y.chunks_exact_mut(directions * layer.inputs) {
+                        y.iter_mut().step_by(layer.inputs + 1).for_each(|y| *y += F::ONE);
                     }
                 } else if layer.residual {
                     dispatch(Plus { x: y, by: here });
@@ -73,6 +75,6 @@ impl Mlp {
             }
             std::mem::swap(here, next);
         }
-        &here[..rows.len() * inputs * self.layers[last].outputs]
+        &here[..rows.len() * directions * self.layers[last].outputs]
     }
 }

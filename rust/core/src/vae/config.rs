@@ -6,7 +6,7 @@ use crate::likelihood::{Likelihood, check_columns};
 use crate::network::matmul::panel;
 use crate::network::{Activation, Hidden};
 
-/// The shape of a variational autoencoder. The encoder goes from what it sees of the features through `hidden` to loc and log-variance of the
+/// The shape of a variational autoencoder. The encoder goes from what it sees of the features (and of the condition) through `hidden` to loc and log-variance of the
 /// latents, the decoder from the latents through `hidden` reversed to those of the likelihood's params that are not learned for all rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -24,6 +24,8 @@ pub struct Config {
     pub layer_norm: bool,
     /// Whether a hidden layer whose input and output are of one width adds the former to the latter.
     pub residual: bool,
+    /// Numbers of each row's condition, which both networks see beside their input; 0 for none.
+    pub condition_width: usize,
 }
 
 impl Config {
@@ -80,13 +82,15 @@ impl Config {
     }
 
     pub(crate) fn encoder_widths(&self) -> Vec<usize> {
-        let ends = (view_width(&self.likelihood, self.num_features), self.latent_dim.saturating_mul(2));
+        let seen = view_width(&self.likelihood, self.num_features).saturating_add(self.condition_width);
+        let ends = (seen, self.latent_dim.saturating_mul(2));
         std::iter::once(ends.0).chain(self.hidden.iter().copied()).chain([ends.1]).collect()
     }
 
     pub(crate) fn decoder_widths(&self) -> Vec<usize> {
         let outputs = self.likelihood.num_params(self.num_features).saturating_sub(self.num_learned());
-        std::iter::once(self.latent_dim).chain(self.hidden.iter().rev().copied()).chain([outputs]).collect()
+        let inputs = self.latent_dim.saturating_add(self.condition_width);
+        std::iter::once(inputs).chain(self.hidden.iter().rev().copied()).chain([outputs]).collect()
     }
 }
 
@@ -116,10 +120,24 @@ impl Scaling {
     /// [`Error::Shape`] for another number of columns; [`Error::Value`] for a shift that is not finite, a scale that is not positive and
     /// finite, and for any scaling of a column whose cells are no real numbers.
     pub fn check(&self, config: &Config) -> Result<()> {
+        self.check_numbers(config.num_features)?;
+        if self.is_identity() {
+            return Ok(());
+        }
+        for member in members(&config.likelihood, config.num_features).iter().filter(|member| !is_real(member.likelihood)) {
+            if member.columns.iter().any(|&column| self.shift[column] != 0.0 || self.scale[column] != 1.0) {
+                let expected = format!("columns as they are for {}", member.likelihood.name());
+                return Err(Error::value("scaling", expected, "a scaling", "use standardize=False"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for columns of any real numbers.
+    pub(super) fn check_numbers(&self, width: usize) -> Result<()> {
         for column in [&self.shift, &self.scale] {
-            if column.len() != config.num_features {
-                let cure = "give one number for each column";
-                return Err(Error::shape("scaling", config.num_features, column.len(), cure));
+            if column.len() != width {
+                return Err(Error::shape("scaling", width, column.len(), "give one number for each column"));
             }
         }
         let good = |s: f64| s.is_finite() && s > 0.0;
@@ -130,15 +148,6 @@ impl Scaling {
         if let Some(bad) = self.shift.iter().position(|s| !s.is_finite()) {
             let got = format!("{} for column {bad}", self.shift[bad]);
             return Err(Error::value("scaling", "finite shifts", got, "remove what is not finite"));
-        }
-        if self.is_identity() {
-            return Ok(());
-        }
-        for member in members(&config.likelihood, config.num_features).iter().filter(|member| !is_real(member.likelihood)) {
-            if member.columns.iter().any(|&column| self.shift[column] != 0.0 || self.scale[column] != 1.0) {
-                let expected = format!("columns as they are for {}", member.likelihood.name());
-                return Err(Error::value("scaling", expected, "a scaling", "use standardize=False"));
-            }
         }
         Ok(())
     }

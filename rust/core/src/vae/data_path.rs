@@ -2,6 +2,7 @@
 //!
 //! Nothing here depends on which rows came together, so a batch is cut into blocks of a fixed size and each block is worked by one thread.
 
+use super::condition::append;
 use super::latent::{draw, draw_with_ratios, latent_kl, split_heads};
 use super::model::Model;
 use super::objective::{Objective, shares_of, weighted};
@@ -49,6 +50,8 @@ pub(super) struct Block<F> {
     num_particles: usize,
     latent_dim: usize,
     x: Vec<F>,
+    /// As scaled.
+    conditions: Vec<F>,
     view: Vec<F>,
     encoder: Trace<F>,
     loc: Vec<F>,
@@ -58,6 +61,8 @@ pub(super) struct Block<F> {
     noise: Vec<F>,
     z: Vec<F>,
     dz: Vec<F>,
+    /// z and the row's condition side by side, and the gradient with respect to both; empty where there is none.
+    inputs: [Vec<F>; 2],
     decoder: Trace<F>,
     /// Of each layer, the encoder's first, its inputs and the gradient with respect to its output, packed for the product that is the weights' gradient where that pays.
     packed: Vec<Option<[Vec<F>; 2]>>,
@@ -122,6 +127,7 @@ impl<F: Float + Draw> Block<F> {
             num_particles,
             latent_dim,
             x: buffer(rows, features),
+            conditions: buffer(rows, model.condition.width),
             view: input(rows, model.intake.view_width),
             encoder: Trace::both_ways(&model.encoder, rows),
             loc: buffer(rows, latent_dim),
@@ -130,7 +136,9 @@ impl<F: Float + Draw> Block<F> {
             d_log_var: buffer(rows, latent_dim),
             noise: buffer(draws, latent_dim),
             z: input(draws, latent_dim),
-            dz: input(draws, latent_dim),
+            dz: buffer(draws, latent_dim),
+            inputs: [(); 2]
+                .map(|()| if model.condition.width > 0 { input(draws, model.decoder.layers[0].inputs) } else { Vec::new() }),
             decoder: Trace::both_ways(&model.decoder, draws),
             packed: [packed(&model.encoder, rows), packed(&model.decoder, draws)].concat(),
             params: [(); 2].map(|()| if learned > 0 { buffer(draws, model.assembly.num_params) } else { Vec::new() }),
@@ -152,9 +160,11 @@ impl<F: Float + Draw> Block<F> {
             network.layers.iter().map(of).sum::<usize>()
         };
         let (features, latent_dim) = (model.config().num_features, model.config().latent_dim);
-        let row = features + model.intake.view_width + outputs(&model.encoder) + 5 * latent_dim + 5;
+        let beside = model.condition.width;
+        let row = features + beside + model.intake.view_width + outputs(&model.encoder) + 5 * latent_dim + 5;
         let params = if model.assembly.num_learned > 0 { 2 * model.assembly.num_params } else { 0 };
-        let draw = outputs(&model.decoder) + params + 3 * latent_dim + 3;
+        let inputs = if beside > 0 { 2 * (latent_dim + beside) } else { 0 };
+        let draw = outputs(&model.decoder) + params + inputs + 3 * latent_dim + 3;
         let numbers = draw.saturating_mul(num_particles).saturating_add(row);
         numbers.saturating_mul(size_of::<F>())
     }
@@ -194,16 +204,20 @@ impl<F: Float + Draw> Block<F> {
 
     fn posterior(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<()> {
         let (rows, latents) = (self.rows, self.rows * self.latent_dim);
-        let width = model.config().num_features;
-        let cells = &mut self.x[..rows * width];
+        let (width, beside) = (model.config().num_features, model.condition.width);
+        let (cells, conditions) = (&mut self.x[..rows * width], &mut self.conditions[..rows * beside]);
         for (row, x) in cells.chunks_exact_mut(width).enumerate() {
+            let condition = &mut conditions[row * beside..][..beside];
             batch.source.copy_row(batch.rows[self.first + row] as usize, x);
+            batch.source.copy_condition(batch.rows[self.first + row] as usize, condition);
             if batch.weight(self.first + row) == 0.0 {
                 // What counts for nothing is not seen either: an infinity in the network times 0 would be NaN.
                 x.fill(F::NAN);
+                condition.fill(F::ZERO);
             }
         }
-        model.intake.take(cells, &mut self.view[..rows * model.intake.view_width], &mut self.offsets[..rows]);
+        model.condition.take(conditions)?;
+        model.intake.take(cells, conditions, &mut self.view[..rows * model.intake.view_width], &mut self.offsets[..rows]);
 
         model.encoder.forward(&model.parameters, &self.view, rows, &mut self.encoder);
         let (heads, _) = self.encoder.output_and_gradient();
@@ -241,7 +255,15 @@ impl<F: Float + Draw> Block<F> {
             draw(loc, log_var, noise, z);
         }
 
-        model.decoder.forward(&model.parameters, &self.z, draws, &mut self.decoder);
+        let beside = model.condition.width;
+        let [inputs, d_inputs] = &mut self.inputs;
+        if beside > 0 {
+            // Each particle has the rows in order.
+            let conditions = self.conditions[..rows * beside].chunks_exact(beside).cycle();
+            append(z, self.latent_dim, conditions, inputs);
+        }
+        let (inputs, d_inputs) = if beside > 0 { (&*inputs, d_inputs) } else { (&self.z, &mut self.dz) };
+        model.decoder.forward(&model.parameters, inputs, draws, &mut self.decoder);
         let assembly = &model.assembly;
         let num_params = assembly.num_params;
         let (outputs, d_outputs) = self.decoder.output_and_gradient();
@@ -283,17 +305,27 @@ impl<F: Float + Draw> Block<F> {
             for (row, bound) in self.bounds[..rows].iter_mut().enumerate() {
                 *bound = shares_of(shares, (row..draws).step_by(rows));
             }
-            let share = |draw: usize| share(draw % rows) * shares[draw];
-            weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-share(draw)));
-            model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(&mut self.dz));
+            for (draw, of_row) in shares.iter_mut().enumerate() {
+                *of_row *= share(draw % rows);
+            }
+            weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-shares[draw]));
+        } else {
+            weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-share(draw % rows) / particles));
+        }
+        model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(d_inputs));
+        if beside > 0 {
+            // No gradient is asked for of a condition.
+            let d_inputs = self.inputs[1].chunks_exact(self.latent_dim + beside);
+            for (dz, d_inputs) in self.dz[..draws * self.latent_dim].chunks_exact_mut(self.latent_dim).zip(d_inputs) {
+                dz.copy_from_slice(&d_inputs[..self.latent_dim]);
+            }
+        }
+        if objective.importance_weighted {
             // −log p(z) pulls z to 0, and log q(z | x) = −½ Σ (ε² + log-variance) + c hangs on the log-variance alone.
-            let by = |draw: usize| F::from_f64(weighted(objective.kl_weight, share(draw)));
+            let by = |draw: usize| F::from_f64(weighted(objective.kl_weight, self.shares[draw]));
             dispatch(AddRows { x: &self.z[..draws * self.latent_dim], out: &mut self.dz, width: self.latent_dim, by });
             d_loc.fill(F::ZERO);
             d_log_var.fill(F::from_f64(-0.5));
-        } else {
-            weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-share(draw % rows) / particles));
-            model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(&mut self.dz));
         }
         for (latent, _) in below.into_iter().flatten().enumerate().filter(|(_, below)| **below) {
             for d in [&mut *d_loc, &mut *d_log_var] {
@@ -379,7 +411,8 @@ impl<F: Float + Draw> Block<F> {
         let (trace, network, input, layer, depth) = if layer < encoder {
             (&self.encoder, &model.encoder, &self.view, layer, self.rows)
         } else {
-            (&self.decoder, &model.decoder, &self.z, layer - encoder, self.rows * self.num_particles)
+            let input = if self.inputs[0].is_empty() { &self.z } else { &self.inputs[0] };
+            (&self.decoder, &model.decoder, input, layer - encoder, self.rows * self.num_particles)
         };
         let x = if layer == 0 { input } else { trace.activated(layer - 1) };
         let shape = &network.layers[layer];

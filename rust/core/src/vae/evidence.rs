@@ -2,13 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::folds::Folds;
 use super::laplace;
 use super::model::Model;
 use super::score::check_particles;
 use super::scorer::{Drawn, over_rows, work};
 use super::source::Source;
-use crate::bound::Tail;
+use crate::bound::{Folds, Tail, trusted_khat};
 use crate::error::Result;
 use crate::float::Float;
 use crate::random::{Draw, Key};
@@ -32,11 +31,6 @@ pub struct Evidence<'a, F> {
     pub ess: &'a mut [F],
     /// Cells that are not missing.
     pub num_observed: &'a mut [u64],
-}
-
-/// The k-hat up to which a mean of `num_particles` weights can be trusted: min(1 − 1/log₁₀ K, 0.7) (Vehtari et al. 2024).
-fn trusted(num_particles: usize) -> f64 {
-    (1.0 - 1.0 / libm::log10(num_particles as f64)).min(0.7)
 }
 
 /// What the particles of a row are drawn from.
@@ -97,7 +91,7 @@ pub fn log_evidence<F: Float + Draw>(
             |row, (folds, tail)| {
                 let b = folds.bounds();
                 let khat = tail.khat(F::EPSILON.to_f64());
-                let upper = if khat > trusted(num_particles) { f64::INFINITY } else { b.upper + row.offset };
+                let upper = if khat > trusted_khat(num_particles) { f64::INFINITY } else { b.upper + row.offset };
                 let mut results = [b.lower + row.offset, b.estimate + row.offset, upper, b.standard_error, khat, b.ess];
                 if row.observed == 0 {
                     // Every weight is p(z) / q(z), whose mean is 1.

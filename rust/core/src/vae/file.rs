@@ -1,8 +1,9 @@
 //! Models as bytes: safetensors, with the configuration in the header's metadata.
 //!
 //! The metadata holds one key, `elbokit`: JSON with `format` (1), `dtype`, `num_features`, `latent_dim`, `hidden`, `activation`, `prior` and `likelihood`,
-//! and `layer_norm` and `residual` where they are true.
-//! The tensors are the parameters by name, in the model's dtype, and `scaling.shift` and `scaling.scale` in float64. Scales `"shared"` and `"per_feature"` are parameters too: `decoder.log_var` of a
+//! `layer_norm` and `residual` where they are true, and `condition_width` where it is not 0.
+//! The tensors are the parameters by name, in the model's dtype, and `scaling.shift` and `scaling.scale` in float64; of a conditional model `condition.shift` and
+//! `condition.scale` too. Scales `"shared"` and `"per_feature"` are parameters too: `decoder.log_var` of a
 //! Gaussian, `decoder.log_scale` of other kinds, of member i of a table `decoder.members.i.log_var` or `.log_scale`, for rows as scaled. The same model gives the same bytes. On
 //! the way in, shapes are those of the tensors and must match the configuration, whose numbers alone make nothing larger; an unknown version, key, tensor or dtype
 //! is an [`Error::ModelFile`].
@@ -14,7 +15,7 @@
 //! use elbokit_core::vae::{AnyModel, Config, Model, Scaling, from_bytes, to_bytes};
 //!
 //! let likelihood = Likelihood::Bernoulli;
-//! let config = Config { num_features: 4, latent_dim: 1, hidden: vec![8], likelihood, activation: Activation::Relu, layer_norm: false, residual: false };
+//! let config = Config { num_features: 4, latent_dim: 1, hidden: vec![8], likelihood, activation: Activation::Relu, layer_norm: false, residual: false, condition_width: 0 };
 //! let model = Model::<f32>::new(config, Scaling::identity(4), Key(0))?;
 //! let AnyModel::F32(again) = from_bytes(&to_bytes(&model)?)? else { unreachable!() };
 //! assert_eq!(again.parameters(), model.parameters());
@@ -37,8 +38,9 @@ const FORMAT: u64 = 1;
 const KEY: &str = "elbokit";
 const LAYER_NORM: &str = "layer_norm";
 const RESIDUAL: &str = "residual";
-const SHIFT: &str = "scaling.shift";
-const SCALE: &str = "scaling.scale";
+const CONDITION_WIDTH: &str = "condition_width";
+/// Shift and scale of the features, then of the condition.
+const SCALINGS: [[&str; 2]; 2] = [["scaling.shift", "scaling.scale"], ["condition.shift", "condition.scale"]];
 const CURE: &str = "give a file that elbokit saved, and has not been changed since";
 
 /// A model of either element type.
@@ -72,6 +74,9 @@ pub fn to_bytes<F: Float>(model: &Model<F>) -> Result<Vec<u8>> {
             header[key] = json!(true);
         }
     }
+    if config.condition_width > 0 {
+        header[CONDITION_WIDTH] = json!(config.condition_width);
+    }
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     for named in model.named() {
         if let Some(bad) = named.values.iter().find(|x| !x.finite()) {
@@ -80,8 +85,10 @@ pub fn to_bytes<F: Float>(model: &Model<F>) -> Result<Vec<u8>> {
         }
         tensors.push((named.name, dtype::<F>(), named.shape, bytes_of(named.values)));
     }
-    for (name, values) in [(SHIFT, &scaling.shift), (SCALE, &scaling.scale)] {
-        tensors.push((name.into(), Dtype::F64, vec![values.len()], bytes_of(values)));
+    for ([shift, scale], scaling) in scalings(config).iter().zip([scaling, model.condition_scaling()]) {
+        for (name, values) in [(shift, &scaling.shift), (scale, &scaling.scale)] {
+            tensors.push(((*name).into(), Dtype::F64, vec![values.len()], bytes_of(values)));
+        }
     }
     let refused = |error: safetensors::SafeTensorError| Error::model_file("a model that can be written", error, "report this");
     let views = tensors
@@ -121,7 +128,7 @@ fn fill<F: Float>(config: Config, tensors: &SafeTensors) -> Result<Model<F>> {
     config.check().map_err(unsound)?;
     let shapes = Model::<F>::shapes(&config);
     for name in tensors.names() {
-        if name != SHIFT && name != SCALE && !shapes.iter().any(|(known, _)| known == name) {
+        if !scalings(&config).as_flattened().contains(&name) && !shapes.iter().any(|(known, _)| known == name) {
             return Err(Error::model_file("the tensors of the configuration alone", format!("{name:?} besides"), CURE));
         }
     }
@@ -129,11 +136,22 @@ fn fill<F: Float>(config: Config, tensors: &SafeTensors) -> Result<Model<F>> {
     for (name, shape) in &shapes {
         parameters.extend(numbers::<F>(tensors, name, shape)?);
     }
-    let width = [config.num_features];
-    let scaling = Scaling { shift: numbers(tensors, SHIFT, &width)?, scale: numbers(tensors, SCALE, &width)? };
-    let mut model = Model::zeros(config, scaling).map_err(unsound)?;
+    let scaling = |[shift, scale]: [&str; 2], width: usize| {
+        Ok(Scaling { shift: numbers(tensors, shift, &[width])?, scale: numbers(tensors, scale, &[width])? })
+    };
+    let of_features = scaling(SCALINGS[0], config.num_features)?;
+    let of_condition = scalings(&config).get(1).map(|names| scaling(*names, config.condition_width)).transpose()?;
+    let mut model = Model::zeros(config, of_features).map_err(unsound)?;
+    if let Some(scaling) = of_condition {
+        model.scale_condition(scaling).map_err(unsound)?;
+    }
     model.set_parameters(&parameters).map_err(|error| Error::model_file("finite parameters", error, CURE))?;
     Ok(model)
+}
+
+/// Names of the scalings that a configuration has.
+fn scalings(config: &Config) -> &'static [[&'static str; 2]] {
+    &SCALINGS[..if config.condition_width > 0 { 2 } else { 1 }]
 }
 
 fn numbers<F: Float>(tensors: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<F>> {
@@ -171,8 +189,10 @@ impl Header {
         let likelihood = understand(fields.take("likelihood", |v| Some(v.clone()))?)?;
         let layer_norm = fields.take_on(LAYER_NORM)?;
         let residual = fields.take_on(RESIDUAL)?;
+        let condition_width =
+            if fields.has(CONDITION_WIDTH) { fields.take(CONDITION_WIDTH, |v| width(v).filter(|w| *w > 0))? } else { 0 };
         fields.end()?;
-        let config = Config { num_features, latent_dim, hidden, likelihood, activation, layer_norm, residual };
+        let config = Config { num_features, latent_dim, hidden, likelihood, activation, layer_norm, residual, condition_width };
         Ok(Self { dtype, config })
     }
 }
@@ -272,9 +292,13 @@ impl Fields {
         }
     }
 
+    fn has(&self, key: &str) -> bool {
+        self.rest.contains_key(key)
+    }
+
     /// Whether a key that stands only for true is there.
     fn take_on(&mut self, key: &str) -> Result<bool> {
-        if !self.rest.contains_key(key) {
+        if !self.has(key) {
             return Ok(false);
         }
         self.take(key, |v| (v == &Value::Bool(true)).then_some(true))

@@ -16,8 +16,9 @@ use crate::vmath::ln_1p;
 #[derive(Clone, Debug)]
 pub(crate) struct Intake<F> {
     width: usize,
-    /// Numbers a row of views.
+    /// Numbers a row of the encoder's input: the view, and behind it the condition.
     pub(super) view_width: usize,
+    condition_width: usize,
     /// `None` where rows stay as they are.
     scaling: Option<Scaling>,
     log_scale: Vec<f64>,
@@ -63,16 +64,23 @@ impl<F: Float> Intake<F> {
         Self {
             width: config.num_features,
             parts: parts.collect(),
-            view_width: view_width(&config.likelihood, config.num_features),
+            view_width: view_width(&config.likelihood, config.num_features) + config.condition_width,
+            condition_width: config.condition_width,
             scaling: (!scaling.is_identity()).then(|| scaling.clone()),
             whole: ordered_sum(&log_scale),
             log_scale,
         }
     }
 
-    /// Turns rows as given into targets, in place, and writes their views and offsets.
-    pub(crate) fn take(&self, x: &mut [F], view: &mut [F], offsets: &mut [f64]) {
-        dispatch(Take { intake: self, x, view });
+    /// Turns rows as given into targets, in place, and writes their views, each with its row's condition (as scaled) behind it, and offsets.
+    pub(crate) fn take(&self, x: &mut [F], condition: &[F], view: &mut [F], offsets: &mut [f64]) {
+        dispatch(Take { intake: self, x, view: &mut *view });
+        if self.condition_width > 0 {
+            let seen = self.view_width - self.condition_width;
+            for (view, condition) in view.chunks_exact_mut(self.view_width).zip(condition.chunks_exact(self.condition_width)) {
+                view[seen..].copy_from_slice(condition);
+            }
+        }
         offsets.fill(0.0);
         if self.scaling.is_some() {
             for (offset, x) in offsets.iter_mut().zip(x.chunks_exact(self.width)) {
@@ -129,6 +137,7 @@ impl<F: Float> Kernel for Take<'_, F> {
         }
         if let [Part { sight, .. }] = intake.parts.as_slice()
             && !matches!(sight, Sight::Classes(_))
+            && intake.condition_width == 0
         {
             return see(simd, *sight, x.iter(), view);
         }

@@ -74,6 +74,20 @@ impl<F: Float> Peak<F> {
             *ratio += self.log_det;
         }
     }
+
+    /// log p(z) − log q(z) at a given z: its noise solves z = z* + Tᵀ ε, T lower triangular, from the last latent up.
+    pub(super) fn log_ratio(&self, z: &[F]) -> f64 {
+        let width = self.loc.len();
+        let mut noise: Vec<f64> = z.iter().zip(&self.loc).map(|(z, loc)| z.to_f64() - loc.to_f64()).collect();
+        let mut sum = 0.0;
+        for i in (0..width).rev() {
+            let line = &self.turn[i * width..][..=i];
+            let e = noise[i] / line[i].to_f64();
+            noise.iter_mut().zip(line).for_each(|(x, t)| *x -= t.to_f64() * e);
+            sum += (e - z[i].to_f64()) * (e + z[i].to_f64());
+        }
+        0.5 * sum + self.log_det
+    }
 }
 
 struct Ratios<'a, F> {
@@ -254,7 +268,7 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
         Self {
             model,
             trace: Trace::both_ways(&model.decoder, rows),
-            tangents: Tangents::new(&model.decoder, &model.parameters, tile),
+            tangents: Tangents::new(&model.decoder, &model.parameters, tile, latent_dim),
             tile,
             trials: Vec::new(),
             params: vec![F::ZERO; rows * assembly.num_params],
@@ -273,6 +287,7 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
     pub(super) fn find(
         &mut self,
         x: &[F],
+        conditions: &[F],
         starts: &[F],
         wanted: impl Iterator<Item = usize>,
         interrupt: &Interrupt,
@@ -285,7 +300,7 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
             if active.is_empty() {
                 break;
             }
-            self.decode(&active);
+            self.decode(&active, conditions);
             let mut fresh = vec![false; active.len()];
             for (i, climb) in active.iter_mut().enumerate() {
                 let value = self.value(i, &x[climb.row * features..][..features], &climb.trial)?;
@@ -303,11 +318,12 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
     }
 
     /// Runs the trials through the decoder.
-    fn decode(&mut self, active: &[&mut Climb<F>]) {
-        let (model, assembly) = (self.model, &self.model.assembly);
+    fn decode(&mut self, active: &[&mut Climb<F>], conditions: &[F]) {
+        let (model, assembly, beside) = (self.model, &self.model.assembly, self.model.condition.width);
         self.trials.clear();
         for climb in active {
             self.trials.extend_from_slice(&climb.trial);
+            self.trials.extend_from_slice(&conditions[climb.row * beside..][..beside]);
         }
         model.decoder.forward(&model.parameters, &self.trials, active.len(), &mut self.trace);
         let outputs = &self.trace.output()[..active.len() * assembly.num_outputs];

@@ -138,6 +138,16 @@ pub(super) fn draw_and_weigh<F: Float>(row: Row<F>, noise: &[F], z: &mut [F], lo
     dispatch(Weigh { row, noise, z, log_ratio });
 }
 
+/// log p(z) − log q(z | x) of one row at a given z.
+pub(super) fn log_ratio<F: Float>(row: Row<F>, z: &[F]) -> f64 {
+    let parts = row.loc.iter().zip(row.log_var).zip(row.scale).zip(z).map(|(((loc, log_var), scale), z)| {
+        let z = z.to_f64();
+        let noise = (z - loc.to_f64()) / scale.to_f64();
+        (noise - z) * (noise + z) + log_var.to_f64()
+    });
+    0.5 * parts.sum::<f64>()
+}
+
 /// The posterior of one row.
 #[derive(Clone, Copy)]
 pub(super) struct Row<'a, F> {

@@ -1,16 +1,16 @@
 //! Variational autoencoders: configuration, parameters, training, scores and files.
 //!
 //! The encoder maps a row's view to loc and log-variance of q(z | x), the decoder a draw z to the params of p(x | z), and p(z) is N(0, I). Rows are scaled on their way
-//! in, and every value that comes out is of the row as given.
+//! in, and every value that comes out is of the row as given. A conditional model sees a condition c beside each row: q(z | x, c) and p(x | z, c).
 
 mod checkpoint;
 mod cholesky;
 mod columns;
+mod condition;
 mod config;
 mod data_path;
 mod evidence;
 mod file;
-mod folds;
 mod impute;
 mod intake;
 mod laplace;
@@ -25,6 +25,7 @@ mod source;
 mod terms;
 mod tiles;
 mod trainer;
+mod weigh;
 
 pub use checkpoint::{Numbers, checkpoint_from_bytes, checkpoint_to_bytes};
 pub use columns::elbo_per_column;
@@ -36,6 +37,7 @@ pub use impute::{impute, impute_draws};
 pub use model::{Model, Named};
 pub use objective::Objective;
 pub use score::{ElboTerms, check, decode, elbo, encode, mean};
-pub use source::{Element, Matrix, Source, Subset};
+pub use source::{Conditioned, Element, Matrix, Source, Subset};
 pub use terms::{BatchTerms, EpochTerms};
 pub use trainer::{Options, Trainer};
+pub use weigh::{hashes, weigh};

@@ -1,5 +1,6 @@
 //! A model: its configuration, its scaling and its parameters.
 
+use super::condition::Condition;
 use super::config::{Config, Scaling};
 use super::intake::Intake;
 use super::members::{as_given, learned, log_factor, members};
@@ -18,6 +19,7 @@ pub struct Model<F: Float> {
     scaling: Scaling,
     pub(super) likelihood: Prepared<F>,
     pub(super) intake: Intake<F>,
+    pub(super) condition: Condition,
     pub(super) assembly: Assembly,
     pub(super) encoder: Mlp,
     pub(super) decoder: Mlp,
@@ -85,7 +87,9 @@ impl<F: Float> Model<F> {
         let assembly = Assembly::new(&config, &scaling);
         extent.parameters += assembly.num_learned;
         let (intake, parameters) = (Intake::new(&config, &scaling), Parameters::zeros(extent));
-        let mut model = Self { config, scaling, likelihood, intake, assembly, encoder, decoder, parameters, least: Vec::new() };
+        let condition = Condition::new(config.condition_width);
+        let mut model =
+            Self { config, scaling, likelihood, intake, condition, assembly, encoder, decoder, parameters, least: Vec::new() };
         model.hold_scales();
         Ok(model)
     }
@@ -100,6 +104,22 @@ impl<F: Float> Model<F> {
     #[must_use]
     pub fn scaling(&self) -> &Scaling {
         &self.scaling
+    }
+
+    /// How its rows' conditions are scaled.
+    #[must_use]
+    pub fn condition_scaling(&self) -> &Scaling {
+        self.condition.scaling()
+    }
+
+    /// Scales conditions by these numbers from here on; a new model takes them as they are.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of columns; [`Error::Value`] for a shift that is not finite, and for a scale that is not positive and finite.
+    pub fn scale_condition(&mut self, scaling: Scaling) -> Result<()> {
+        scaling.check_numbers(self.config.condition_width)?;
+        self.condition = Condition::scaled(scaling);
+        Ok(())
     }
 
     /// Its likelihood, with tables.

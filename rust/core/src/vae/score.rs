@@ -1,11 +1,12 @@
 //! Scores of rows: posterior, params and ELBO, each row's by the row alone.
 //!
-//! A row's noise comes from `key.fold_in(h)`, h being XXH64 (seed 0) of the row in the model's element type, little-endian, −0 as 0 and every missing
+//! A row's noise comes from `key.fold_in(h)`, h being XXH64 (seed 0) of the row and, behind it, its condition in the model's element type, little-endian, −0 as 0 and every missing
 //! cell as one NaN; particle k is row k of that key's stream of normals. So a row scores the same bits alone, shuffled, repeated, or on
 //! another worker. Work goes in blocks of fixed sizes, so memory does not grow with the particles.
 
 use std::sync::{Mutex, PoisonError};
 
+use super::condition::{append, check_condition};
 use super::members::{is_real, kinds_of_columns};
 use super::model::Model;
 use super::scorer::{DRAWS, Drawn, over_rows, work};
@@ -66,13 +67,14 @@ pub fn encode<F: Float + Draw>(
     check_finite("log_var", log_var, width)
 }
 
-/// The params of each row of `z`, for rows as given and [`Model::likelihood_as_given`]: loc and scales are in the columns' units.
+/// The params of each row of `z`, for rows as given and [`Model::likelihood_as_given`]: loc and scales are in the columns' units. A conditional model takes as many rows of
+/// `condition`, as given.
 ///
 /// # Errors
 /// [`Error::Shape`] and [`Error::NonFinite`].
-pub fn decode<F: Float + Draw>(model: &Model<F>, z: &[F], params: &mut [F]) -> Result<()> {
+pub fn decode<F: Float + Draw>(model: &Model<F>, z: &[F], condition: Option<&dyn Source<F>>, params: &mut [F]) -> Result<()> {
     let width = model.num_params_as_given();
-    through_decoder(model, z, params, width, |inner, out| {
+    through_decoder(model, z, condition, params, width, |inner, out| {
         model.assembly.give_back(inner, out);
         Ok(())
     })
@@ -82,6 +84,7 @@ pub fn decode<F: Float + Draw>(model: &Model<F>, z: &[F], params: &mut [F]) -> R
 fn through_decoder<F: Float + Draw>(
     model: &Model<F>,
     z: &[F],
+    condition: Option<&dyn Source<F>>,
     out: &mut [F],
     width: usize,
     body: impl Fn(&[F], &mut [F]) -> Result<()> + Sync,
@@ -91,18 +94,37 @@ fn through_decoder<F: Float + Draw>(
     check_len("z", z, rows, latent_dim)?;
     check_len("out", out, rows, width)?;
     check_finite("z", z, latent_dim)?;
+    check_condition(model.config(), condition.map_or(0, Source::width))?;
+    if let Some(given) = condition.map(Source::rows).filter(|given| *given != rows) {
+        return Err(Error::shape("condition", format!("{rows} rows"), given, "give one row for each row of z"));
+    }
+    let beside = model.condition.width;
     let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
     for_rows(rows, work(&model.decoder), RowsMut::new(out, width), &|range, out: RowsMut<F>| {
         let mut trace = Trace::forward(&model.decoder, DRAWS.min(range.len()));
         let mut params = vec![F::ZERO; DRAWS.min(range.len()) * assembly.num_params];
+        let (mut conditions, mut inputs) = (Vec::new(), Vec::new());
         let z = z[range.start * latent_dim..range.end * latent_dim].chunks(DRAWS * latent_dim);
         for (piece, (z, out)) in z.zip(out.data.chunks_mut(DRAWS * width)).enumerate() {
-            let count = z.len() / latent_dim;
-            model.decoder.forward(&model.parameters, z, count, &mut trace);
-            let params = &mut params[..count * assembly.num_params];
-            assembly.put_together(&trace.output()[..count * assembly.num_outputs], model.learned(), params);
-            if let Err(error) = body(params, out) {
-                let first = range.start + piece * DRAWS;
+            let (count, first) = (z.len() / latent_dim, range.start + piece * DRAWS);
+            let mut run = || {
+                let mut z = z;
+                if let Some(condition) = condition {
+                    conditions.resize(count * beside, F::ZERO);
+                    for (row, c) in conditions.chunks_exact_mut(beside).enumerate() {
+                        condition.copy_row(first + row, c);
+                    }
+                    model.condition.take(&mut conditions)?;
+                    inputs.resize(count * (latent_dim + beside), F::ZERO);
+                    append(z, latent_dim, conditions.chunks_exact(beside), &mut inputs);
+                    z = &inputs;
+                }
+                model.decoder.forward(&model.parameters, z, count, &mut trace);
+                let params = &mut params[..count * assembly.num_params];
+                assembly.put_together(&trace.output()[..count * assembly.num_outputs], model.learned(), params);
+                body(params, out)
+            };
+            if let Err(error) = run() {
                 let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                 if failed.as_ref().is_none_or(|(row, _)| first < *row) {
                     *failed = Some((first, error.at_row(first)));
@@ -118,10 +140,10 @@ fn through_decoder<F: Float + Draw>(
 ///
 /// # Errors
 /// As [`decode`], and [`Error::NonFinite`] where the decoder leaves the range.
-pub fn mean<F: Float + Draw>(model: &Model<F>, z: &[F], out: &mut [F]) -> Result<()> {
+pub fn mean<F: Float + Draw>(model: &Model<F>, z: &[F], condition: Option<&dyn Source<F>>, out: &mut [F]) -> Result<()> {
     let width = model.likelihood.num_means();
     let places = mean_places(model);
-    through_decoder(model, z, out, width, |params, out| {
+    through_decoder(model, z, condition, out, width, |params, out| {
         model.likelihood.mean(params, out)?;
         for means in out.chunks_exact_mut(width) {
             for &(column, place) in &places {

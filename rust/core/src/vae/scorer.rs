@@ -2,8 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::condition::{append, check_widths};
 use super::laplace::{Finder, Peak};
-use super::latent::{Row, draw_and_weigh, scales, split_heads};
+use super::latent::{Row, draw_and_weigh, log_ratio, scales, split_heads};
 use super::model::Model;
 use super::source::{Source, of_whole_column};
 use crate::error::{Error, Result};
@@ -37,10 +38,8 @@ where
     O: Outputs,
     B: Fn(&mut Scorer<'m, F>, O) -> Result<()> + Sync,
 {
-    let width = model.config().num_features;
-    if source.width() != width {
-        return Err(Error::shape("x", format!("{width} columns"), source.width(), "give the columns of the model"));
-    }
+    check_widths(model.config(), source)?;
+    let width = model.config().num_features + model.condition.width;
     let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
     // Reading a cell costs about a nanosecond.
     for_rows(source.rows(), work + width, out, &|range, mut out: O| {
@@ -100,8 +99,12 @@ impl<F: Float> Drawn<'_, F> {
 /// A block of rows and the buffers to score them in.
 pub(super) struct Scorer<'m, F: Float> {
     model: &'m Model<F>,
+    /// The block's first row, and how many it has.
+    first: usize,
     rows: usize,
     x: Vec<F>,
+    /// As scaled.
+    conditions: Vec<F>,
     view: Vec<F>,
     offsets: Vec<f64>,
     hashes: Vec<u64>,
@@ -123,6 +126,8 @@ pub(super) struct Scorer<'m, F: Float> {
 struct Draws<F> {
     noise: Vec<F>,
     z: Vec<F>,
+    /// z and the row's condition side by side; empty where there is none.
+    inputs: Vec<F>,
     log_ratio: Vec<f64>,
     decoder: Trace<F>,
     /// Put together from the decoder's output and learned scales; empty where there are none.
@@ -136,8 +141,10 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
         let buffer = |width: usize| vec![F::ZERO; rows * width];
         Self {
             model,
+            first: 0,
             rows: 0,
             x: buffer(features),
+            conditions: buffer(model.condition.width),
             view: buffer(model.intake.view_width),
             offsets: vec![0.0; rows],
             hashes: vec![0; rows],
@@ -153,22 +160,26 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
         }
     }
 
-    /// Reads a block's rows, hashes them as given, checks them and scales them.
+    /// Reads a block's rows, hashes them as given with their conditions, checks them and scales them.
     fn read(&mut self, source: &dyn Source<F>, rows: std::ops::Range<usize>) -> Result<()> {
-        let width = self.model.config().num_features;
-        self.rows = rows.len();
+        let (model, width, beside) = (self.model, self.model.config().num_features, self.model.condition.width);
+        (self.first, self.rows) = (rows.start, rows.len());
         self.peaks.clear();
-        let x = &mut self.x[..self.rows * width];
-        for ((row, x), hash) in rows.clone().zip(x.chunks_exact_mut(width)).zip(&mut self.hashes) {
+        let (x, conditions) = (&mut self.x[..self.rows * width], &mut self.conditions[..self.rows * beside]);
+        for (i, ((row, x), hash)) in rows.clone().zip(x.chunks_exact_mut(width)).zip(&mut self.hashes).enumerate() {
+            let condition = &mut conditions[i * beside..][..beside];
             source.copy_row(row, x);
+            source.copy_condition(row, condition);
             self.bytes.clear();
-            for cell in &*x {
+            for cell in x.iter().chain(&*condition) {
                 cell.canonical_bytes(&mut self.bytes);
             }
             *hash = xxhash_rust::xxh64::xxh64(&self.bytes, 0);
         }
-        self.model.likelihood.likelihood().check_support("x", x, width).map_err(|error| error.at_row(rows.start))?;
-        self.model.intake.take(x, &mut self.view[..self.rows * self.model.intake.view_width], &mut self.offsets[..self.rows]);
+        model.likelihood.likelihood().check_support("x", x, width).map_err(|error| error.at_row(rows.start))?;
+        model.condition.take(conditions).map_err(|error| error.at_row(rows.start))?;
+        let view = &mut self.view[..self.rows * model.intake.view_width];
+        model.intake.take(x, conditions, view, &mut self.offsets[..self.rows]);
         Ok(())
     }
 
@@ -185,6 +196,11 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
     pub(super) fn posterior(&self) -> [&[F]; 2] {
         let len = self.rows * self.model.config().latent_dim;
         [&self.loc[..len], &self.log_var[..len]]
+    }
+
+    /// The hashes of the block's rows.
+    pub(super) fn hashes(&self) -> &[u64] {
+        &self.hashes[..self.rows]
     }
 
     /// A row of the block, as scaled.
@@ -225,7 +241,7 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
         let (model, width) = (self.model, self.model.config().num_features);
         let finder = self.finder.get_or_insert_with(|| Finder::new(model, self.sound.len()));
         let seen = |row: &usize| self.x[row * width..][..width].iter().any(|x| !x.to_f64().is_nan());
-        let found = finder.find(&self.x, &self.loc, (0..self.rows).filter(seen), interrupt)?;
+        let found = finder.find(&self.x, &self.conditions, &self.loc, (0..self.rows).filter(seen), interrupt)?;
         let without = found.iter().filter(|(_, peak)| peak.is_none()).count();
         self.peaks.resize_with(self.rows, || None);
         for (row, peak) in found {
@@ -250,6 +266,7 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
         let model = self.model;
         let (features, latent_dim, num_params) =
             (model.config().num_features, model.config().latent_dim, model.assembly.num_params);
+        let beside = model.condition.width;
         let len = self.rows * latent_dim;
         scales(&self.log_var[..len], &mut self.scale[..len]);
         // Rows of few particles share the decoder's run.
@@ -272,6 +289,7 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
                         Some(peak) => peak.draw_and_weigh(noise, z, log_ratio),
                         None => draw_and_weigh(posterior, noise, z, log_ratio),
                     }
+                    draws.place(i * count, count, latent_dim, &self.conditions[row * beside..][..beside]);
                 }
                 draws.decode(model, rows.len() * count);
                 for ((i, &row), tally) in rows.iter().enumerate().zip(&mut tallies) {
@@ -288,6 +306,37 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
                 let observed = x.iter().filter(|x| !x.to_f64().is_nan()).count() as u64;
                 finish(Scored { index, offset: self.offsets[index], observed, key: key.fold_in(self.hashes[index]) }, tally);
             }
+        }
+        Ok(())
+    }
+
+    /// The log weight of each row's line of `z`, which has one for every row of the source, under what [`draw`](Self::draw) would draw from.
+    pub(super) fn weigh(&mut self, z: &[F], out: &mut [F]) -> Result<()> {
+        self.replace_unsound();
+        let model = self.model;
+        let (features, latent_dim, num_params) =
+            (model.config().num_features, model.config().latent_dim, model.assembly.num_params);
+        let len = self.rows * latent_dim;
+        scales(&self.log_var[..len], &mut self.scale[..len]);
+        let draws = self.draws.get_or_insert_with(|| Draws::new(model, self.sound.len()));
+        draws.z[..len].copy_from_slice(&z[self.first * latent_dim..][..len]);
+        let beside = model.condition.width;
+        for row in 0..self.rows {
+            draws.place(row, 1, latent_dim, &self.conditions[row * beside..][..beside]);
+        }
+        draws.decode(model, self.rows);
+        let from = if draws.params.is_empty() { draws.decoder.output() } else { &draws.params };
+        for (row, out) in out.iter_mut().enumerate() {
+            let (x, params) = (&self.x[row * features..][..features], &from[row * num_params..][..num_params]);
+            log_prob_of_any(&model.likelihood, x, params, std::slice::from_mut(out))?;
+            let at = row * latent_dim..(row + 1) * latent_dim;
+            let posterior = Row { loc: &self.loc[at.clone()], log_var: &self.log_var[at.clone()], scale: &self.scale[at.clone()] };
+            let log_ratio = match self.peaks.get(row).and_then(Option::as_ref) {
+                Some(peak) => peak.log_ratio(&draws.z[at]),
+                None => log_ratio(posterior, &draws.z[at]),
+            };
+            let weight = out.to_f64() + log_ratio + self.offsets[row];
+            *out = F::from_f64(if weight.is_nan() { f64::NEG_INFINITY } else { weight });
         }
         Ok(())
     }
@@ -313,6 +362,8 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
                 fill_normals(key, 0, particle, latent_dim, noise);
             }
             draw_and_weigh(posterior, noise, z, &mut draws.log_ratio[..particles.len()]);
+            let beside = model.condition.width;
+            draws.place(0, particles.len(), latent_dim, &self.conditions[index * beside..][..beside]);
             draws.decode(model, particles.len());
             let from = if draws.params.is_empty() { draws.decoder.output() } else { &draws.params };
             body(p * piece, &mut from[..particles.len() * model.assembly.num_params].to_vec())?;
@@ -327,6 +378,7 @@ impl<F: Float + Draw> Draws<F> {
         Self {
             noise: vec![F::ZERO; draws * latent_dim],
             z: vec![F::ZERO; draws * latent_dim],
+            inputs: vec![F::ZERO; if model.condition.width > 0 { draws * model.decoder.layers[0].inputs } else { 0 }],
             log_ratio: vec![0.0; draws],
             decoder: Trace::forward(&model.decoder, draws),
             params: vec![F::ZERO; if model.assembly.num_learned > 0 { draws * model.assembly.num_params } else { 0 }],
@@ -334,9 +386,18 @@ impl<F: Float + Draw> Draws<F> {
         }
     }
 
+    /// Puts a row's condition beside its `count` draws from `first` on.
+    fn place(&mut self, first: usize, count: usize, latent_dim: usize, condition: &[F]) {
+        if !condition.is_empty() {
+            let z = &self.z[first * latent_dim..][..count * latent_dim];
+            append(z, latent_dim, std::iter::repeat(condition), &mut self.inputs[first * (latent_dim + condition.len())..]);
+        }
+    }
+
     /// Runs the first `count` draws through the decoder, and completes their params.
     fn decode(&mut self, model: &Model<F>, count: usize) {
-        model.decoder.forward(&model.parameters, &self.z, count, &mut self.decoder);
+        let inputs = if self.inputs.is_empty() { &self.z } else { &self.inputs };
+        model.decoder.forward(&model.parameters, inputs, count, &mut self.decoder);
         if !self.params.is_empty() {
             let outputs = &self.decoder.output()[..count * model.assembly.num_outputs];
             model.assembly.put_together(outputs, model.learned(), &mut self.params);

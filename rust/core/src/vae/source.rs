@@ -9,7 +9,7 @@
 //! assert_eq!(row, [4.0, 5.0, 6.0]);
 //! ```
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::likelihood::fitting;
 
@@ -24,6 +24,15 @@ pub trait Source<F>: Sync {
     /// # Panics
     /// If there is no such row.
     fn copy_row(&self, row: usize, out: &mut [F]);
+    /// Numbers of each row's condition; 0 where rows have none.
+    fn condition_width(&self) -> usize {
+        0
+    }
+    /// Writes the condition of row `row` to `out`, [`condition_width`](Self::condition_width) numbers.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    fn copy_condition(&self, _row: usize, _out: &mut [F]) {}
 }
 
 /// An element type that a data set may have.
@@ -110,6 +119,57 @@ impl<F> Source<F> for Subset<'_, F> {
 
     fn copy_row(&self, row: usize, out: &mut [F]) {
         self.source.copy_row(self.rows[row] as usize, out);
+    }
+
+    fn condition_width(&self) -> usize {
+        self.source.condition_width()
+    }
+
+    fn copy_condition(&self, row: usize, out: &mut [F]) {
+        self.source.copy_condition(self.rows[row] as usize, out);
+    }
+}
+
+/// Rows with a condition each, from two sources.
+#[derive(Clone, Copy)]
+pub struct Conditioned<'a, F> {
+    rows: &'a dyn Source<F>,
+    condition: &'a dyn Source<F>,
+}
+
+impl<'a, F> Conditioned<'a, F> {
+    /// Row r is row r of `rows`, and its condition row r of `condition`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of conditions than of rows.
+    pub fn new(rows: &'a dyn Source<F>, condition: &'a dyn Source<F>) -> Result<Self> {
+        if condition.rows() != rows.rows() {
+            let expected = format!("{} rows", rows.rows());
+            return Err(Error::shape("condition", expected, condition.rows(), "give one row for each row of x"));
+        }
+        Ok(Self { rows, condition })
+    }
+}
+
+impl<F> Source<F> for Conditioned<'_, F> {
+    fn rows(&self) -> usize {
+        self.rows.rows()
+    }
+
+    fn width(&self) -> usize {
+        self.rows.width()
+    }
+
+    fn copy_row(&self, row: usize, out: &mut [F]) {
+        self.rows.copy_row(row, out);
+    }
+
+    fn condition_width(&self) -> usize {
+        self.condition.width()
+    }
+
+    fn copy_condition(&self, row: usize, out: &mut [F]) {
+        self.condition.copy_row(row, out);
     }
 }
 

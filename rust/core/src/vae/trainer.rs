@@ -4,6 +4,7 @@
 //! rows in order, and (3) lets Adam move the parameters and packs them anew. Blocks and tiles are shared out among threads; no sum crosses them, so
 //! parameters have the same bits for any number of threads. A norm and a scale that is learned for all rows are spared the decay, and the scale is held at its least. A step whose gradient is not finite, or has squares past the range, is not taken.
 
+use super::condition::check_widths;
 use super::data_path::{Batch, Block, block_rows};
 use super::model::Model;
 use super::objective::{Floor, Objective, weighted};
@@ -120,10 +121,8 @@ impl<F: Float + Draw> Trainer<F> {
         options: Options,
         interrupt: &Interrupt,
     ) -> Result<EpochTerms> {
-        let (rows, width) = (source.rows(), model.config().num_features);
-        if source.width() != width {
-            return Err(Error::shape("x", format!("{width} columns"), source.width(), "give the columns of the model"));
-        }
+        check_widths(model.config(), source)?;
+        let rows = source.rows();
         if let Some(weights) = weights
             && weights.len() != rows
         {
@@ -206,11 +205,12 @@ impl<F: Float + Draw> Trainer<F> {
     /// −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch, or of its like by the batch's [`Objective`], in [`last_gradient`](Self::last_gradient). `None` where no step could be taken by it.
     ///
     /// # Errors
-    /// [`Error::Support`], and [`Error::NonFinite`] for an infinite cell.
+    /// [`Error::Support`], [`Error::NonFinite`] for an infinite cell and for a condition that is not finite, and [`Error::Shape`].
     ///
     /// # Panics
     /// If the batch has more rows than the trainer was made for, or a row that its source lacks.
     pub fn gradient(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<Option<BatchTerms>> {
+        check_widths(model.config(), batch.source)?;
         self.gradient_unless(&Interrupt::default(), model, batch)
     }
 
@@ -237,7 +237,7 @@ impl<F: Float + Draw> Trainer<F> {
         for block in &mut self.blocks {
             match block.error.take() {
                 // The network has left the range: no step.
-                Some(Error::NonFinite { argument, .. }) if argument != "x" => out_of_range = true,
+                Some(Error::NonFinite { argument, .. }) if argument != "x" && argument != "condition" => out_of_range = true,
                 Some(mut error) => {
                     if let Error::NonFinite { row, .. } | Error::Support { row, .. } = &mut error {
                         *row = batch.rows[block.first + *row] as usize;

@@ -5,7 +5,7 @@ use elbokit_core::network::Activation;
 use elbokit_core::optimizer::Schedule;
 use elbokit_core::random::{Key, fill_normals, fill_uniforms};
 use elbokit_core::threads::{Interrupt, set_num_threads};
-use elbokit_core::vae::{Batch, Config, Matrix, Model, Objective, Options, Scaling, Trainer};
+use elbokit_core::vae::{Batch, Conditioned, Config, Matrix, Model, Objective, Options, Scaling, Source, Trainer};
 
 pub(crate) fn weight(kl_weight: f64) -> Objective {
     Objective { kl_weight, ..Objective::default() }
@@ -16,7 +16,16 @@ pub(crate) fn at_rate(learning_rate: f64) -> Options {
 }
 
 pub(crate) fn config(num_features: usize, likelihood: Likelihood, activation: Activation) -> Config {
-    Config { num_features, latent_dim: 3, hidden: vec![7, 6], likelihood, activation, layer_norm: false, residual: false }
+    Config {
+        num_features,
+        latent_dim: 3,
+        hidden: vec![7, 6],
+        likelihood,
+        activation,
+        layer_norm: false,
+        residual: false,
+        condition_width: 0,
+    }
 }
 
 /// The kind of each column.
@@ -67,22 +76,46 @@ pub(crate) fn scaled(likelihood: &Likelihood) -> Scaling {
     scaling
 }
 
+/// Conditions of rows, each number of another size.
+pub(crate) fn conditions(rows: usize, width: usize) -> Vec<f64> {
+    let mut c = vec![0.0; rows * width];
+    fill_normals(Key(21), 0, 0, width, &mut c);
+    for (at, c) in c.iter_mut().enumerate() {
+        *c = *c * (at % width + 1) as f64 + 0.5;
+    }
+    c
+}
+
+/// Brings them to about one size.
+pub(crate) fn condition_scaling(width: usize) -> Scaling {
+    Scaling { shift: vec![0.5; width], scale: (1..=width).map(|scale| scale as f64).collect() }
+}
+
 /// |g − fd| ≤ 1e-6 · max |g| of the tensor, for every parameter.
 pub(crate) fn check_gradient(likelihood: &Likelihood, activation: Activation, num_particles: usize, objective: Objective) {
     check_gradient_of(config(5, likelihood.clone(), activation), num_particles, objective);
 }
 
-/// The same of any model of five columns.
+/// The same of any model of five columns, conditional or not.
 pub(crate) fn check_gradient_of(config: Config, num_particles: usize, objective: Objective) {
     const H: f64 = 1e-5;
     let (n, width) = (37, 5);
     let (likelihood, activation) = (&config.likelihood.clone(), config.activation);
     let mut model = Model::<f64>::new(config, scaled(likelihood), Key(3)).unwrap();
-    let x = rows(likelihood, n, width);
-    let source = Matrix::new(&x, width);
+    let beside = model.config().condition_width;
+    model.scale_condition(condition_scaling(beside)).unwrap();
+    let (x, c) = (rows(likelihood, n, width), conditions(n, beside));
+    let (matrix, condition) = (Matrix::new(&x, width), Matrix::new(&c, beside));
+    let conditioned;
+    let source: &dyn Source<f64> = if beside > 0 {
+        conditioned = Conditioned::new(&matrix, &condition).unwrap();
+        &conditioned
+    } else {
+        &matrix
+    };
     let order: Vec<u32> = (0..n as u32).rev().collect();
     let weights: Vec<f64> = (0..n).map(|i| 0.5 + i as f64 / (n - 1) as f64).collect();
-    let batch = Batch { source: &source, rows: &order, weights: Some(&weights), key: Key(5), position: 11, objective };
+    let batch = Batch { source, rows: &order, weights: Some(&weights), key: Key(5), position: 11, objective };
     let mut trainer = Trainer::new(&model, n, n, num_particles).unwrap();
     let mut loss = |model: &Model<f64>, gradient: Option<&mut Vec<f64>>| {
         let terms = trainer.gradient(model, &batch).unwrap().unwrap();

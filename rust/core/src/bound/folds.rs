@@ -10,18 +10,18 @@ use crate::simd::{Kernel, Simd, dispatch};
 use crate::vmath::exp;
 
 /// M.
-pub(super) const FOLDS: usize = 20;
+const FOLDS: usize = 20;
 
 /// What a row's log weights say of its evidence.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Bounds {
-    pub(super) lower: f64,
-    pub(super) estimate: f64,
-    pub(super) upper: f64,
+pub(crate) struct Bounds {
+    pub(crate) lower: f64,
+    pub(crate) estimate: f64,
+    pub(crate) upper: f64,
     /// Of the estimate: √((M − 1)/M Σ (ℓ₋ₘ − mean)²).
-    pub(super) standard_error: f64,
+    pub(crate) standard_error: f64,
     /// (Σ w)² / Σ w².
-    pub(super) ess: f64,
+    pub(crate) ess: f64,
 }
 
 /// Sums of a fold's weights and of their squares, over exp of its largest log weight.
@@ -63,7 +63,7 @@ fn join<'a>(folds: impl Iterator<Item = &'a Fold> + Clone) -> (f64, f64, f64) {
 
 /// The folds of one row.
 #[derive(Clone, Debug)]
-pub(super) struct Folds {
+pub(crate) struct Folds {
     each: Vec<Fold>,
     dealt: usize,
     weights: Vec<f64>,
@@ -71,13 +71,13 @@ pub(super) struct Folds {
 
 impl Folds {
     /// For a row of `num_particles`.
-    pub(super) fn new(num_particles: usize) -> Self {
+    pub(crate) fn new(num_particles: usize) -> Self {
         Self { each: vec![Fold::EMPTY; FOLDS.min(num_particles)], dealt: 0, weights: Vec::new() }
     }
 
     /// Deals a block of log weights; NaN, which comes of ∞ − ∞, counts as no weight. How a stream is cut into blocks can change
     /// a result's last bits, so callers cut it at fixed places. A log weight of +∞ makes every bound +∞.
-    pub(super) fn push(&mut self, log_weights: impl Iterator<Item = f64>) {
+    pub(crate) fn push(&mut self, log_weights: impl Iterator<Item = f64>) {
         self.weights.clear();
         self.weights.extend(log_weights.map(|w| if w.is_nan() { f64::NEG_INFINITY } else { w }));
         let (m, first) = (self.each.len(), self.dealt);
@@ -114,7 +114,7 @@ impl Folds {
     }
 
     /// The bounds by what was dealt, one particle at least.
-    pub(super) fn bounds(&self) -> Bounds {
+    pub(crate) fn bounds(&self) -> Bounds {
         let (k, m) = (self.dealt as f64, self.each.len() as f64);
         let (log_sum, squares, sum) = join(self.each.iter());
         let lower = log_sum - libm::log(k);

@@ -1,0 +1,175 @@
+"""``elbokit fit``: train a model on a table, save it, and say what bounds it reached."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import elbokit as ek
+from elbokit import plot, tables
+from elbokit._files import whole
+from elbokit.cli.bounds import bounds_of, print_bounds
+from elbokit.cli.likelihoods import LIKELIHOODS, likelihood
+from elbokit.cli.outputs import TABLES, UserError, check_ending, check_outputs, complain
+from elbokit.errors import ElbokitError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["add"]
+
+# The digits' split, so that figures can be compared: the first 1500 rows of one permutation train, 297 are held out.
+_DIGITS_TRAIN = 1500
+# The closing table evaluates at most this many rows of each part; its standard errors say what that leaves open.
+_MOST_EVALUATED = 2000
+# As many points as a picture of the latent space can hold, and rows enough for the rest of it.
+_MOST_DRAWN = 5000
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Its parser."""
+    fit: argparse.ArgumentParser = commands.add_parser(
+        "fit",
+        help="train a VAE on rows and save it",
+        description="Train a VAE on the rows of DATA, save it, and print its bounds. Defaults in parentheses.",
+    )
+    fit.set_defaults(run=_fit)
+    fit.add_argument("data", nargs="?", default="digits", metavar="DATA", help=f"{TABLES} (%(default)s)")
+    fit.add_argument("--out", required=True, type=Path, metavar="MODEL", help="safetensors file to write")
+    fit.add_argument(
+        "--likelihood", metavar="NAME", help=f"{LIKELIHOODS} (binomial(16) for digits, else gaussian(predicted))"
+    )
+    fit.add_argument("--latent-dim", type=int, default=16, metavar="N", help="latent dimensions (%(default)s)")
+    fit.add_argument("--hidden", type=_widths, default="256", metavar="N[,N]", help="hidden layers (%(default)s)")
+    fit.add_argument("--activation", default="relu", metavar="NAME", help="of the hidden layers (%(default)s)")
+    fit.add_argument("--layer-norm", action="store_true", help="normalise every hidden layer before its activation")
+    fit.add_argument(
+        "--residual", action="store_true", help="add the input of hidden layers of one width to their output"
+    )
+    fit.add_argument("--epochs", type=int, default=200, metavar="N", help="passes over the training rows (%(default)s)")
+    fit.add_argument("--batch-size", type=int, default=128, metavar="N", help="rows a step (%(default)s)")
+    fit.add_argument("--learning-rate", type=float, default=1e-3, metavar="RATE", help="of Adam (%(default)s)")
+    fit.add_argument(
+        "--validation",
+        type=float,
+        metavar="SHARE",
+        help="share of the rows that is held out, 0 for none (0.1; for digits one fixed split, 297 of 1797)",
+    )
+    fit.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="keep the best weights, and stop after N epochs without better ones (train to the end, keep the last)",
+    )
+    fit.add_argument("--plot", type=Path, metavar="FILE", help="picture to draw, such as a .png or .svg file")
+    fit.add_argument("--quiet", action="store_true", help="print the closing table alone")
+    return fit
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(width) for width in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected widths such as 256 or 512,256, got {text!r}") from None
+
+
+def _fit(args: argparse.Namespace) -> None:
+    # All that can be refused without training is refused before it.
+    check_outputs({"--out": args.out, "--plot": args.plot}, inputs=[args.data])
+    if args.plot is not None:
+        check_ending(args.plot, [f".{ending}" for ending in plot.formats()], "--plot")
+    chosen = likelihood(args.likelihood, args.data)
+    if args.num_threads is not None:
+        ek.set_num_threads(args.num_threads)
+    table = tables.read(args.data)
+    _check_cells(table, chosen, args.data)
+    train, held_out = _split(args.data, len(table.rows), args.validation, args.key)
+    vae = ek.VAE(
+        args.latent_dim, hidden=args.hidden, likelihood=chosen, activation=args.activation,
+        layer_norm=args.layer_norm, residual=args.residual,
+    )  # fmt: skip
+    if not args.quiet:
+        rows, columns = table.rows.shape
+        missing = int(np.isnan(table.rows).sum())
+        print(f"{args.data}: {rows} rows, {columns} columns, {table.rows.dtype}, {missing} missing cells")
+        print(f"{chosen!r}: {len(train)} rows to train, {len(held_out)} held out", flush=True)
+
+    started = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        history = vae.fit(
+            table.rows[train],
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            validation=table.rows[held_out] if len(held_out) else 0.0,
+            patience=args.patience,
+            progress=not args.quiet,
+            key=args.key,
+        )
+    seconds = time.perf_counter() - started
+    for warning in caught:
+        complain(f"warning: {warning.message}", 0)
+    if not np.isfinite(history.elbo[-1]):
+        raise UserError("the training's ELBO has left the range, nothing is written; lower --learning-rate")
+    # Before the evaluation, which an impatient user may interrupt.
+    vae.save(args.out)
+
+    parts = {"train": train} | ({"held out": held_out} if len(held_out) else {})
+    bounds = {name: bounds_of(vae, table.rows[part[:_MOST_EVALUATED]], args) for name, part in parts.items()}
+    print_bounds(bounds, {name: len(part) for name, part in parts.items()}, args.num_particles)
+    epochs = len(history.elbo)
+    rate = len(train) * epochs / seconds
+    print(f"trained {epochs} epochs in {seconds:.1f} s, {rate:.0f} rows a second; wrote {args.out}", flush=True)
+    if args.plot is not None:
+        name, part = list(parts.items())[-1]
+        _draw(args, vae, table, part, f"{args.data}, {name}: {bounds[name].title(args.num_particles)}")
+
+
+def _check_cells(table: tables.Table, likelihood: Any, data: str) -> None:
+    """Refuse a cell without a probability by its place in the file, before the rows are shared out."""
+    try:
+        likelihood.check_support(table.rows)
+    except ElbokitError as error:
+        place = "" if error.column is None else f" (column {table.columns[error.column]!r})"
+        raise UserError(f"{data}: {error}{place}") from error
+
+
+def _split(data: str, rows: int, share: float | None, key: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row numbers to train with, and those held out."""
+    if rows == 0:
+        raise UserError(f"{data} holds no rows")
+    if share is None and data == "digits":
+        order = np.random.default_rng(0).permutation(rows)
+        return order[:_DIGITS_TRAIN], order[_DIGITS_TRAIN:]
+    share = 0.1 if share is None else share
+    if not 0.0 <= share < 1.0:
+        raise UserError(f"--validation: expected a share from 0 up to but not including 1, got {share}")
+    if key < 0:
+        raise UserError(f"--key: expected a number from 0, got {key}")
+    # One row at least on either side, where there are two to share out.
+    count = min(max(round(rows * share), 1), rows - 1) if share > 0.0 else 0
+    order = np.random.default_rng(key).permutation(rows)
+    return order[count:], order[:count]
+
+
+def _draw(args: argparse.Namespace, vae: Any, table: tables.Table, part: NDArray[np.int64], title: str) -> None:
+    part = part[:_MOST_DRAWN]
+    X = table.rows[part]
+    figure = plot.rows(
+        X,
+        vae.reconstruct(X),
+        vae.sample(64, key=args.key),
+        vae.encode(X).loc,
+        labels=None if table.labels is None else table.labels[part],
+        image_shape=table.image_shape,
+        title=title,
+    )
+    with whole(args.plot) as path:
+        figure.savefig(path)
+    print(f"drew {args.plot}", flush=True)

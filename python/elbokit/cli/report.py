@@ -1,0 +1,57 @@
+"""``elbokit report``: what the bounds of rows say, how far to trust them and what to do."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import elbokit as ek
+from elbokit import tables
+from elbokit.cli.outputs import TABLES, check_ending, check_outputs, complain
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Its parser."""
+    report: argparse.ArgumentParser = commands.add_parser(
+        "report",
+        help="say what the bounds of rows mean",
+        description="Print what the bounds of the rows of DATA under MODEL say, how far to trust them and what to do: "
+        "evidence, particles, k-hat, latents and the rows hardest to explain, each number with its meaning.",
+    )
+    report.set_defaults(run=_report)
+    report.add_argument("model", metavar="MODEL", help="file that elbokit fit wrote")
+    report.add_argument("data", metavar="DATA", help=TABLES)
+    report.add_argument("--out", type=Path, metavar="FILE", help=".html file to write as well, with a picture")
+    return report
+
+
+def _report(args: argparse.Namespace) -> None:
+    from elbokit.report import report  # noqa: PLC0415 -- the other commands do without
+
+    if args.out is not None:
+        check_outputs({"--out": args.out}, inputs=[args.model, args.data])
+        check_ending(args.out, [".html", ".htm"], "--out")
+    if args.num_threads is not None:
+        ek.set_num_threads(args.num_threads)
+    vae = ek.VAE.load(args.model)
+    table = tables.read(args.data)
+    # A table of another width has other names; what is wrong with it is then said by the model.
+    columns = table.columns if len(table.columns) == vae.num_features else None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = report(vae, table.rows, key=args.key, num_particles=args.num_particles, columns=columns)
+    for warning in caught:
+        complain(f"warning: {warning.message}", 0)
+    # A terminal of another encoding gets what it can show.
+    encoding = sys.stdout.encoding or "utf-8"
+    print(str(found).encode(encoding, "replace").decode(encoding), flush=True)
+    if args.out is not None:
+        found.save(args.out)
+        print(f"\nwrote {args.out}")

@@ -1,0 +1,198 @@
+"""A trained model checked on rows that it simulated itself, whose latent is an exact posterior draw.
+
+>>> import elbokit as ek
+>>> X = ek.random.normal((300, 1), key=0) + 0.5 * ek.random.normal((300, 3), key=1)
+>>> vae = ek.VAE(1, hidden=(8,))
+>>> history = vae.fit(X, epochs=50, learning_rate=1e-2, progress=False)
+>>> check = vae.self_check(100)
+>>> check.held, check.gap < 0.1
+(True, True)
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elbokit import gaussian, random
+from elbokit._arrays import count
+from elbokit.random import Key, seed_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from elbokit.vae import VAE
+
+__all__ = ["SelfCheck", "self_check"]
+
+# Draws of q among which a rank is taken: 0 … 99, so that a tenth of the ranks is a tenth of the draws.
+_RANKED = 99
+_LINE = 100
+# Ranks of the central nine tenths.
+_CENTRAL = (5, 94)
+
+
+@dataclass(frozen=True, repr=False)
+class SelfCheck:
+    """What `VAE.self_check` found, in nats a row; prints as sentences.
+
+    Attributes
+    ----------
+    lower, upper, gap : float
+        Means over the simulated rows of the lower bound, of the upper bound and of their difference.
+    lower_error, upper_error, gap_error : float
+        Their standard errors over the rows; NaN for one row.
+    by_row : ndarray, shape (rows, 2)
+        Each row's lower and upper bound.
+    ranks : ndarray of int64, shape (rows, latent_dim)
+        How many of 99 draws of the encoder's q lie below the latent that made the row: uniform on 0 … 99 where q is the
+        posterior, piled up at both ends where it is too narrow, in the middle where too wide.
+    coverage, coverage_error : float
+        The share of ranks from 5 to 94, 0.9 for the right q, and its standard error over the rows.
+    num_particles : int
+    left_out : int
+        Simulated rows with a cell that is not finite, which the bounds are without.
+    """
+
+    lower: float
+    lower_error: float
+    upper: float
+    upper_error: float
+    gap: float
+    gap_error: float
+    by_row: NDArray[np.float64]
+    ranks: NDArray[np.int64]
+    coverage: float
+    coverage_error: float
+    num_particles: int
+    left_out: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """lower − 2 standard errors and upper + 2: where the true mean log evidence lies."""
+        errors = (0.0 if np.isnan(error) else error for error in (self.lower_error, self.upper_error))
+        low, high = errors
+        return self.lower - 2 * low, self.upper + 2 * high
+
+    @property
+    def held(self) -> bool:
+        """Whether the bounds are in order: the upper one's mean at most 4 standard errors below the lower one's."""
+        return bool(self.gap >= -4 * (0.0 if np.isnan(self.gap_error) else self.gap_error) - 1e-9 * abs(self.lower))
+
+    def __str__(self) -> str:
+        if not len(self.by_row):
+            return f"All {self.left_out} simulated rows hold a cell that is not finite: the model leaves its range."
+        said = [*self._bounds(), *self._calibration()]
+        return "\n".join(line for sentence in said for line in textwrap.wrap(sentence, _LINE))
+
+    __repr__ = __str__
+
+    def _bounds(self) -> list[str]:
+        low, high = self.interval
+        said = [
+            f"{len(self.by_row)} rows simulated from the model, {self.num_particles} particles each; nats a row, mean "
+            "± standard error",
+            f"lower bound {_number(self.lower, self.lower_error)}",
+            f"upper bound {_number(self.upper, self.upper_error)}",
+            f"difference {_number(self.gap, self.gap_error)}",
+            f"The true mean log evidence of the model's own rows lies within [{low:.3f}, {high:.3f}], the bounds and "
+            "two standard errors.",
+        ]
+        if self.left_out:
+            said.append(f"{self.left_out} more rows hold a cell that is not finite, and are left out.")
+        if not self.held:
+            said.append(
+                "FAILED: the upper bound lies below the lower one, which is a fault of elbokit; please report it."
+            )
+        elif self.gap < 0.1:
+            said.append(
+                "Both bounds agree: on rows like the model's, log_evidence with so many particles is what it says. "
+                "It says nothing of rows unlike them, nor whether the model is right."
+            )
+        else:
+            apart = int((self.by_row[:, 1] - self.by_row[:, 0] > 1).sum())
+            said.append(
+                f"In {apart} of {len(self.by_row)} rows the bounds are more than 1 nat apart: there the draws miss the "
+                "latent that made the row, as in a posterior of several modes. Of real rows k-hat tells such ones."
+            )
+            said.append(
+                f"log_evidence may fall short by {self.gap:.2f} nats a row: give more particles, or rank rows only "
+                "where they differ by more."
+            )
+        return said
+
+    def _calibration(self) -> list[str]:
+        share = f"{100 * self.coverage:.1f}"
+        error = "" if np.isnan(self.coverage_error) else f" ± {100 * self.coverage_error:.1f}"
+        # That of a right q, whose latents are independent, where the rows' own is smaller.
+        right = (0.09 / self.ranks.size) ** 0.5
+        off = (self.coverage - 0.9) / (right if np.isnan(self.coverage_error) else max(self.coverage_error, right))
+        verdict = "is right about its own width"
+        if off < -3:
+            verdict = "is too narrow, so draw around modes, the default, and take its widths for no error bars"
+        elif off > 3:
+            verdict = "is too wide"
+        return [f"The encoder's q holds {share}{error} % of the latents in its central 90 %: it {verdict}."]
+
+
+def _number(value: float, error: float) -> str:
+    return f"{value:.3f}" if np.isnan(error) else f"{value:.3f} ± {error:.3f}"
+
+
+def self_check(
+    vae: VAE, n: int, *, condition: ArrayLike | None, key: Key | int, num_particles: int, proposal: str
+) -> SelfCheck:
+    """`VAE.self_check`."""
+    rows, particles = count("n", n, 1), count("num_particles", num_particles, 1)
+    if proposal not in ("laplace", "posterior"):
+        raise ValueError(f'proposal: expected "laplace" or "posterior", got {proposal!r}; use one of these')
+    latents, cells, noise, ranking = Key(seed_of(key)).split(4)
+    z = random.normal((rows, vae.latent_dim), key=latents, dtype=vae.dtype)
+    beside = vae._condition_of_latents(condition, z, "n")
+    x, kept = _simulated(vae, z, beside, cells)
+    left_out, x, z, beside = int(rows - kept.sum()), x[kept], z[kept], None if beside is None else beside[kept]
+    if not len(x):
+        nothing = (np.nan,) * 6
+        return SelfCheck(
+            *nothing, np.empty((0, 2)), np.empty((0, vae.latent_dim), np.int64), np.nan, np.nan, particles, left_out
+        )
+    laplace = proposal == "laplace"
+    (lower, *_), _ = vae.core.log_evidence(x, noise.seed, particles, laplace, beside)
+    exact, _ = vae.core.weigh(x, z, laplace, beside)
+    lower, exact = lower.astype(np.float64), exact.astype(np.float64)
+    # One weight more than the lower bound has, that of the posterior draw.
+    upper = np.logaddexp(np.log(particles) + lower, exact) - np.log(particles + 1)
+    post = vae.encode(x, condition=beside)
+    drawn = gaussian.rsample(post.loc, post.log_var, key=ranking, num_particles=_RANKED)
+    ranks = (drawn < z).sum(axis=0)
+    central = ((ranks >= _CENTRAL[0]) & (ranks <= _CENTRAL[1])).mean(axis=1)
+    return SelfCheck(
+        *_mean(lower),
+        *_mean(upper),
+        *_mean(upper - lower),
+        np.stack([lower, upper], axis=1),
+        ranks,
+        *_mean(central),
+        particles,
+        left_out,
+    )
+
+
+def _simulated(
+    vae: VAE, z: NDArray[Any], condition: NDArray[Any] | None, key: Key
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """A row of each z, and whether all its cells are finite."""
+    params = vae.decode(z, condition=condition)
+    kept = np.isfinite(params).all(axis=1)
+    # A draw is addressed by its row, so what stands in the place of bad params touches no other.
+    x = vae.likelihood_.sample(np.where(kept[:, None], params, 0), key=key)
+    return x, kept & np.isfinite(x).all(axis=1)
+
+
+def _mean(values: NDArray[np.float64]) -> tuple[float, float]:
+    with np.errstate(invalid="ignore"):
+        error = float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else np.nan
+    return float(values.mean()), error
