@@ -40,7 +40,7 @@ const MEASURED: [Measured<Function>; 11] = [
     (Tanh, 1.42, 1.42),
     (CosTurn, 1.70, 1.58),
     (SinTurn, 1.70, 1.58),
-    (Gelu, 1.4, 1.6),
+    (Gelu, 1.40, 1.50),
 ];
 
 /// 1/√2 less its float64.
