@@ -1,9 +1,10 @@
-"""Sixty-four particles a row, drawn and weighed in float32: log p(x, z) − log q(z | x), the decoder the identity."""
+"""Particles drawn and weighed in float32, log p(x, z) − log q(z | x): the decoder the identity, or a VAE's."""
 
 import math
 
 import numpy as np
 from harness import Case, drawing, same_law
+from training_peers import layers
 
 import elbokit as ek
 
@@ -12,9 +13,14 @@ SHAPES = ((1, 16), (128, 16), (16384, 16))
 LOG_2PI = math.log(2 * math.pi)
 
 
+ROWS, FEATURES, HIDDEN, LATENT = 16, 64, 256, 16
+
+
 def cases(peers):
     for shape in SHAPES:
         yield weights(peers, shape)
+    for particles in (1000, 5000):
+        yield log_evidence(peers, particles)
 
 
 def weights(peers, shape):
@@ -43,4 +49,36 @@ def weights(peers, shape):
         numbers=numbers,
         targets={"best": 8},
         agree=same_law,
+    )
+
+
+def log_evidence(peers, particles):
+    """From rows to bounds. The peers stop at the log of the mean weight; ours has upper bound, error and k-hat too."""
+    bits = (ek.random.normal((512, FEATURES), key=1) > 0.5).astype(np.float32)
+    vae = ek.VAE(LATENT, hidden=(HIDDEN,), likelihood=ek.likelihood.Bernoulli())
+    vae.fit(bits, epochs=5, validation=0.0, progress=False)
+    x = bits[:ROWS]
+    tensors = [
+        tensor for part in ("encoder", "decoder") for layer in layers(vae.parameters(), part) for tensor in layer
+    ]
+
+    def draw(xp, _like, x, w0, b0, w1, b1, v0, c0, v1, c1, eps):
+        heads = xp.maximum(x @ w0 + b0, xp.zeros_like(b0)) @ w1 + b1
+        loc, log_var = heads[:, :LATENT], heads[:, LATENT:]
+        z = loc + xp.exp(log_var / 2) * eps
+        logits = xp.maximum(z @ v0 + c0, xp.zeros_like(c0)) @ v1 + c1
+        reconstruction = (x * logits - xp.logaddexp(logits, xp.zeros_like(c1))).sum(2)
+        weights = reconstruction + (eps * eps + log_var - z * z).sum(2) / 2
+        top = weights.max(0) if xp is np or xp.__name__ != "torch" else weights.amax(0)
+        return top + xp.log(xp.exp(weights - top).mean(0))
+
+    like = np.zeros((particles, ROWS, LATENT), np.float32)
+    return Case(
+        f"log evidence, {particles} particles of q",
+        f"{ROWS} rows, {FEATURES}-{HIDDEN}-{LATENT}",
+        lambda: vae.log_evidence(x, num_particles=particles, proposal="posterior").lower,
+        peers.drawing(draw, like, x, *tensors),
+        flops=2 * ROWS * particles * HIDDEN * (LATENT + FEATURES),
+        targets={"best": 4},
+        agree=lambda mine, other: None if abs(np.mean(mine - np.asarray(other))) < 0.1 else "evidence differs",
     )
