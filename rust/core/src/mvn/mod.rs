@@ -17,6 +17,7 @@
 //! # Ok::<(), elbokit_core::Error>(())
 //! ```
 
+mod eight;
 mod kl;
 mod log_prob;
 mod sample;
