@@ -30,7 +30,7 @@ pub trait LaneSum<S: Simd, F: Float>: Copy {
 
 /// Row l of the result holds lane l of every row.
 #[inline(always)]
-pub(crate) fn transposed<S: Simd>(mut rows: [f64x8<S>; 8]) -> [f64x8<S>; 8] {
+fn transposed<S: Simd>(mut rows: [f64x8<S>; 8]) -> [f64x8<S>; 8] {
     // Each round interleaves row r with row r + 4; three of them exchange the three bits of a row's number with those of the lane's.
     for _ in 0..3 {
         let before = rows;

@@ -93,11 +93,21 @@ fn run<F: Float>(loc: &[F], tril: Tril<F>, prior: Prior<F>, width: usize, out: R
     match (prior, out) {
         (Some((prior_loc, prior_tril)), (out, (None, None))) if !one_matrix && width <= EIGHT_WIDTH => {
             let batch = eight::Batch { loc, tril, prior_loc, prior_tril };
-            let out = RowsMut::new(out.data, LANES);
-            for_rows(rows.div_ceil(LANES), work_of_eight(width), out, &|groups, out: RowsMut<F>| {
+            let body = |groups: Range<usize>, out: RowsMut<F>| {
+                let rest = out.data.len() % LANES;
+                let alone = if rest < FEWEST { rest } else { 0 };
                 let first = groups.start * LANES;
-                note(dispatch(Groups { batch, width, first, out: out.data }));
-            });
+                let (together, out) = out.data.split_at_mut(out.data.len() - alone);
+                let last = first + together.len();
+                if !together.is_empty() {
+                    note(dispatch(Groups { batch, width, first, out: together }));
+                }
+                if alone > 0 {
+                    let out = (RowsMut::new(out, 1), (None, None));
+                    note(dispatch(Pass { loc, tril, prior, width, rows: last..last + alone, out }));
+                }
+            };
+            for_rows(rows.div_ceil(LANES), work_of_eight(width), RowsMut::new(out.data, LANES), &body);
         }
         (_, out) => {
             let passes = 1 + usize::from(out.1.0.is_some()) + 2 * usize::from(out.1.1.is_some());
@@ -123,12 +133,14 @@ fn work(width: usize, prior: bool, passes: usize) -> usize {
     if prior { 150 + square * 5 / 4 } else { 100 + square * 2 / 5 }
 }
 
-/// The widest rows of which eight together are faster than one after another, where their triangles outgrow a core's cache.
-const EIGHT_WIDTH: usize = 4096;
+/// The widest rows of which eight together are faster than one after another: beyond, their triangles crowd each other out of a core's cache.
+const EIGHT_WIDTH: usize = 160;
+/// The fewest rows that are worth the work of eight.
+const FEWEST: usize = 4;
 
-/// As [`work`], of eight rows at once.
+/// As [`work`], of eight rows together: within a quarter of what they took at 8 to 128 latents.
 fn work_of_eight(width: usize) -> usize {
-    8 * work(width, true, 1) / 4
+    300 + 4 * width.pow(2) + width.pow(3) / 30
 }
 
 /// The divergences of rows `first …` to a prior, eight rows at a time.
@@ -145,7 +157,8 @@ impl<F: Float> Kernel for Groups<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> bool {
         let Self { batch, width, first, out } = self;
-        let mut eight = Eight::new(width);
+        let mut memory = Vec::new();
+        let mut eight = Eight::new(width, &mut memory);
         let mut bad = false;
         for (group, out) in out.chunks_mut(LANES).enumerate() {
             // Lanes past the last row repeat it.

@@ -51,6 +51,13 @@ impl<'a, F: Float> Tril<'a, F> {
         }
     }
 
+    /// Every triangle, one after another.
+    #[inline(always)]
+    pub(crate) fn data(self) -> &'a [F] {
+        let (Self::Shared(data) | Self::ByRow(data)) = self;
+        data
+    }
+
     pub(crate) fn shared(self) -> bool {
         matches!(self, Self::Shared(_))
     }
@@ -65,8 +72,7 @@ impl<'a, F: Float> Tril<'a, F> {
     /// Names the first number on or below a diagonal that no triangle may hold: by its row and column in the one matrix that is shared, else by its row of
     /// the batch and its column in that row's matrix.
     pub(crate) fn check_values(self, argument: &'static str, width: usize) -> Result<()> {
-        let (Self::Shared(data) | Self::ByRow(data)) = self;
-        for (at, &x) in data.iter().enumerate() {
+        for (at, &x) in self.data().iter().enumerate() {
             let (i, column) = (at / width % width, at % width);
             let row = if self.shared() { i } else { at / (width * width) };
             let value = x.to_f64();
