@@ -1,5 +1,5 @@
 //! The Gaussian with a full covariance q(z | x) = N(loc, L Lᵀ), L = `scale_tril` lower triangular with a positive diagonal: draws, densities, entropy and
-//! divergence, one file each; `solve` holds the substitution they share.
+//! divergence, one file each; `solve` holds the substitution they share, `eight` the divergence of eight rows at once.
 //!
 //! A row is `width` latents and a triangle of `width` rows of `width` numbers, of which those above the diagonal are never read; results are one number a
 //! row, in nats. Everything is computed in float64, float32 rows too, and rounded once at the end; no other row takes part in it, and a row's
