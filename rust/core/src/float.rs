@@ -1,7 +1,7 @@
 //! The two element types, float32 and float64, and what kernels generic over them need.
 
 use crate::reduce::{Compensated, LaneSum, Widened};
-use crate::simd::{Simd, SimdBase, SimdCombine, SimdFloat, SimdNarrow, SimdSplit, SimdWiden, f32x8, f32x16, f64x8};
+use crate::simd::{Simd, SimdBase, SimdCombine, SimdFloat, SimdNarrow, SimdSplit, SimdWiden, f32x4, f32x8, f32x16, f64x4, f64x8};
 use crate::vmath::Elementary;
 
 /// A float type of the arrays: `f32` in sixteen lanes or `f64` in eight.
@@ -54,6 +54,8 @@ pub trait Float:
     fn fused(self, a: Self, b: Self) -> Self;
     /// Eight numbers as float64 lanes.
     fn widened<S: Simd>(simd: S, x: &[Self]) -> f64x8<S>;
+    /// Four numbers and four others as float64 lanes.
+    fn widened_halves<S: Simd>(simd: S, low: &[Self], high: &[Self]) -> f64x8<S>;
     /// Eight float64 lanes, each rounded to this type, into `out`.
     fn store_rounded<S: Simd>(x: f64x8<S>, out: &mut [Self]);
     /// Whether the number is neither infinite nor NaN.
@@ -63,7 +65,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($t:ident, $name:literal, $lanes:ident, $n:literal, $sum:ident, $widened:ident, $store:ident) => {
+    ($t:ident, $name:literal, $lanes:ident, $n:literal, $sum:ident, $widened:ident, $halves:ident, $store:ident) => {
         impl Float for $t {
             const NAME: &'static str = $name;
             const LANES: usize = $n;
@@ -88,6 +90,10 @@ macro_rules! float {
             #[inline(always)]
             fn widened<S: Simd>(simd: S, x: &[Self]) -> f64x8<S> {
                 $widened(simd, x)
+            }
+            #[inline(always)]
+            fn widened_halves<S: Simd>(simd: S, low: &[Self], high: &[Self]) -> f64x8<S> {
+                $halves(simd, low, high)
             }
             #[inline(always)]
             fn store_rounded<S: Simd>(x: f64x8<S>, out: &mut [Self]) {
@@ -115,12 +121,18 @@ macro_rules! float {
     };
 }
 
-float!(f32, "float32", f32x16, 16, Widened, widened_f32, store_f32);
-float!(f64, "float64", f64x8, 8, Compensated, widened_f64, store_f64);
+float!(f32, "float32", f32x16, 16, Widened, widened_f32, halves_f32, store_f32);
+float!(f64, "float64", f64x8, 8, Compensated, widened_f64, halves_f64, store_f64);
 
 #[inline(always)]
 fn widened_f32<S: Simd>(simd: S, x: &[f32]) -> f64x8<S> {
     let (low, high) = f32x8::from_slice(simd, x).widen();
+    low.combine(high)
+}
+
+#[inline(always)]
+fn halves_f32<S: Simd>(simd: S, low: &[f32], high: &[f32]) -> f64x8<S> {
+    let (low, high) = f32x4::from_slice(simd, low).combine(f32x4::from_slice(simd, high)).widen();
     low.combine(high)
 }
 
@@ -133,6 +145,11 @@ fn store_f32<S: Simd>(x: f64x8<S>, out: &mut [f32]) {
 #[inline(always)]
 fn widened_f64<S: Simd>(simd: S, x: &[f64]) -> f64x8<S> {
     f64x8::from_slice(simd, x)
+}
+
+#[inline(always)]
+fn halves_f64<S: Simd>(simd: S, low: &[f64], high: &[f64]) -> f64x8<S> {
+    f64x4::from_slice(simd, low).combine(f64x4::from_slice(simd, high))
 }
 
 #[inline(always)]

@@ -101,24 +101,35 @@ impl<S: Simd> LaneSum<S, f64> for Compensated<S> {
         joined(self.0.into(), self.1.into())
     }
     #[inline(always)]
-    fn finish_eight(sums: [Self; 8]) -> [f64; 8] {
+    fn finish_eight(mut sums: [Self; 8]) -> [f64; 8] {
         let (mut sum, mut error) = ([sums[0].0; 8], [sums[0].1; 8]);
-        for (r, row) in sums.into_iter().enumerate() {
+        for (r, row) in sums.iter().enumerate() {
             (sum[r], error[r]) = (row.0, row.1);
         }
-        let (mut sum, mut error) = (transposed(sum), transposed(error));
+        let (sum, error) = (transposed(sum), transposed(error));
+        for (sums, (sum, error)) in sums.iter_mut().zip(sum.into_iter().zip(error)) {
+            *sums = Self(sum, error);
+        }
+        Self::finish_lanes(sums).into()
+    }
+}
+
+impl<S: Simd> Compensated<S> {
+    /// Eight sums at once, where lane r of `lanes[l]` is lane l of sum r.
+    #[inline(always)]
+    pub(crate) fn finish_lanes(mut lanes: [Self; 8]) -> f64x8<S> {
         for half in [4, 2, 1] {
             for l in 0..half {
-                let (a, b) = (sum[l], sum[l + half]);
+                let (Self(a, error_a), Self(b, error_b)) = (lanes[l], lanes[l + half]);
                 let total = a + b;
                 let part = total - a;
-                error[l] = error[l] + error[l + half] + ((a - (total - part)) + (b - part));
-                sum[l] = total;
+                lanes[l] = Self(total, error_a + error_b + ((a - (total - part)) + (b - part)));
             }
         }
+        let Self(sum, error) = lanes[0];
         // Beside an infinite term the error is ∞ − ∞.
-        let total = sum[0].is_finite().select(sum[0] + error[0], sum[0]);
-        (total * (1.0 / SHRINK)).into()
+        let total = sum.is_finite().select(sum + error, sum);
+        total * (1.0 / SHRINK)
     }
 }
 

@@ -28,7 +28,7 @@ use std::any::TypeId;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 pub use fearless_simd::prelude::*;
-pub use fearless_simd::{Simd, f32x8, f32x16, f64x8, u32x16, u64x8};
+pub use fearless_simd::{Simd, f32x4, f32x8, f32x16, f64x4, f64x8, u32x16, u64x8};
 
 /// An instruction set that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -507,8 +507,8 @@ fn everything<F: Float + Draw>(batch: &Batch<F>) -> Result<Vec<F>> {
 #[test]
 fn every_level_gives_the_same_bits() {
     for width in WIDTHS {
-        same_at_every_level(&format!("width {width}"), || everything(&Batch::<f32>::new(13, 3, width, 2.0, 3.0)).unwrap());
-        same_at_every_level(&format!("width {width}"), || everything(&Batch::<f64>::new(13, 3, width, 2.0, 3.0)).unwrap());
+        same_at_every_level(&format!("width {width}"), || everything(&Batch::<f32>::new(13, 13, width, 2.0, 3.0)).unwrap());
+        same_at_every_level(&format!("width {width}"), || everything(&Batch::<f64>::new(13, 13, width, 2.0, 3.0)).unwrap());
     }
 }
 
@@ -546,6 +546,77 @@ fn a_row_alone_equals_the_row_among_others() {
     for width in [1, 4, 9, 16, 33] {
         rows_stand_alone::<f32>(width);
         rows_stand_alone::<f64>(width);
+    }
+}
+
+/// What one row alone is given.
+fn own<F: Float>(tril: Tril<F>, row: usize, width: usize) -> Tril<F> {
+    match tril {
+        Tril::Shared(all) => Tril::Shared(all),
+        Tril::ByRow(all) => Tril::ByRow(&all[row * width * width..][..width * width]),
+    }
+}
+
+/// `kl`, which takes rows together, against `kl_grad`, which takes them one after another, each alone.
+fn rows_together_are_rows_alone<F: Float>(batch: &Batch<F>) {
+    let (rows, d) = (batch.rows(), batch.width);
+    let (one_tril, one_prior_tril) = (&batch.tril[..d * d], &batch.prior_tril[..d * d]);
+    let priors = [
+        None,
+        batch.prior(),
+        Some((&batch.prior_loc[..d], Tril::ByRow(&batch.prior_tril[..]))),
+        Some((&batch.prior_loc[..], Tril::Shared(one_prior_tril))),
+    ];
+    for (prior, tril) in priors.into_iter().flat_map(|prior| [(prior, batch.tril()), (prior, Tril::Shared(one_tril))]) {
+        let mut together = zeros(rows);
+        kl(&batch.loc, tril, prior, d, &mut together).unwrap();
+        let mut alone = zeros(rows);
+        for (row, alone) in alone.chunks_mut(1).enumerate() {
+            let prior = prior.map(|(loc, tril)| (if loc.len() == d { loc } else { &loc[row * d..][..d] }, own(tril, row, d)));
+            let (mut d_loc, mut d_tril) = (zeros(d), zeros(d * d));
+            kl_grad(&batch.loc[row * d..][..d], own(tril, row, d), prior, d, alone, &mut d_loc, &mut d_tril, None).unwrap();
+        }
+        assert_eq!(bits(&together), bits(&alone), "{rows} rows of width {d} ({}), prior {prior:?}", F::NAME);
+    }
+}
+
+proptest! {
+    #![proptest_config(property(100))]
+    #[test]
+    fn together_rows_have_the_bits_of_each_alone(seed: u64, width in 1..41_usize, rows in 1..20_usize, spread in 0.0..6.0) {
+        rows_together_are_rows_alone(&Batch::<f32>::new(seed, rows, width, spread, spread));
+        rows_together_are_rows_alone(&Batch::<f64>::new(seed, rows, width, spread, spread));
+        let mut n = Numbers(seed);
+        rows_together_are_rows_alone(&extreme::<f32>(&mut n, rows, width));
+        rows_together_are_rows_alone(&extreme::<f64>(&mut n, rows, width));
+    }
+}
+
+#[test]
+fn every_width_has_the_bits_of_each_row_alone() {
+    for width in WIDTHS.into_iter().chain([63, 64, 65, 100, 161]) {
+        rows_together_are_rows_alone(&Batch::<f32>::new(22, 11, width, 1.0, 1.0));
+        rows_together_are_rows_alone(&Batch::<f64>::new(22, 11, width, 1.0, 1.0));
+    }
+}
+
+#[test]
+fn a_row_that_leaves_the_range_leaves_the_next_alone() {
+    for width in [1, 2, 5, 9, 18] {
+        let mut batch = Batch::<f64>::new(23, 12, width, 0.5, 1.0);
+        let expected = batch.gradients().unwrap();
+        batch.tril[width * width] = 1e300;
+        batch.prior_tril[width * width] = 1e-300;
+        let results = batch.gradients().unwrap();
+        assert_eq!(results[0][1], f64::INFINITY);
+        assert_eq!(bits(&batch.kl()), bits(&results[0]));
+        for (got, expected) in results.iter().zip(&expected) {
+            let each = got.len() / 12;
+            for row in (0..12).filter(|&row| row != 1) {
+                let row = row * each..(row + 1) * each;
+                assert_eq!(bits(&got[row.clone()]), bits(&expected[row]), "width {width}");
+            }
+        }
     }
 }
 
@@ -593,7 +664,7 @@ fn a_shared_triangle_gives_the_bits_of_one_a_row() {
 
 fn above_the_diagonal_nothing_is_read<F: Float + Draw>() {
     for width in [2, 8, 19] {
-        let batch = Batch::<F>::new(17, 3, width, 1.0, 1.0);
+        let batch = Batch::<F>::new(17, 13, width, 1.0, 1.0);
         let expected = everything(&batch).unwrap();
         let mut other = batch.clone();
         for x in other.tril.iter_mut().chain(&mut other.prior_tril).filter(|x| !x.finite()) {
@@ -679,29 +750,33 @@ fn draws_are_addressed_by_key_row_and_particle() {
     }
 }
 
-fn finite_input_gives_no_nan<F: Float + Draw>() {
+/// Numbers from the ends of the range and between, zeros among them, but for the diagonals, which are positive.
+fn extreme<F: Float>(n: &mut Numbers, rows: usize, width: usize) -> Batch<F> {
     let smallest = if F::LANES == 16 { f64::from(f32::from_bits(1)) } else { f64::from_bits(1) };
     let sizes = [F::MAX.to_f64(), 1e30, 1e10, 1.0, 1e-7, 1e-30, smallest];
+    let mut pick = |_| {
+        let size = sizes[(n.bits() % sizes.len() as u64) as usize];
+        F::from_f64([size, -size, 0.0][(n.bits() % 3) as usize])
+    };
+    let mut vector = || (0..rows * width).map(&mut pick).collect::<Vec<F>>();
+    let (z, loc, prior_loc) = (vector(), vector(), vector());
+    let mut matrix = || {
+        let mut all: Vec<F> = (0..rows * width * width).map(&mut pick).collect();
+        for i in 0..rows * width {
+            let x = &mut all[i / width * width * width + i % width * (width + 1)];
+            *x = if *x == F::ZERO { F::ONE } else { F::from_f64(x.to_f64().abs()) };
+        }
+        all
+    };
+    let (tril, prior_tril) = (matrix(), matrix());
+    Batch { width, z, loc, tril, prior_loc, prior_tril }
+}
+
+fn finite_input_gives_no_nan<F: Float + Draw>() {
     let mut n = Numbers(19);
     for width in [1, 2, 5, 9, 17, 32] {
         for _ in 0..40 {
-            let mut pick = |_| {
-                let size = sizes[(n.bits() % sizes.len() as u64) as usize];
-                F::from_f64([size, -size, 0.0][(n.bits() % 3) as usize])
-            };
-            let rows = 3;
-            let mut vector = || (0..rows * width).map(&mut pick).collect::<Vec<F>>();
-            let (z, loc, prior_loc) = (vector(), vector(), vector());
-            let mut matrix = || {
-                let mut all: Vec<F> = (0..rows * width * width).map(&mut pick).collect();
-                for i in 0..rows * width {
-                    let x = &mut all[i / width * width * width + i % width * (width + 1)];
-                    *x = if *x == F::ZERO { F::ONE } else { F::from_f64(x.to_f64().abs()) };
-                }
-                all
-            };
-            let (tril, prior_tril) = (matrix(), matrix());
-            let all = everything(&Batch { width, z, loc, tril, prior_loc, prior_tril }).expect("finite input is never an error");
+            let all = everything(&extreme::<F>(&mut n, 9, width)).expect("finite input is never an error");
             assert!(all.iter().all(|x| !x.to_f64().is_nan()), "{} of width {width}", F::NAME);
         }
     }

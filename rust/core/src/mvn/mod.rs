@@ -1,5 +1,5 @@
 //! The Gaussian with a full covariance q(z | x) = N(loc, L Lᵀ), L = `scale_tril` lower triangular with a positive diagonal: draws, densities, entropy and
-//! divergence, one file each; `solve` holds the substitution they share.
+//! divergence, one file each; `solve` holds the substitution they share, `eight` the divergence of eight rows at once.
 //!
 //! A row is `width` latents and a triangle of `width` rows of `width` numbers, of which those above the diagonal are never read; results are one number a
 //! row, in nats. Everything is computed in float64, float32 rows too, and rounded once at the end; no other row takes part in it, and a row's
@@ -17,6 +17,7 @@
 //! # Ok::<(), elbokit_core::Error>(())
 //! ```
 
+mod eight;
 mod kl;
 mod log_prob;
 mod sample;
@@ -50,6 +51,13 @@ impl<'a, F: Float> Tril<'a, F> {
         }
     }
 
+    /// Every triangle, one after another.
+    #[inline(always)]
+    pub(crate) fn data(self) -> &'a [F] {
+        let (Self::Shared(data) | Self::ByRow(data)) = self;
+        data
+    }
+
     pub(crate) fn shared(self) -> bool {
         matches!(self, Self::Shared(_))
     }
@@ -64,8 +72,7 @@ impl<'a, F: Float> Tril<'a, F> {
     /// Names the first number on or below a diagonal that no triangle may hold: by its row and column in the one matrix that is shared, else by its row of
     /// the batch and its column in that row's matrix.
     pub(crate) fn check_values(self, argument: &'static str, width: usize) -> Result<()> {
-        let (Self::Shared(data) | Self::ByRow(data)) = self;
-        for (at, &x) in data.iter().enumerate() {
+        for (at, &x) in self.data().iter().enumerate() {
             let (i, column) = (at / width % width, at % width);
             let row = if self.shared() { i } else { at / (width * width) };
             let value = x.to_f64();

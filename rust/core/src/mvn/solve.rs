@@ -3,7 +3,8 @@
 //! Contract. The triangle is kept as −N, N = L with each row divided by its diagonal and the diagonal left out, so that a row of the solution is
 //! `X_i = B_i / L_ii + Σ (−N_ik) X_k`, k from 0 up (with Lᵀ from the last row down), one fused multiply-add a term. Lanes are columns, in panels of sixteen that
 //! start at the diagonal; four rows run together, which shares loads and changes no operation. A vector's product with a row is striped over eight lanes
-//! up to the last multiple of eight, added as in `reduce`, and goes on term by term. Rows are padded to whole vectors; the padding is 0.
+//! up to the last multiple of eight, added as in `reduce`, and goes on term by term. Rows are padded to whole vectors; the padding is 0. `eight` does the
+//! same operations in the same order for eight rows of the batch at once.
 
 use std::ops::Range;
 
@@ -16,7 +17,7 @@ pub(super) const LANES: usize = 8;
 /// Columns that run together: two vectors of four rows are eight sums in flight, which hide the multiply-add's latency.
 const PANEL: usize = 2 * LANES;
 /// Rows that run together.
-const BLOCK: usize = 4;
+pub(super) const BLOCK: usize = 4;
 
 /// The padded length of a row of `width` numbers.
 pub(super) fn padded(width: usize) -> usize {
@@ -138,8 +139,8 @@ impl Triangle {
     /// `SOLVE` it is `x` itself that is squared, in the same order.
     #[inline(always)]
     pub(super) fn forward<S: Simd, const SOLVE: bool>(&self, simd: S, x: &mut [f64], mut sum: Compensated<S>) -> Compensated<S> {
-        for panel in (0..self.width).step_by(PANEL) {
-            for top in (panel..self.width).step_by(BLOCK) {
+        for top in (0..self.width).step_by(BLOCK) {
+            for panel in (0..=top).step_by(PANEL) {
                 // A lane's squares of a block are few enough to be added as they are.
                 sum = sum.add(if top < panel + LANES {
                     self.forward_block::<S, 1, SOLVE>(simd, x, panel, top)
@@ -181,8 +182,10 @@ impl Triangle {
             }
         }
         let mut squares = f64x8::splat(simd, 0.0);
-        for x in rows.iter().flatten() {
-            squares = x.fma(*x, squares);
+        for v in 0..C {
+            for x in &rows {
+                squares = x[v].fma(x[v], squares);
+            }
         }
         if SOLVE {
             store_block(&rows, &mut open[panel..], stride);
