@@ -1,10 +1,11 @@
 //! What training maximises: the ELBO with its KL weighed, the same with a floor under each latent's KL, or the importance-weighted bound.
 //!
 //! With wᵢ the weight of row i of a batch of B: Σ wᵢ [reconstructionᵢ − β klᵢ] / B; with free bits λ > 0 Σ wᵢ reconstructionᵢ / B − β Σⱼ max(λ, Σᵢ wᵢ klᵢⱼ / B),
-//! j over the latents (Kingma et al. 2016, appendix C.8); importance-weighted Σ wᵢ ln (1/K Σₖ exp rᵢₖ) / B with rᵢₖ = log p(x | zₖ) + β (log p(zₖ) − log q(zₖ | x)),
+//! j over the latents (Kingma et al. 2016, appendix C.8), which only a KL to N(0, I) has; with a mixture prior klᵢ is the particles' mean of log q(zₖ | x) − log p(zₖ); importance-weighted Σ wᵢ ln (1/K Σₖ exp rᵢₖ) / B with rᵢₖ = log p(x | zₖ) + β (log p(zₖ) − log q(zₖ | x)),
 //! along which the gradient goes by way of zₖ (Burda, Grosse and Salakhutdinov 2016, section 3): Σₖ wᵢₖ ∇ rᵢₖ, wᵢₖ the share of exp rᵢₖ in the sum.
 
 use super::data_path::{Batch, Block};
+use super::prior::Prior;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::random::Draw;
@@ -39,6 +40,18 @@ impl Objective {
         if self.importance_weighted && self.free_bits > 0.0 {
             let expected = "0 with objective \"iwae\", whose bound has no KL term";
             return Err(Error::value("free_bits", expected, self.free_bits, "use objective \"elbo\", or no free bits"));
+        }
+        Ok(())
+    }
+}
+
+impl Objective {
+    /// # Errors
+    /// [`Error::Value`] for free bits where the KL has no part for each latent.
+    pub(super) fn check_prior(&self, prior: Prior) -> Result<()> {
+        if prior != Prior::Standard && self.free_bits > 0.0 {
+            let expected = format!("0 with prior {:?}, to which the KL has no part for each latent", prior.name());
+            return Err(Error::value("free_bits", expected, self.free_bits, "use prior \"standard\", or no free bits"));
         }
         Ok(())
     }
