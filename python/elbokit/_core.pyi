@@ -222,6 +222,7 @@ class Vae:
         kl_weight: float,
         free_bits: float,
         importance_weighted: bool,
+        estimator: str,
         condition: _Array | None = None,
     ) -> tuple[list[float], list[int]]: ...
     def moments(self) -> tuple[int, _Array, _Array]: ...

@@ -248,6 +248,7 @@ class VAE(Calibrated):
         validation: float | ArrayLike | tuple[ArrayLike, ArrayLike] = 0.1,
         sample_weight: ArrayLike | None = None,
         objective: str = "elbo",
+        estimator: str = "pathwise",
         num_particles: int = 1,
         kl_weight: float | Callable[[int], float] = 1.0,
         free_bits: float = 0.0,
@@ -296,7 +297,14 @@ class VAE(Calibrated):
             Not negative; scaled to mean 1 over the training rows.
         objective : {"elbo", "iwae"}
             "iwae" maximises Σ w_i ln (1/K Σ_k exp r_ik) / batch, r_ik = log p(x|z_k) + β (log p(z_k) − log q(z_k|x)),
-            over K = num_particles draws, by the pathwise gradient (Burda, Grosse and Salakhutdinov 2016).
+            over K = num_particles draws (Burda, Grosse and Salakhutdinov 2016).
+        estimator : {"pathwise", "stl", "dreg", "score"}
+            How the gradient with respect to the posterior, and so the encoder's, is estimated: as in `elbo_grad`. With
+            w̃_k = 1/K ("elbo") or exp r_k / Σ exp r ("iwae"), "stl" is Σ_k w̃_k ∂r_k/∂z · ∂z/∂(loc, log_var), "dreg" the
+            same by 1 − β (1 − w̃_k) for "iwae", and "score" Σ_k c_k ∂log q/∂(loc, log_var) with c_k = (r_k − mean r) /
+            (K − 1), or ℓ − ℓ₋ₖ − β w̃_k. These three draw the KL that "pathwise" has in closed form for "elbo", and
+            go without free bits; decoder and prior get w̃_k ∂r_k whatever the estimator. "stl" is for "elbo" alone,
+            "score" for two particles or more.
         num_particles : int
             Draws of z a row in each step.
         kl_weight : float or callable
@@ -344,7 +352,7 @@ class VAE(Calibrated):
         rows = rows_of("X", X)
         options = _plan.Options(
             epochs, batch_size, learning_rate, optimizer, weight_decay, schedule, warmup, max_grad_norm, condition,
-            validation, sample_weight, objective, num_particles, kl_weight, free_bits, patience, checkpoint,
+            validation, sample_weight, objective, estimator, num_particles, kl_weight, free_bits, patience, checkpoint,
             checkpoint_every, callbacks, progress,
         )  # fmt: skip
         plan = _plan.checked(self, rows, options, seed_of(key), splitting)

@@ -7,7 +7,9 @@ use elbokit_core::likelihood;
 use elbokit_core::network::Activation;
 use elbokit_core::optimizer::Schedule;
 use elbokit_core::random::Key;
-use elbokit_core::vae::{self, AnyModel, Config, EpochTerms, Model, Objective, Options, Prior, Proposal, Scaling, Trainer};
+use elbokit_core::vae::{
+    self, AnyModel, Config, EpochTerms, Estimator, Model, Objective, Options, Prior, Proposal, Scaling, Trainer,
+};
 use elbokit_core::{Error, Result};
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyRuntimeError;
@@ -147,7 +149,7 @@ impl Vae {
     }
 
     /// One epoch: the means (elbo, reconstruction, kl, objective, gradient norm), the last learning rate, and the numbers of steps taken and skipped.
-    #[pyo3(signature = (x, subset, weights, epoch, key, learning_rate, warmup, cosine, weight_decay, max_grad_norm, kl_weight, free_bits, importance_weighted, condition=None))]
+    #[pyo3(signature = (x, subset, weights, epoch, key, learning_rate, warmup, cosine, weight_decay, max_grad_norm, kl_weight, free_bits, importance_weighted, estimator, condition=None))]
     fn epoch<'py>(
         &mut self,
         py: Python<'py>,
@@ -164,6 +166,7 @@ impl Vae {
         kl_weight: f64,
         free_bits: f64,
         importance_weighted: bool,
+        estimator: &str,
         condition: Option<&Any<'py>>,
     ) -> PyResult<([f64; 6], [u64; 2])> {
         let data = Data::new(x, condition)?;
@@ -171,11 +174,14 @@ impl Vae {
             subset.as_ref().map(|s| vector(s, "subset")).transpose()?,
             weights.as_ref().map(|w| vector(w, "sample_weight")).transpose()?,
         );
+        let estimator = Estimator::from_name(estimator)
+            .ok_or_else(|| Error::value("estimator", "pathwise, stl, dreg or score", estimator, "use one of them"))
+            .map_err(|error| exception(py, error))?;
         let options = Options {
             learning_rate: Schedule { rate: learning_rate, warmup, cosine },
             weight_decay,
             max_grad_norm,
-            objective: Objective { kl_weight, free_bits, importance_weighted },
+            objective: Objective { kl_weight, free_bits, importance_weighted, estimator },
         };
         let terms = typed!(&mut self.typed, state => {
             let State { model, trainer, num_particles } = state;

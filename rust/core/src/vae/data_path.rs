@@ -4,10 +4,11 @@
 
 use super::components::Components;
 use super::condition::append;
+use super::encoder_gradient::{DrawFactors, Draws};
 use super::gradient_rows::{AddRows, Heads, ScaleRows};
 use super::latent::{draw, draw_with_ratios, latent_kl, split_heads};
 use super::model::Model;
-use super::objective::{Objective, shares_of, weighted};
+use super::objective::{Estimator, Objective, shares_of, weighted};
 use super::prior::Prior;
 use super::source::Source;
 use crate::error::{Error, Result};
@@ -80,6 +81,8 @@ pub(super) struct Block<F> {
     latent_kl: Vec<F>,
     /// Each draw's log p(z) − log q(z | x), then its share of its row's weight.
     shares: Vec<f64>,
+    /// Of an estimator that asks for them.
+    factors: DrawFactors,
     /// Of a mixture prior, each component's share in the draws' density, and each draw's factor of −∇ log p(z).
     mixture: [Vec<f64>; 2],
     /// The gradient with respect to its components, unit by unit: draws added up in order.
@@ -156,6 +159,7 @@ impl<F: Float + Draw> Block<F> {
             kl: buffer(rows, 1),
             latent_kl: buffer(rows, latent_dim),
             shares: vec![0.0; draws],
+            factors: DrawFactors::default(),
             mixture: [draws * components, if components > 0 { draws } else { 0 }].map(|len| vec![0.0; len]),
             d_components: vec![0.0; Components::num_gradient(components, latent_dim) * rows.div_ceil(unit_rows(num_particles))],
             bounds: vec![0.0; rows],
@@ -175,7 +179,7 @@ impl<F: Float + Draw> Block<F> {
         let row = features + beside + model.intake.view_width + outputs(&model.encoder) + 5 * latent_dim + 5;
         let params = if model.assembly.num_learned > 0 { 2 * model.assembly.num_params } else { 0 };
         let inputs = if beside > 0 { 2 * (latent_dim + beside) } else { 0 };
-        let draw = outputs(&model.decoder) + params + inputs + 3 * latent_dim + 3;
+        let draw = outputs(&model.decoder) + params + inputs + 3 * latent_dim + 5;
         let components = model.config().prior.num_components().unwrap_or(0);
         let draw = draw + 2 * components;
         let numbers = draw.saturating_mul(num_particles).saturating_add(row);
@@ -267,7 +271,7 @@ impl<F: Float + Draw> Block<F> {
         }
         let noise = &mut self.noise[..draws * self.latent_dim];
         let z = &mut self.z[..draws * self.latent_dim];
-        if batch.objective.importance_weighted || components.is_some() {
+        if batch.objective.weighs_draws() || components.is_some() {
             // The place of z's gradient is free until the way back.
             let ratios = &mut self.dz[..draws * self.latent_dim];
             draw_with_ratios(loc, log_var, noise, z, ratios, components.is_none());
@@ -299,7 +303,8 @@ impl<F: Float + Draw> Block<F> {
         self.draw(batch, components);
         let (d_loc, d_log_var) = (&mut self.d_loc[..latents], &mut self.d_log_var[..latents]);
         let objective = batch.objective;
-        let by_draws = objective.importance_weighted || components.is_some();
+        let held_still = objective.estimator != Estimator::Pathwise;
+        let by_draws = objective.importance_weighted || components.is_some() || held_still;
         let (noise, z) = (&self.noise[..draws * self.latent_dim], &self.z[..draws * self.latent_dim]);
 
         let beside = model.condition.width;
@@ -349,14 +354,19 @@ impl<F: Float + Draw> Block<F> {
             for (share, log_prob) in shares.iter_mut().zip(log_prob) {
                 *share = log_prob.to_f64() + weighted(objective.kl_weight, *share);
             }
+            self.factors.of_weights(objective, shares, rows);
             for (row, bound) in self.bounds[..rows].iter_mut().enumerate() {
                 *bound = shares_of(shares, (row..draws).step_by(rows));
             }
+            self.factors.of_shares(objective, shares);
             for (draw, of_row) in shares.iter_mut().enumerate() {
                 *of_row *= share(draw % rows);
             }
             weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-shares[draw]));
         } else {
+            if objective.estimator == Estimator::Score {
+                self.factors.above_mean(objective, log_prob, &self.shares[..draws], rows);
+            }
             weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-share(draw % rows) / particles));
         }
         model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(d_inputs));
@@ -392,6 +402,15 @@ impl<F: Float + Draw> Block<F> {
             d_loc.fill(F::ZERO);
             d_log_var.fill(F::from_f64(-0.5));
         }
+        if held_still {
+            let of = Draws { width: self.latent_dim, log_var: &self.log_var[..latents], slope: noise };
+            let dz = &mut self.dz[..draws * self.latent_dim];
+            if objective.estimator == Estimator::Score {
+                of.score(share, dz, d_log_var, &self.factors);
+            } else {
+                of.hold_still(objective, dz, factor, &self.factors);
+            }
+        }
         for (latent, _) in below.into_iter().flatten().enumerate().filter(|(_, below)| **below) {
             for d in [&mut *d_loc, &mut *d_log_var] {
                 d.iter_mut().skip(latent).step_by(self.latent_dim).for_each(|d| *d = F::ZERO);
@@ -402,7 +421,12 @@ impl<F: Float + Draw> Block<F> {
             out: &mut d_heads[..2 * latents],
             width: self.latent_dim,
             kl: [d_loc, d_log_var],
-            kl_weight: |row| F::from_f64(objective.kl_weight * share(row)),
+            kl_weight: |row| match objective.estimator {
+                Estimator::Pathwise => F::from_f64(objective.kl_weight * share(row)),
+                // The score's own part is weighed already.
+                Estimator::Score => F::ONE,
+                Estimator::Stl | Estimator::Dreg => F::ZERO,
+            },
             dz: &self.dz[..draws * self.latent_dim],
             slope: noise,
         });

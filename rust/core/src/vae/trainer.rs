@@ -49,6 +49,7 @@ const MAX_BYTES: u64 = 1 << 36;
 pub struct Trainer<F> {
     blocks: Vec<Block<F>>,
     batch_size: usize,
+    num_particles: usize,
     tiles: Vec<Tile>,
     gradient: Vec<F>,
     /// Of each tile's gradient, the sum of squares.
@@ -95,6 +96,7 @@ impl<F: Float + Draw> Trainer<F> {
         Ok(Self {
             blocks,
             batch_size,
+            num_particles,
             gradient: vec![F::ZERO; parameters],
             squares: vec![0.0; tiles.len()],
             moments: [vec![F::ZERO; parameters], vec![F::ZERO; parameters]],
@@ -135,6 +137,7 @@ impl<F: Float + Draw> Trainer<F> {
         check_rows(rows)?;
         options.objective.check()?;
         options.objective.check_prior(model.config().prior)?;
+        options.objective.check_particles(self.num_particles)?;
         let steps = rows.div_ceil(self.batch_size);
         check_reach(model, options, steps)?;
         let first_step = epoch.saturating_mul(steps as u64);
@@ -211,13 +214,15 @@ impl<F: Float + Draw> Trainer<F> {
     /// −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch, or of its like by the batch's [`Objective`], in [`last_gradient`](Self::last_gradient). `None` where no step could be taken by it.
     ///
     /// # Errors
-    /// [`Error::Support`], [`Error::NonFinite`] for an infinite cell and for a condition that is not finite, and [`Error::Shape`].
+    /// [`Error::Support`], [`Error::NonFinite`] for an infinite cell and for a condition that is not finite, [`Error::Shape`], and [`Error::Value`] for an objective out of its range.
     ///
     /// # Panics
     /// If the batch has more rows than the trainer was made for, or a row that its source lacks.
     pub fn gradient(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<Option<BatchTerms>> {
         check_widths(model.config(), batch.source)?;
+        batch.objective.check()?;
         batch.objective.check_prior(model.config().prior)?;
+        batch.objective.check_particles(self.num_particles)?;
         self.gradient_unless(&Interrupt::default(), model, batch)
     }
 
@@ -327,7 +332,7 @@ impl<F: Float + Draw> Trainer<F> {
             }
         }
         let [reconstruction, kl, weight] = [&mut *reconstructions, kls, weights].map(|terms| ordered_sum(terms));
-        let Objective { kl_weight, free_bits, importance_weighted } = batch.objective;
+        let Objective { kl_weight, free_bits, importance_weighted, .. } = batch.objective;
         let objective = if importance_weighted {
             let bounds = self.blocks.iter().flat_map(Block::bounds).enumerate();
             ordered_sum_of(bounds.map(|(row, bound)| weighted(batch.weight(row), bound)))
