@@ -56,6 +56,7 @@ class Plan:
     plateau: Plateau | None
     max_grad_norm: float | None
     importance_weighted: bool
+    estimator: str
     kl_weight: list[float]
     free_bits: float
     patience: int | Stopping | None
@@ -97,6 +98,7 @@ class Options:
     validation: float | ArrayLike | tuple[ArrayLike, ArrayLike]
     sample_weight: ArrayLike | None
     objective: str
+    estimator: str
     num_particles: int
     kl_weight: float | Callable[[int], float]
     free_bits: float
@@ -119,6 +121,16 @@ def checked(vae: VAE, rows: NDArray[Any], given: Options, seed: int, splitting: 
         raise ValueError(
             f'free_bits: expected 0 with objective="iwae", which has no KL term, got {free_bits}; use objective="elbo"'
         )
+    if vae.prior != "standard" and free_bits > 0:
+        raise ValueError(
+            f"free_bits: expected 0 with prior={vae.prior!r}, to which the KL has no part for each latent, got "
+            f'{free_bits}; use prior="standard"'
+        )
+    if vae.prior == "vamp" and vae.prior_components > (rows_that_train := len(rows) if train is None else len(train)):
+        raise ValueError(
+            f"prior_components: expected at most the {rows_that_train} training rows, at which pseudo-inputs start, "
+            f"got {vae.prior_components}; use fewer"
+        )
     warmup, cosine, plateau = _schedule(given, epochs, steps)
     plan = Plan(
         rows=rows,
@@ -136,6 +148,7 @@ def checked(vae: VAE, rows: NDArray[Any], given: Options, seed: int, splitting: 
         plateau=plateau,
         max_grad_norm=None if given.max_grad_norm is None else _positive("max_grad_norm", given.max_grad_norm, "1.0"),
         importance_weighted=importance_weighted,
+        estimator=_estimator(given, importance_weighted, free_bits),
         kl_weight=_kl_weights(given.kl_weight, epochs),
         free_bits=free_bits,
         patience=_patience(given.patience, held_out is not None),
@@ -169,6 +182,7 @@ def _known_by(vae: VAE, plan: Plan, given: Options, seed: int) -> dict[str, Any]
         "epochs": None if plan.cosine is None else plan.epochs,
         "max_grad_norm": plan.max_grad_norm,
         "objective": given.objective,
+        "estimator": plan.estimator,
         "num_particles": plan.num_particles,
         "free_bits": plan.free_bits,
         "patience": repr(plan.patience),
@@ -179,6 +193,27 @@ def _known_by(vae: VAE, plan: Plan, given: Options, seed: int) -> dict[str, Any]
             None if own_rows is None or own_rows.condition is None else fingerprint(own_rows.condition)
         )
     return known
+
+
+def _estimator(given: Options, importance_weighted: bool, free_bits: float) -> str:
+    """The estimator's name, where the other options allow it."""
+    estimator = _choice("estimator", given.estimator, ("pathwise", "stl", "dreg", "score"))
+    if estimator == "stl" and importance_weighted:
+        raise ValueError(
+            'estimator: expected "pathwise", "dreg" or "score" with objective="iwae", of which "stl" is biased, '
+            'got "stl"; give estimator="dreg"'
+        )
+    if estimator == "score" and count("num_particles", given.num_particles, 1) == 1:
+        raise ValueError(
+            'num_particles: expected at least 2 with estimator="score", whose baseline is the other particles, got 1; '
+            'give more particles, or estimator="pathwise"'
+        )
+    if estimator != "pathwise" and free_bits > 0:
+        raise ValueError(
+            f'free_bits: expected 0 with estimator="{estimator}", which draws the KL that a floor asks for in closed '
+            f'form, got {free_bits}; use estimator="pathwise"'
+        )
+    return estimator
 
 
 def _split(
@@ -306,6 +341,12 @@ def check_held_out(core: _core.Vae, held_out: HeldOut) -> None:
     except ElbokitError as error:
         error.args = (f"validation: {error}",)
         raise
+
+
+def first_pseudo_inputs(vae: VAE, plan: Plan, key: Key) -> NDArray[np.uint32]:
+    """The training rows at which pseudo-inputs start, drawn by `key`."""
+    order = _shuffled(plan.num_rows, key)[: vae.prior_components]
+    return order if plan.train is None else plan.train[order]
 
 
 def _shuffled(n: int, key: Key) -> NDArray[np.uint32]:

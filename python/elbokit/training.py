@@ -152,7 +152,7 @@ def _epoch(core: _core.Vae, plan: Plan, state: State, epoch: int, noise: Key) ->
     (elbo, reconstruction, kl, objective, norm, rate), (_, skipped) = core.epoch(
         plan.rows, plan.train, plan.weights, epoch, noise.seed, plan.learning_rate * share, plan.warmup, plan.cosine,
         plan.weight_decay, plan.max_grad_norm, plan.kl_weight[epoch], plan.free_bits, plan.importance_weighted,
-        plan.condition,
+        plan.estimator, plan.condition,
     )  # fmt: skip
     seconds = time.perf_counter() - started
     history.elbo.append(elbo)

@@ -9,9 +9,9 @@
     ((2,), (3, 6))
 
 The encoder maps a row to the Gaussian q(z | x), the decoder a latent z to the params of the likelihood p(x | z), and
-the prior is N(0, I). Every value that is reported is in nats a row and of the row as it was given, whatever scaling
-the model trains on, so differently scaled models compare. A score is a function of the row and the key: alone,
-shuffled, repeated, chunked or on another thread it is the same bits.
+the prior is N(0, I) or a learned mixture. Every value that is reported is in nats a row and of the row as it was given,
+whatever scaling the model trains on, so differently scaled models compare. A score is a function of the row and the
+key: alone, shuffled, repeated, chunked or on another thread it is the same bits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from elbokit import _condition, _core, _metadata, _plan, _scaling, random, training
+from elbokit import _condition, _core, _metadata, _plan, _scaling, training
 from elbokit import likelihood as likelihoods
 from elbokit._arrays import count, floats, rows_of
 from elbokit._calibration import KEY as CALIBRATION
@@ -40,12 +40,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+    from elbokit.mixture import GaussianMixture
     from elbokit.report import EvidenceReport
     from elbokit.self_check import SelfCheck
     from elbokit.table_model import TableVAE
 
 __all__ = ["VAE", "Evidence"]
 
+_PRIORS = ("standard", "mixture", "vamp")
 _ACTIVATIONS = ("relu", "tanh", "silu", "softplus", "gelu")
 
 
@@ -94,8 +96,12 @@ class VAE(Calibrated):
     activation : {"relu", "tanh", "silu", "softplus", "gelu"}
         "gelu" is x Φ(x) with the normal distribution function itself, not its approximation by tanh (Hendrycks and
         Gimpel 2016).
-    prior : {"standard"}
-        p(z) = N(0, I).
+    prior : {"standard", "mixture", "vamp"}
+        p(z): N(0, I), or what is learned with the rest and does not decay. "mixture" is the sum over k of
+        w_k N(loc_k, exp(log_var_k)), with diagonal covariances ("prior.loc", "prior.log_var", "prior.logits"). "vamp"
+        is 1/K Σ_k q(z | u_k), the mixture of the encoder's posteriors at pseudo-inputs u_k ("prior.pseudo_inputs"),
+        which start at training rows as the encoder sees them (Tomczak and Welling 2018, VampPrior). With either the KL
+        is the draws' mean of log q(z | x) − log p(z) in training and in `elbo`.
     standardize : "auto" or False
         "auto" scales the columns of a Gaussian likelihood by the mean and standard deviation of the training rows; a
         fixed scale is then in those units. The scaling is part of the model and of its file. Bits and counts stay as
@@ -108,6 +114,8 @@ class VAE(Calibrated):
         "encoder.0.norm.bias") and do not decay (Ba, Kiros and Hinton 2016).
     residual : bool
         Whether a hidden layer whose input has its own width adds that input to its activation (He et al. 2016).
+    prior_components : int
+        K of a learned prior.
 
     References
     ----------
@@ -116,7 +124,8 @@ class VAE(Calibrated):
 
     Kingma and Welling (2014), "Auto-encoding variational Bayes"; Rezende, Mohamed and Wierstra (2014), "Stochastic
     backpropagation and approximate inference in deep generative models"; Sohn, Lee and Yan (2015), "Learning structured
-    output representation using deep conditional generative models".
+    output representation using deep conditional generative models"; Tomczak and Welling (2018), "VAE with a
+    VampPrior".
     """
 
     def __init__(
@@ -130,6 +139,7 @@ class VAE(Calibrated):
         dtype: DTypeLike = "float32",
         layer_norm: bool = False,
         residual: bool = False,
+        prior_components: int = 20,
     ) -> None:
         self.latent_dim = count("latent_dim", latent_dim, 1)
         if isinstance(hidden, int):
@@ -143,9 +153,10 @@ class VAE(Calibrated):
         if activation not in _ACTIVATIONS:
             raise ValueError(f"activation: expected one of {_ACTIVATIONS}, got {activation!r}; use one of them")
         self.activation = activation
-        if prior != "standard":
-            raise ValueError(f'prior: expected "standard", got {prior!r}; use that one')
+        if prior not in _PRIORS:
+            raise ValueError(f"prior: expected one of {_PRIORS}, got {prior!r}; use one of them")
         self.prior = prior
+        self.prior_components = count("prior_components", prior_components, 1)
         if standardize != "auto" and standardize is not False:
             raise ValueError(f'standardize: expected "auto" or False, got {standardize!r}; use one of them')
         self.standardize = standardize
@@ -162,6 +173,8 @@ class VAE(Calibrated):
 
     def __repr__(self) -> str:
         layers = "".join(f", {name}=True" for name in ("layer_norm", "residual") if getattr(self, name))
+        if self.prior != "standard":
+            layers += f", prior={self.prior!r}, prior_components={self.prior_components}"
         return (
             f"VAE({self.latent_dim}, hidden={self.hidden}, likelihood={self.likelihood!r}, "
             f"activation={self.activation!r}, standardize={self.standardize!r}, dtype={self.dtype.name!r}{layers})"
@@ -235,6 +248,7 @@ class VAE(Calibrated):
         validation: float | ArrayLike | tuple[ArrayLike, ArrayLike] = 0.1,
         sample_weight: ArrayLike | None = None,
         objective: str = "elbo",
+        estimator: str = "pathwise",
         num_particles: int = 1,
         kl_weight: float | Callable[[int], float] = 1.0,
         free_bits: float = 0.0,
@@ -283,7 +297,14 @@ class VAE(Calibrated):
             Not negative; scaled to mean 1 over the training rows.
         objective : {"elbo", "iwae"}
             "iwae" maximises Σ w_i ln (1/K Σ_k exp r_ik) / batch, r_ik = log p(x|z_k) + β (log p(z_k) − log q(z_k|x)),
-            over K = num_particles draws, by the pathwise gradient (Burda, Grosse and Salakhutdinov 2016).
+            over K = num_particles draws (Burda, Grosse and Salakhutdinov 2016).
+        estimator : {"pathwise", "stl", "dreg", "score"}
+            How the gradient with respect to the posterior, and so the encoder's, is estimated: as in `elbo_grad`. With
+            w̃_k = 1/K ("elbo") or exp r_k / Σ exp r ("iwae"), "stl" is Σ_k w̃_k ∂r_k/∂z · ∂z/∂(loc, log_var), "dreg" the
+            same by 1 − β (1 − w̃_k) for "iwae", and "score" Σ_k c_k ∂log q/∂(loc, log_var) with c_k = (r_k − mean r) /
+            (K − 1), or ℓ − ℓ₋ₖ − β w̃_k. These three draw the KL that "pathwise" has in closed form for "elbo", and
+            go without free bits; decoder and prior get w̃_k ∂r_k whatever the estimator. "stl" is for "elbo" alone,
+            "score" for two particles or more.
         num_particles : int
             Draws of z a row in each step.
         kl_weight : float or callable
@@ -331,7 +352,7 @@ class VAE(Calibrated):
         rows = rows_of("X", X)
         options = _plan.Options(
             epochs, batch_size, learning_rate, optimizer, weight_decay, schedule, warmup, max_grad_norm, condition,
-            validation, sample_weight, objective, num_particles, kl_weight, free_bits, patience, checkpoint,
+            validation, sample_weight, objective, estimator, num_particles, kl_weight, free_bits, patience, checkpoint,
             checkpoint_every, callbacks, progress,
         )  # fmt: skip
         plan = _plan.checked(self, rows, options, seed_of(key), splitting)
@@ -339,11 +360,16 @@ class VAE(Calibrated):
         beside = _scaling.condition_statistics(self, plan.condition, plan.train)
         core = _core.Vae(
             rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
-            self.layer_norm, self.residual, shift, scale, spread, *beside, self.dtype == np.float64, initial.seed,
+            self.layer_norm, self.residual, self.prior, self.prior_components, shift, scale, spread, *beside,
+            self.dtype == np.float64, initial.seed,
         )  # fmt: skip
         core.check(rows, plan.condition)
         if plan.held_out is not None and plan.held_out.index is None:
             _plan.check_held_out(core, plan.held_out)
+        if self.prior == "vamp":
+            # A key that no layer's start is drawn by.
+            chosen = _plan.first_pseudo_inputs(self, plan, initial.fold_in(1 << 32))
+            core.start_prior(rows, chosen, plan.condition)
         history = History(data=_scaling.described(self, rows, plan))
         # Buffers and checkpoint come first: a fit that cannot start leaves the model of an earlier one in place.
         core.start(plan.num_rows, plan.batch_size, plan.num_particles)
@@ -373,6 +399,14 @@ class VAE(Calibrated):
         A fixed scale is then one by feature, and a "shared" one of columns that were scaled differently "per_feature".
         """
         return _likelihood(*self.core.likelihood_as_given)
+
+    @property
+    def prior_(self) -> GaussianMixture:
+        """p(z) as a mixture, of one component where it is N(0, I): a prior of `elbokit.elbo` too."""
+        from elbokit.mixture import GaussianMixture  # noqa: PLC0415 -- models are imported when asked for
+
+        weights, locs, variances = map(np.array, self.core.prior_parts)
+        return GaussianMixture(weights, locs.reshape(len(weights), -1), variances.reshape(len(weights), -1))
 
     @property
     def condition_width(self) -> int:
@@ -406,7 +440,7 @@ class VAE(Calibrated):
         A conditional model takes n rows of `condition`, or one for all.
         """
         latents, cells = Key(seed_of(key)).split(2)
-        z = random.normal((count("n", n), self.latent_dim), key=latents, dtype=self.dtype)
+        z = self.core.sample_prior(count("n", n), latents.seed)
         params = self.core.decode(z, self._condition_of_latents(condition, z, "n"))
         return self.likelihood_.sample(params, key=cells)
 
@@ -431,7 +465,8 @@ class VAE(Calibrated):
         Returns
         -------
         ElboTerms
-            With the divergence in closed form; standard_error is the Monte Carlo error over particles.
+            With the divergence in closed form for the standard prior, else by the same draws, where it may be negative;
+            standard_error is the Monte Carlo error over particles, of all that is drawn.
         """
         particles = count("num_particles", num_particles, 1)
         rows, beside = self._checked(X, condition)
@@ -594,7 +629,10 @@ class VAE(Calibrated):
         "laplace" draws from N(z*, 1.15² H⁻¹). z* is found by damped Gauss-Newton steps from the encoder's loc, without
         randomness; H = I + JᵀFJ, J the decoder's Jacobian and F the likelihood's Fisher information in its params at
         z*: exact, but for the concentration of the negative binomials and the couplings of the zero-inflated one's
-        params. A row without an observed cell has evidence 0.
+        params. With a learned prior its curvature at z* stands in the place of I, and where H would then not be
+        positive definite the mean of the components' precisions by their shares. The weights are exact whatever H is.
+        One Gaussian covers one mode: where components make a posterior of several, khat tells. A row without an
+        observed cell has evidence 0.
 
         References
         ----------
@@ -797,6 +835,8 @@ class VAE(Calibrated):
             dtype="float64" if core.double else "float32",
             layer_norm=core.layer_norm,
             residual=core.residual,
+            prior=core.prior[0],
+            prior_components=core.prior[1] or 20,
         )
         made._core = core
         return made
@@ -807,8 +847,8 @@ class VAE(Calibrated):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Of a pickle made before these were options, the model had neither.
-        self.__dict__.update({"layer_norm": False, "residual": False} | state)
+        # Of a pickle made before these were options, the model had none of them.
+        self.__dict__.update({"layer_norm": False, "residual": False, "prior_components": 20} | state)
         if self._core is not None:
             self._core = _core.Vae.from_bytes(state["_core"])
 

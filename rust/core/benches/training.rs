@@ -6,7 +6,7 @@ use elbokit_core::likelihood::Likelihood;
 use elbokit_core::network::Activation;
 use elbokit_core::random::Key;
 use elbokit_core::threads::{Interrupt, num_threads, set_num_threads, watched};
-use elbokit_core::vae::{Config, Matrix, Model, Options, Scaling, Trainer};
+use elbokit_core::vae::{Config, Matrix, Model, Options, Prior, Scaling, Trainer};
 
 fn main() {
     let most = num_threads();
@@ -26,6 +26,7 @@ fn main() {
                 layer_norm: false,
                 residual: false,
                 condition_width: 0,
+                prior: Prior::Standard,
             };
             let mut model = Model::<f32>::new(config, Scaling::identity(features), Key(0)).expect("a sound model");
             let mut trainer = Trainer::new(&model, n, batch_size, 1).expect("a sound batch");

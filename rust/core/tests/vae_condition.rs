@@ -9,8 +9,8 @@ use elbokit_core::network::Activation;
 use elbokit_core::random::Key;
 use elbokit_core::threads::Interrupt;
 use elbokit_core::vae::{
-    self, AnyModel, Batch, Conditioned, Config, ElboTerms, Evidence, Matrix, Model, Objective, Options, Proposal, Scaling, Source,
-    Subset, Trainer, from_bytes, to_bytes,
+    self, AnyModel, Batch, Conditioned, Config, ElboTerms, Evidence, Matrix, Model, Objective, Options, Prior, Proposal, Scaling,
+    Source, Subset, Trainer, from_bytes, to_bytes,
 };
 use elbokit_core::{Error, Result};
 use reference::fits::{check_gradient_of, condition_scaling, conditions, config, rows, scaled, weight};
@@ -252,6 +252,7 @@ fn evidence_of_a_linear_model_is_the_regressions_normal_density() {
         layer_norm: false,
         residual: false,
         condition_width: 1,
+        prior: Prior::Standard,
     };
     let mut model = Model::<f64>::zeros(config, Scaling { shift: vec![3.0], scale: vec![4.0] }).unwrap();
     model.scale_condition(Scaling { shift: vec![-1.0], scale: vec![2.0] }).unwrap();

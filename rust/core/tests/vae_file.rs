@@ -4,7 +4,7 @@ use elbokit_core::Error;
 use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;
 use elbokit_core::random::Key;
-use elbokit_core::vae::{AnyModel, Config, Model, Scaling, from_bytes, to_bytes};
+use elbokit_core::vae::{AnyModel, Config, Model, Prior, Scaling, from_bytes, to_bytes};
 
 fn config(likelihood: Likelihood) -> Config {
     Config {
@@ -16,6 +16,7 @@ fn config(likelihood: Likelihood) -> Config {
         layer_norm: false,
         residual: false,
         condition_width: 0,
+        prior: Prior::Standard,
     }
 }
 

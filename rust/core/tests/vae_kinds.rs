@@ -7,7 +7,7 @@ use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;
 use elbokit_core::random::{Key, fill_normals};
 use elbokit_core::threads::Interrupt;
-use elbokit_core::vae::{self, Batch, Config, Matrix, Model, Objective, Options, Scaling, Trainer};
+use elbokit_core::vae::{self, Batch, Config, Matrix, Model, Objective, Options, Prior, Scaling, Trainer};
 use reference::fits::{at_rate, check_gradient, config, rows, scaled, weight};
 use reference::{same_at_every_level, same_on_any_threads};
 
@@ -74,6 +74,7 @@ fn views(likelihood: Likelihood, scaling: Scaling, x: &[f64], width: usize) -> V
         layer_norm: false,
         residual: false,
         condition_width: 0,
+        prior: Prior::Standard,
     };
     let mut model = Model::<f64>::zeros(params, scaling).unwrap();
     assert_eq!(model.named()[0].shape, [2 * width, width]);

@@ -9,7 +9,7 @@ use elbokit_core::network::tangents::Tangents;
 use elbokit_core::network::{Activation, Parameters};
 use elbokit_core::random::{Draw, Key, fill_normals};
 use elbokit_core::threads::Interrupt;
-use elbokit_core::vae::{self, Config, Element, Evidence, Matrix, Model, Proposal, Scaling, Source};
+use elbokit_core::vae::{self, Config, Element, Evidence, Matrix, Model, Prior, Proposal, Scaling, Source};
 use elbokit_core::{Error, Float};
 use reference::fits::{config, rows, scaled};
 use reference::{same_at_every_level, same_on_any_threads};
@@ -81,6 +81,7 @@ fn a_linear_model_is_met_up_to_the_widening() {
             layer_norm: false,
             residual: false,
             condition_width: 0,
+            prior: Prior::Standard,
         };
         // The encoder is as it comes: nothing but a start.
         let model = Model::<F>::new(config, Scaling::identity(WIDTH), Key(8)).unwrap();

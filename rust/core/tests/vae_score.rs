@@ -4,7 +4,7 @@ use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;
 use elbokit_core::random::{Key, fill_normals};
 use elbokit_core::threads::{Interrupt, set_num_threads};
-use elbokit_core::vae::{self, Config, ElboTerms, Evidence, Matrix, Model, Proposal, Scaling, Source};
+use elbokit_core::vae::{self, Config, ElboTerms, Evidence, Matrix, Model, Prior, Proposal, Scaling, Source};
 use elbokit_core::{Error, Result};
 
 const WIDTH: usize = 9;
@@ -24,6 +24,7 @@ fn model(likelihood: Likelihood) -> Model<f32> {
         layer_norm: false,
         residual: false,
         condition_width: 0,
+        prior: Prior::Standard,
     };
     Model::new(config, scaling, Key(1)).unwrap()
 }
@@ -137,6 +138,7 @@ fn evidence_of_a_linear_model_is_its_normal_density() {
         layer_norm: false,
         residual: false,
         condition_width: 0,
+        prior: Prior::Standard,
     };
     let scaling = Scaling { shift: vec![3.0], scale: vec![4.0] };
     let mut model = Model::<f64>::zeros(config, scaling).unwrap();

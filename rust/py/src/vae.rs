@@ -7,7 +7,9 @@ use elbokit_core::likelihood;
 use elbokit_core::network::Activation;
 use elbokit_core::optimizer::Schedule;
 use elbokit_core::random::Key;
-use elbokit_core::vae::{self, AnyModel, Config, EpochTerms, Model, Objective, Options, Proposal, Scaling, Trainer};
+use elbokit_core::vae::{
+    self, AnyModel, Config, EpochTerms, Estimator, Model, Objective, Options, Prior, Proposal, Scaling, Trainer,
+};
 use elbokit_core::{Error, Result};
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyRuntimeError;
@@ -80,6 +82,8 @@ impl Vae {
         activation: &str,
         layer_norm: bool,
         residual: bool,
+        prior: &str,
+        prior_components: usize,
         shift: Vec<f64>,
         scale: Vec<f64>,
         spread: Vec<f64>,
@@ -91,8 +95,11 @@ impl Vae {
         let make = || -> Result<Typed> {
             let activation = parsed(activation)?;
             let likelihood = likelihood.core().clone();
+            let prior = Prior::from_name(prior, prior_components)
+                .ok_or_else(|| Error::value("prior", "standard, mixture or vamp", prior, "use one of them"))?;
             let condition_width = condition_shift.len();
-            let config = Config { num_features, latent_dim, hidden, likelihood, activation, layer_norm, residual, condition_width };
+            let config =
+                Config { num_features, latent_dim, hidden, likelihood, activation, layer_norm, residual, condition_width, prior };
             let scaling = Scaling { shift, scale };
             let mut typed = if double {
                 Typed::Double(State::new(Model::new(config, scaling, Key(key))?))
@@ -107,6 +114,22 @@ impl Vae {
             Ok(typed)
         };
         make().map(|typed| Self { typed }).map_err(|error| exception(py, error))
+    }
+
+    /// Starts the prior's pseudo-inputs, where it has any, at these rows.
+    #[pyo3(signature = (x, rows, condition=None))]
+    fn start_prior<'py>(
+        &mut self,
+        py: Python<'py>,
+        x: &Any<'py>,
+        rows: PyReadonlyArray1<'py, u32>,
+        condition: Option<&Any<'py>>,
+    ) -> PyResult<()> {
+        let (data, rows) = (Data::new(x, condition)?, vector(&rows, "rows")?.to_vec());
+        typed!(&mut self.typed, state => {
+            let model = &mut state.model;
+            data.with(py, None, |source| model.start_prior(source, &rows).map_err(|error| exception(py, error)))
+        })
     }
 
     /// Makes the buffers for training on `rows` rows.
@@ -126,7 +149,7 @@ impl Vae {
     }
 
     /// One epoch: the means (elbo, reconstruction, kl, objective, gradient norm), the last learning rate, and the numbers of steps taken and skipped.
-    #[pyo3(signature = (x, subset, weights, epoch, key, learning_rate, warmup, cosine, weight_decay, max_grad_norm, kl_weight, free_bits, importance_weighted, condition=None))]
+    #[pyo3(signature = (x, subset, weights, epoch, key, learning_rate, warmup, cosine, weight_decay, max_grad_norm, kl_weight, free_bits, importance_weighted, estimator, condition=None))]
     fn epoch<'py>(
         &mut self,
         py: Python<'py>,
@@ -143,6 +166,7 @@ impl Vae {
         kl_weight: f64,
         free_bits: f64,
         importance_weighted: bool,
+        estimator: &str,
         condition: Option<&Any<'py>>,
     ) -> PyResult<([f64; 6], [u64; 2])> {
         let data = Data::new(x, condition)?;
@@ -150,11 +174,14 @@ impl Vae {
             subset.as_ref().map(|s| vector(s, "subset")).transpose()?,
             weights.as_ref().map(|w| vector(w, "sample_weight")).transpose()?,
         );
+        let estimator = Estimator::from_name(estimator)
+            .ok_or_else(|| Error::value("estimator", "pathwise, stl, dreg or score", estimator, "use one of them"))
+            .map_err(|error| exception(py, error))?;
         let options = Options {
             learning_rate: Schedule { rate: learning_rate, warmup, cosine },
             weight_decay,
             max_grad_norm,
-            objective: Objective { kl_weight, free_bits, importance_weighted },
+            objective: Objective { kl_weight, free_bits, importance_weighted, estimator },
         };
         let terms = typed!(&mut self.typed, state => {
             let State { model, trainer, num_particles } = state;
@@ -215,6 +242,11 @@ impl Vae {
     #[pyo3(signature = (z, condition=None))]
     fn mean<'py>(&self, z: &Any<'py>, condition: Option<&Any<'py>>) -> PyResult<Any<'py>> {
         typed!(&self.typed, state => scores::mean(state, z, condition))
+    }
+
+    /// n rows of z drawn from the prior.
+    fn sample_prior<'py>(&self, py: Python<'py>, n: usize, key: u64) -> PyResult<Any<'py>> {
+        typed!(&self.typed, state => scores::sample_prior(py, state, n, Key(key)))
     }
 
     /// elbo, reconstruction, kl and standard error of each row.
@@ -404,6 +436,19 @@ impl Vae {
     #[getter]
     fn condition_width(&self) -> usize {
         typed!(&self.typed, state => state.model.config().condition_width)
+    }
+
+    /// The prior's name, and its components where it is a mixture.
+    #[getter]
+    fn prior(&self) -> (&'static str, Option<usize>) {
+        let prior = typed!(&self.typed, state => state.model.config().prior);
+        (prior.name(), prior.num_components())
+    }
+
+    /// Weights, locs and variances of the prior, row-major.
+    #[getter]
+    fn prior_parts(&self) -> [Vec<f64>; 3] {
+        typed!(&self.typed, state => state.model.prior_parts())
     }
 
     /// What conditions are scaled by, likewise.

@@ -5,7 +5,7 @@
 use super::members::members;
 use super::model::Model;
 use super::score::check_particles;
-use super::scorer::{Drawn, log_prob_of_any, over_rows, work};
+use super::scorer::{Drawn, log_prob_of_any, over_rows, work, work_of_draw};
 use super::source::Source;
 use crate::bound::Running;
 use crate::error::Result;
@@ -40,7 +40,7 @@ pub fn elbo_per_column<F: Float + Draw>(
     check_len("out", out, source.rows(), width)?;
     let cells = cells(model)?;
     let cells = cells.as_slice();
-    let work = work(&model.encoder) + num_particles.saturating_mul(work(&model.decoder) + CELL * width);
+    let work = work(&model.encoder) + num_particles.saturating_mul(work_of_draw(model) + CELL * width);
     over_rows(model, source, work, interrupt, RowsMut::new(out, width), |scorer, out| {
         scorer.encode();
         // A column's params, its log probabilities, and all columns' side by side.

@@ -1,6 +1,7 @@
 //! What a model is made of, and how its rows are scaled.
 
 use super::members::{is_real, learned, members, view_width};
+use super::prior::{self, Prior};
 use crate::error::{Error, Result};
 use crate::likelihood::{Likelihood, check_columns};
 use crate::network::matmul::panel;
@@ -26,6 +27,8 @@ pub struct Config {
     pub residual: bool,
     /// Numbers of each row's condition, which both networks see beside their input; 0 for none.
     pub condition_width: usize,
+    /// p(z).
+    pub prior: Prior,
 }
 
 impl Config {
@@ -44,6 +47,9 @@ impl Config {
         if self.hidden.contains(&0) {
             return Err(Error::value("hidden", "widths of at least 1", format!("{:?}", self.hidden), cure));
         }
+        if self.prior.num_components() == Some(0) {
+            return Err(Error::value("prior_components", "at least 1", 0, "give at least 1"));
+        }
         let count = |widths: &[usize]| {
             widths.windows(2).try_fold(0_usize, |sum, w| {
                 w[0].checked_add(if self.layer_norm { 3 } else { 1 })?
@@ -53,7 +59,10 @@ impl Config {
         };
         let encoder = count(&self.encoder_widths());
         let decoder = count(&self.decoder_widths());
-        match encoder.zip(decoder).and_then(|(e, d)| e.checked_add(d)?.checked_add(self.num_learned())) {
+        match encoder
+            .zip(decoder)
+            .and_then(|(e, d)| e.checked_add(d)?.checked_add(self.num_learned())?.checked_add(prior::num_learned(self)?))
+        {
             Some(n) if n <= Self::MAX_PARAMETERS => {}
             _ => {
                 return Err(Error::value("hidden", "at most 2³¹ parameters", format!("{:?}", self.hidden), "make layers narrower"));

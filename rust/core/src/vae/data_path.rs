@@ -2,19 +2,24 @@
 //!
 //! Nothing here depends on which rows came together, so a batch is cut into blocks of a fixed size and each block is worked by one thread.
 
+use super::components::Components;
 use super::condition::append;
+use super::encoder_gradient::{DrawFactors, Draws};
+use super::gradient_rows::{AddRows, Heads, ScaleRows};
 use super::latent::{draw, draw_with_ratios, latent_kl, split_heads};
 use super::model::Model;
-use super::objective::{Objective, shares_of, weighted};
+use super::objective::{Estimator, Objective, shares_of, weighted};
+use super::prior::Prior;
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::gaussian::kl_grad;
 use crate::network::matmul::{Left, Part, Right, pack_rows, packed_len, panel};
-use crate::network::{Layer, Mlp, Trace, lanewise};
+use crate::network::{Layer, Mlp, Trace};
 use crate::random::{Draw, Key, fill_normals};
 use crate::reduce::ordered_sum_of;
-use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch};
+use crate::rows::check_finite;
+use crate::simd::dispatch;
 use crate::threads::{Interrupt, num_threads};
 
 /// A training batch: which rows, how much each counts, and where its noise stands.
@@ -76,6 +81,12 @@ pub(super) struct Block<F> {
     latent_kl: Vec<F>,
     /// Each draw's log p(z) − log q(z | x), then its share of its row's weight.
     shares: Vec<f64>,
+    /// Of an estimator that asks for them.
+    factors: DrawFactors,
+    /// Of a mixture prior, each component's share in the draws' density, and each draw's factor of −∇ log p(z).
+    mixture: [Vec<f64>; 2],
+    /// The gradient with respect to its components, unit by unit: draws added up in order.
+    d_components: Vec<f64>,
     /// ln of the mean weight of each row as scaled.
     bounds: Vec<f64>,
     offsets: Vec<f64>,
@@ -120,6 +131,7 @@ impl<F: Float + Draw> Block<F> {
             };
             network.layers.iter().map(of).collect::<Vec<_>>()
         };
+        let components = model.config().prior.num_components().unwrap_or(0);
         Self {
             first,
             rows: 0,
@@ -147,6 +159,9 @@ impl<F: Float + Draw> Block<F> {
             kl: buffer(rows, 1),
             latent_kl: buffer(rows, latent_dim),
             shares: vec![0.0; draws],
+            factors: DrawFactors::default(),
+            mixture: [draws * components, if components > 0 { draws } else { 0 }].map(|len| vec![0.0; len]),
+            d_components: vec![0.0; Components::num_gradient(components, latent_dim) * rows.div_ceil(unit_rows(num_particles))],
             bounds: vec![0.0; rows],
             offsets: vec![0.0; rows],
             error: None,
@@ -164,15 +179,18 @@ impl<F: Float + Draw> Block<F> {
         let row = features + beside + model.intake.view_width + outputs(&model.encoder) + 5 * latent_dim + 5;
         let params = if model.assembly.num_learned > 0 { 2 * model.assembly.num_params } else { 0 };
         let inputs = if beside > 0 { 2 * (latent_dim + beside) } else { 0 };
-        let draw = outputs(&model.decoder) + params + inputs + 3 * latent_dim + 3;
+        let draw = outputs(&model.decoder) + params + inputs + 3 * latent_dim + 5;
+        let components = model.config().prior.num_components().unwrap_or(0);
+        let draw = draw + 2 * components;
         let numbers = draw.saturating_mul(num_particles).saturating_add(row);
-        numbers.saturating_mul(size_of::<F>())
+        let units = 2 * Components::num_gradient(components, latent_dim) / unit_rows(num_particles);
+        numbers.saturating_add(units).saturating_mul(size_of::<F>())
     }
 
     /// Runs the block's rows of `batch` forward and back. What goes wrong is kept in `error`.
-    pub(super) fn run(&mut self, model: &Model<F>, batch: &Batch<F>, interrupt: &Interrupt) {
+    pub(super) fn run(&mut self, model: &Model<F>, batch: &Batch<F>, components: Option<&Components>, interrupt: &Interrupt) {
         self.encode(model, batch, interrupt);
-        self.decode_and_back(model, batch, None);
+        self.decode_and_back(model, batch, components, None);
     }
 
     /// The first half: through the encoder to the KL, and its parts by latent where they have a floor.
@@ -182,10 +200,16 @@ impl<F: Float + Draw> Block<F> {
         self.error = done.err().map(|error| self.blame(model, error));
     }
 
-    /// The second half, unless the first went wrong. Latents whose KL is `below` its floor get no gradient from it.
-    pub(super) fn decode_and_back(&mut self, model: &Model<F>, batch: &Batch<F>, below: Option<&[bool]>) {
+    /// The second half, unless the first went wrong. A mixture prior has `components`; latents whose KL is `below` its floor get no gradient from it.
+    pub(super) fn decode_and_back(
+        &mut self,
+        model: &Model<F>,
+        batch: &Batch<F>,
+        components: Option<&Components>,
+        below: Option<&[bool]>,
+    ) {
         if self.rows > 0 && self.error.is_none() {
-            let done = self.gradients(model, batch, below);
+            let done = self.gradients(model, batch, components, below);
             self.error = done.err().map(|error| self.blame(model, error));
         }
     }
@@ -223,6 +247,11 @@ impl<F: Float + Draw> Block<F> {
         let (heads, _) = self.encoder.output_and_gradient();
         let (loc, log_var) = (&mut self.loc[..latents], &mut self.log_var[..latents]);
         split_heads(&heads[..2 * latents], self.latent_dim, loc, log_var);
+        if model.config().prior != Prior::Standard {
+            // The KL comes with the draws.
+            check_finite("loc", loc, self.latent_dim)?;
+            return check_finite("log_var", log_var, self.latent_dim);
+        }
         let (d_loc, d_log_var) = (&mut self.d_loc[..latents], &mut self.d_log_var[..latents]);
         kl_grad(loc, log_var, None, self.latent_dim, &mut self.kl[..rows], d_loc, d_log_var, None)?;
         if batch.objective.free_bits > 0.0 {
@@ -231,29 +260,52 @@ impl<F: Float + Draw> Block<F> {
         Ok(())
     }
 
-    fn gradients(&mut self, model: &Model<F>, batch: &Batch<F>, below: Option<&[bool]>) -> Result<()> {
+    /// Draws z; where draws are weighed, leaves each one's log p(z) − log q(z | x) in `shares`, and with a mixture prior each row's KL by them.
+    fn draw(&mut self, batch: &Batch<F>, components: Option<&Components>) {
         let (rows, latents) = (self.rows, self.rows * self.latent_dim);
         let draws = rows * self.num_particles;
         let (loc, log_var) = (&self.loc[..latents], &self.log_var[..latents]);
-        let (d_loc, d_log_var) = (&mut self.d_loc[..latents], &mut self.d_log_var[..latents]);
-        let objective = batch.objective;
-
         let first = batch.position + self.first as u64;
         for (particle, noise) in self.noise.chunks_mut(latents).take(self.num_particles).enumerate() {
             fill_normals(batch.key, particle as u32, first, self.latent_dim, noise);
         }
         let noise = &mut self.noise[..draws * self.latent_dim];
         let z = &mut self.z[..draws * self.latent_dim];
-        if objective.importance_weighted {
+        if batch.objective.weighs_draws() || components.is_some() {
             // The place of z's gradient is free until the way back.
             let ratios = &mut self.dz[..draws * self.latent_dim];
-            draw_with_ratios(loc, log_var, noise, z, ratios);
-            for (share, ratios) in self.shares[..draws].iter_mut().zip(ratios.chunks_exact(self.latent_dim)) {
+            draw_with_ratios(loc, log_var, noise, z, ratios, components.is_none());
+            let shares = &mut self.shares[..draws];
+            for (share, ratios) in shares.iter_mut().zip(ratios.chunks_exact(self.latent_dim)) {
                 *share = 0.5 * ordered_sum_of(ratios.iter().map(|x| x.to_f64()));
+            }
+            if let Some(components) = components {
+                components.add_log_density(z, shares, Some(&mut self.mixture[0]));
+                for (row, kl) in self.kl[..rows].iter_mut().enumerate() {
+                    let sum: f64 = shares[row..].iter().step_by(rows).sum();
+                    *kl = F::from_f64(-sum / self.num_particles as f64);
+                }
             }
         } else {
             draw(loc, log_var, noise, z);
         }
+    }
+
+    fn gradients(
+        &mut self,
+        model: &Model<F>,
+        batch: &Batch<F>,
+        components: Option<&Components>,
+        below: Option<&[bool]>,
+    ) -> Result<()> {
+        let (rows, latents) = (self.rows, self.rows * self.latent_dim);
+        let draws = rows * self.num_particles;
+        self.draw(batch, components);
+        let (d_loc, d_log_var) = (&mut self.d_loc[..latents], &mut self.d_log_var[..latents]);
+        let objective = batch.objective;
+        let held_still = objective.estimator != Estimator::Pathwise;
+        let by_draws = objective.importance_weighted || components.is_some() || held_still;
+        let (noise, z) = (&self.noise[..draws * self.latent_dim], &self.z[..draws * self.latent_dim]);
 
         let beside = model.condition.width;
         let [inputs, d_inputs] = &mut self.inputs;
@@ -302,14 +354,19 @@ impl<F: Float + Draw> Block<F> {
             for (share, log_prob) in shares.iter_mut().zip(log_prob) {
                 *share = log_prob.to_f64() + weighted(objective.kl_weight, *share);
             }
+            self.factors.of_weights(objective, shares, rows);
             for (row, bound) in self.bounds[..rows].iter_mut().enumerate() {
                 *bound = shares_of(shares, (row..draws).step_by(rows));
             }
+            self.factors.of_shares(objective, shares);
             for (draw, of_row) in shares.iter_mut().enumerate() {
                 *of_row *= share(draw % rows);
             }
             weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-shares[draw]));
         } else {
+            if objective.estimator == Estimator::Score {
+                self.factors.above_mean(objective, log_prob, &self.shares[..draws], rows);
+            }
             weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-share(draw % rows) / particles));
         }
         model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(d_inputs));
@@ -320,12 +377,39 @@ impl<F: Float + Draw> Block<F> {
                 dz.copy_from_slice(&d_inputs[..self.latent_dim]);
             }
         }
-        if objective.importance_weighted {
-            // −log p(z) pulls z to 0, and log q(z | x) = −½ Σ (ε² + log-variance) + c hangs on the log-variance alone.
-            let by = |draw: usize| F::from_f64(weighted(objective.kl_weight, self.shares[draw]));
-            dispatch(AddRows { x: &self.z[..draws * self.latent_dim], out: &mut self.dz, width: self.latent_dim, by });
+        let factor = |draw: usize| {
+            let of_draw = if objective.importance_weighted { self.shares[draw] } else { share(draw % rows) / particles };
+            weighted(objective.kl_weight, of_draw)
+        };
+        if by_draws {
+            // −log p(z) pulls z to 0, or to the components, and log q(z | x) = −½ Σ (ε² + log-variance) + c hangs on the log-variance alone.
+            if let Some(components) = components {
+                let [shares, by] = &mut self.mixture;
+                by[..draws].iter_mut().enumerate().for_each(|(draw, by)| *by = factor(draw));
+                self.d_components.fill(0.0);
+                let count = components.len();
+                let unit = unit_rows(num_particles) * num_particles;
+                let all = Components::num_gradient(count, self.latent_dim);
+                let units = z.chunks(unit * self.latent_dim).zip(self.dz.chunks_mut(unit * self.latent_dim));
+                let units = units.zip(by[..draws].chunks(unit)).zip(shares.chunks(unit * count));
+                for ((((z, dz), by), shares), d) in units.zip(self.d_components.chunks_exact_mut(all)) {
+                    components.pull(z, shares, by, dz, d);
+                }
+            } else {
+                let by = |draw: usize| F::from_f64(factor(draw));
+                dispatch(AddRows { x: z, out: &mut self.dz, width: self.latent_dim, by });
+            }
             d_loc.fill(F::ZERO);
             d_log_var.fill(F::from_f64(-0.5));
+        }
+        if held_still {
+            let of = Draws { width: self.latent_dim, log_var: &self.log_var[..latents], slope: noise };
+            let dz = &mut self.dz[..draws * self.latent_dim];
+            if objective.estimator == Estimator::Score {
+                of.score(share, dz, d_log_var, &self.factors);
+            } else {
+                of.hold_still(objective, dz, factor, &self.factors);
+            }
         }
         for (latent, _) in below.into_iter().flatten().enumerate().filter(|(_, below)| **below) {
             for d in [&mut *d_loc, &mut *d_log_var] {
@@ -337,16 +421,23 @@ impl<F: Float + Draw> Block<F> {
             out: &mut d_heads[..2 * latents],
             width: self.latent_dim,
             kl: [d_loc, d_log_var],
-            kl_weight: |row| F::from_f64(objective.kl_weight * share(row)),
+            kl_weight: |row| match objective.estimator {
+                Estimator::Pathwise => F::from_f64(objective.kl_weight * share(row)),
+                // The score's own part is weighed already.
+                Estimator::Score => F::ONE,
+                Estimator::Stl | Estimator::Dreg => F::ZERO,
+            },
             dz: &self.dz[..draws * self.latent_dim],
             slope: noise,
         });
         model.encoder.backward(&model.parameters, rows, &mut self.encoder, None);
+        let encoder = model.encoder.layers.len();
         for layer in 0..self.packed.len() {
             let Some(mut packed) = self.packed[layer].take() else { continue };
-            let (dy, outputs, x, inputs, draws) = self.layer(model, layer);
-            for ((data, width), packed) in [(x, inputs), (dy, outputs)].into_iter().zip(&mut packed) {
-                pack_rows(&data[..draws * width], width, packed);
+            let pass = self.pass(model, layer < encoder);
+            let [dy, x] = pass.layer(if layer < encoder { layer } else { layer - encoder });
+            for ((data, width), packed) in [x, dy].into_iter().zip(&mut packed) {
+                pack_rows(&data[..pass.depth * width], width, packed);
             }
             self.packed[layer] = Some(packed);
         }
@@ -367,6 +458,13 @@ impl<F: Float + Draw> Block<F> {
         self.d_learned.iter().skip(scale).step_by(learned).take(units).copied()
     }
 
+    /// The gradient with respect to a mixture prior's components, unit by unit.
+    pub(super) fn d_components(&self) -> impl Iterator<Item = &[f64]> {
+        let unit = unit_rows(self.num_particles);
+        let width = self.d_components.len() / self.most_rows.div_ceil(unit);
+        self.d_components.chunks_exact(width).take(self.rows.div_ceil(unit))
+    }
+
     /// The KL of one latent of each row, where the first half has left it.
     pub(super) fn latent_kl(&self, latent: usize) -> impl Iterator<Item = f64> {
         self.latent_kl[..self.rows * self.latent_dim].iter().skip(latent).step_by(self.latent_dim).map(|kl| kl.to_f64())
@@ -381,140 +479,55 @@ impl<F: Float + Draw> Block<F> {
         })
     }
 
-    /// The factors of layer `layer`'s weight gradient (of the encoder's layers, then the decoder's), dYᵀ from output `output` on, which begins a panel,
-    /// times X, summed over this block's rows.
-    pub(super) fn weight_gradient(&self, model: &Model<F>, layer: usize, output: usize) -> Part<'_, F> {
-        let (dy, outputs, x, inputs, depth) = self.layer(model, layer);
-        match &self.packed[layer] {
-            Some([x, dy]) => Part { a: Left::transposed_panel(dy, depth, output), b: Right::packed(x, depth), depth },
-            None => Part { a: Left::transposed(dy, outputs, output), b: Right::rows(x, inputs), depth },
+    /// What the gradients of the encoder's layers read, or of the decoder's.
+    pub(super) fn pass<'a>(&'a self, model: &'a Model<F>, encoder: bool) -> Pass<'a, F> {
+        let (of_encoder, of_decoder) = self.packed.split_at(model.encoder.layers.len());
+        if encoder {
+            return Pass { trace: &self.encoder, network: &model.encoder, input: &self.view, depth: self.rows, packed: of_encoder };
+        }
+        let input = if self.inputs[0].is_empty() { &self.z } else { &self.inputs[0] };
+        let depth = self.rows * self.num_particles;
+        Pass { trace: &self.decoder, network: &model.decoder, input, depth, packed: of_decoder }
+    }
+}
+
+/// Some rows' way through a network, forward and back, as the gradients of its layers read it.
+pub(super) struct Pass<'a, F> {
+    pub(super) trace: &'a Trace<F>,
+    pub(super) network: &'a Mlp,
+    pub(super) input: &'a [F],
+    /// Rows.
+    pub(super) depth: usize,
+    /// Of each layer, as a block keeps it; empty where nothing is packed.
+    pub(super) packed: &'a [Option<[Vec<F>; 2]>],
+}
+
+impl<'a, F: Float> Pass<'a, F> {
+    /// The gradient with respect to layer `layer`'s output, and its input; by their widths.
+    fn layer(&self, layer: usize) -> [(&'a [F], usize); 2] {
+        let x = if layer == 0 { self.input } else { self.trace.activated(layer - 1) };
+        let shape = &self.network.layers[layer];
+        [(self.trace.gradient(layer), shape.outputs), (x, shape.inputs)]
+    }
+
+    /// The factors of layer `layer`'s weight gradient, dYᵀ from output `output` on, which begins a panel, times X, summed over these rows.
+    pub(super) fn weight_gradient(self, layer: usize, output: usize) -> Part<'a, F> {
+        let ([(dy, outputs), (x, inputs)], depth) = (self.layer(layer), self.depth);
+        match self.packed.get(layer) {
+            Some(Some([x, dy])) => Part { a: Left::transposed_panel(dy, depth, output), b: Right::packed(x, depth), depth },
+            _ => Part { a: Left::transposed(dy, outputs, output), b: Right::rows(x, inputs), depth },
         }
     }
 
     /// Rows of the gradient with respect to layer `layer`'s output before norm and activation.
-    pub(super) fn output_gradient(&self, model: &Model<F>, layer: usize) -> impl Iterator<Item = &[F]> {
-        let (dy, outputs, _, _, depth) = self.layer(model, layer);
-        dy.chunks_exact(outputs).take(depth)
+    pub(super) fn output_gradient(self, layer: usize) -> impl Iterator<Item = &'a [F]> {
+        self.trace.gradient(layer).chunks_exact(self.network.layers[layer].outputs).take(self.depth)
     }
 
     /// Rows of the gradient with respect to what layer `layer`'s norm put out, and of what it multiplied by its gains.
-    pub(super) fn norm_gradient(&self, model: &Model<F>, layer: usize) -> impl Iterator<Item = (&[F], &[F])> {
-        let (_, outputs, _, _, depth) = self.layer(model, layer);
-        let encoder = model.encoder.layers.len();
-        let (trace, layer) = if layer < encoder { (&self.encoder, layer) } else { (&self.decoder, layer - encoder) };
-        let (dy, unit) = trace.norm_gradient(layer);
-        dy.chunks_exact(outputs).zip(unit.chunks_exact(outputs)).take(depth)
-    }
-
-    fn layer(&self, model: &Model<F>, layer: usize) -> (&[F], usize, &[F], usize, usize) {
-        let encoder = model.encoder.layers.len();
-        let (trace, network, input, layer, depth) = if layer < encoder {
-            (&self.encoder, &model.encoder, &self.view, layer, self.rows)
-        } else {
-            let input = if self.inputs[0].is_empty() { &self.z } else { &self.inputs[0] };
-            (&self.decoder, &model.decoder, input, layer - encoder, self.rows * self.num_particles)
-        };
-        let x = if layer == 0 { input } else { trace.activated(layer - 1) };
-        let shape = &network.layers[layer];
-        (trace.gradient(layer), shape.outputs, x, shape.inputs, depth)
-    }
-}
-
-/// Multiplies each row by its factor.
-struct ScaleRows<'a, F, B> {
-    x: &'a mut [F],
-    width: usize,
-    by: B,
-}
-
-impl<F: Float, B: Fn(usize) -> F> Kernel for ScaleRows<'_, F, B> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        for (row, x) in self.x.chunks_exact_mut(self.width).enumerate() {
-            let by = (self.by)(row);
-            if by == F::ZERO {
-                // 0 · ∞ too.
-                x.fill(F::ZERO);
-                continue;
-            }
-            lanewise::<F, S, 0, 1>(
-                simd,
-                [],
-                [x],
-                #[inline(always)]
-                |[], [x]| [x * by],
-            );
-        }
-    }
-}
-
-/// Adds each row times its factor.
-struct AddRows<'a, F, B> {
-    x: &'a [F],
-    out: &'a mut [F],
-    width: usize,
-    by: B,
-}
-
-impl<F: Float, B: Fn(usize) -> F> Kernel for AddRows<'_, F, B> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let rows = self.x.chunks_exact(self.width).zip(self.out.chunks_exact_mut(self.width));
-        for (row, (x, out)) in rows.enumerate() {
-            let by = (self.by)(row);
-            if by == F::ZERO {
-                // 0 · ∞ too.
-                continue;
-            }
-            let by = F::Lanes::splat(simd, by);
-            lanewise::<F, S, 1, 1>(
-                simd,
-                [x],
-                [out],
-                #[inline(always)]
-                |[x], [out]| [by.fma(x, out)],
-            );
-        }
-    }
-}
-
-/// Gradients with respect to the heads: the KL's part, then each particle's in turn.
-struct Heads<'a, F, B> {
-    out: &'a mut [F],
-    width: usize,
-    /// Of one row's KL, with respect to loc and log-variance.
-    kl: [&'a [F]; 2],
-    kl_weight: B,
-    dz: &'a [F],
-    /// ∂z / ∂log-variance.
-    slope: &'a [F],
-}
-
-impl<F: Float, B: Fn(usize) -> F> Kernel for Heads<'_, F, B> {
-    type Output = ();
-    /// Plain loops, which the compiler turns into vectors of the level.
-    #[inline(always)]
-    fn run<S: Simd>(self, _simd: S) {
-        let batch = self.kl[0].len();
-        for (row, head) in self.out.chunks_exact_mut(2 * self.width).enumerate() {
-            let weight = (self.kl_weight)(row);
-            let at = row * self.width;
-            for (half, kl) in head.chunks_exact_mut(self.width).zip(self.kl) {
-                for (d, &kl) in half.iter_mut().zip(&kl[at..]) {
-                    // 0 · ∞ too.
-                    *d = if weight == F::ZERO { F::ZERO } else { weight * kl };
-                }
-            }
-            let (d_loc, d_log_var) = head.split_at_mut(self.width);
-            for (dz, slope) in self.dz.chunks_exact(batch).zip(self.slope.chunks_exact(batch)) {
-                let (dz, slope) = (&dz[at..], &slope[at..]);
-                for ((d_loc, d_log_var), (&dz, &slope)) in d_loc.iter_mut().zip(&mut *d_log_var).zip(dz.iter().zip(slope)) {
-                    *d_loc += dz;
-                    *d_log_var += dz * slope;
-                }
-            }
-        }
+    pub(super) fn norm_gradient(self, layer: usize) -> impl Iterator<Item = (&'a [F], &'a [F])> {
+        let outputs = self.network.layers[layer].outputs;
+        let (dy, unit) = self.trace.norm_gradient(layer);
+        dy.chunks_exact(outputs).zip(unit.chunks_exact(outputs)).take(self.depth)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::laplace;
 use super::model::Model;
 use super::score::check_particles;
-use super::scorer::{Drawn, over_rows, work};
+use super::scorer::{Drawn, over_rows, work, work_of_draw};
 use super::source::Source;
 use crate::bound::{Folds, Tail, trusted_khat};
 use crate::error::Result;
@@ -38,7 +38,8 @@ pub struct Evidence<'a, F> {
 pub enum Proposal {
     /// The encoder's q.
     Posterior,
-    /// N(z*, 1.15² H⁻¹) around the mode z* of log p(x, z), H = I + Jᵀ F J with the decoder's Jacobian J and the likelihood's Fisher information F.
+    /// N(z*, 1.15² H⁻¹) around the mode z* of log p(x, z), H = I + Jᵀ F J with the decoder's Jacobian J and the likelihood's Fisher information F; with a
+    /// mixture prior its curvature at z* in the place of I, or the mean of the components' by share where that is not positive definite.
     Laplace,
 }
 
@@ -64,7 +65,7 @@ pub fn log_evidence<F: Float + Draw>(
     }
     check_len("out", out.num_observed, source.rows(), 1)?;
     let out = (numbers.map(|out| RowsMut::new(out, 1)), RowsMut::new(out.num_observed, 1));
-    let of_decoder = work(&model.decoder);
+    let of_decoder = work_of_draw(model);
     let mut work = work(&model.encoder) + num_particles.saturating_mul(of_decoder);
     if proposal == Proposal::Laplace {
         work = work.saturating_add(laplace::work(&model.decoder, of_decoder));

@@ -1,7 +1,7 @@
 //! Models as bytes: safetensors, with the configuration in the header's metadata.
 //!
 //! The metadata holds one key, `elbokit`: JSON with `format` (1), `dtype`, `num_features`, `latent_dim`, `hidden`, `activation`, `prior` and `likelihood`,
-//! `layer_norm` and `residual` where they are true, and `condition_width` where it is not 0.
+//! `layer_norm` and `residual` where they are true, `condition_width` where it is not 0, and `prior_components` of a prior that is a mixture.
 //! The tensors are the parameters by name, in the model's dtype, and `scaling.shift` and `scaling.scale` in float64; of a conditional model `condition.shift` and
 //! `condition.scale` too. Scales `"shared"` and `"per_feature"` are parameters too: `decoder.log_var` of a
 //! Gaussian, `decoder.log_scale` of other kinds, of member i of a table `decoder.members.i.log_var` or `.log_scale`, for rows as scaled. The same model gives the same bytes. On
@@ -12,10 +12,10 @@
 //! use elbokit_core::likelihood::Likelihood;
 //! use elbokit_core::network::Activation;
 //! use elbokit_core::random::Key;
-//! use elbokit_core::vae::{AnyModel, Config, Model, Scaling, from_bytes, to_bytes};
+//! use elbokit_core::vae::{AnyModel, Config, Model, Prior, Scaling, from_bytes, to_bytes};
 //!
 //! let likelihood = Likelihood::Bernoulli;
-//! let config = Config { num_features: 4, latent_dim: 1, hidden: vec![8], likelihood, activation: Activation::Relu, layer_norm: false, residual: false, condition_width: 0 };
+//! let config = Config { num_features: 4, latent_dim: 1, hidden: vec![8], likelihood, activation: Activation::Relu, layer_norm: false, residual: false, condition_width: 0, prior: Prior::Standard };
 //! let model = Model::<f32>::new(config, Scaling::identity(4), Key(0))?;
 //! let AnyModel::F32(again) = from_bytes(&to_bytes(&model)?)? else { unreachable!() };
 //! assert_eq!(again.parameters(), model.parameters());
@@ -29,6 +29,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::{Config, Scaling};
 use super::model::Model;
+use super::prior::Prior;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::likelihood::{Likelihood, Scale};
@@ -38,6 +39,7 @@ const FORMAT: u64 = 1;
 const KEY: &str = "elbokit";
 const LAYER_NORM: &str = "layer_norm";
 const RESIDUAL: &str = "residual";
+const PRIOR_COMPONENTS: &str = "prior_components";
 const CONDITION_WIDTH: &str = "condition_width";
 /// Shift and scale of the features, then of the condition.
 const SCALINGS: [[&str; 2]; 2] = [["scaling.shift", "scaling.scale"], ["condition.shift", "condition.scale"]];
@@ -66,7 +68,7 @@ pub fn to_bytes<F: Float>(model: &Model<F>) -> Result<Vec<u8>> {
         "latent_dim": config.latent_dim,
         "hidden": config.hidden,
         "activation": config.activation.name(),
-        "prior": "standard",
+        "prior": config.prior.name(),
         "likelihood": describe(&config.likelihood),
     });
     for (key, on) in [(LAYER_NORM, config.layer_norm), (RESIDUAL, config.residual)] {
@@ -76,6 +78,9 @@ pub fn to_bytes<F: Float>(model: &Model<F>) -> Result<Vec<u8>> {
     }
     if config.condition_width > 0 {
         header[CONDITION_WIDTH] = json!(config.condition_width);
+    }
+    if let Some(count) = config.prior.num_components() {
+        header[PRIOR_COMPONENTS] = json!(count);
     }
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     for named in model.named() {
@@ -185,14 +190,19 @@ impl Header {
         let latent_dim = fields.take("latent_dim", width)?;
         let hidden = fields.take("hidden", widths)?;
         let activation = fields.take("activation", |v| Activation::from_name(v.as_str()?))?;
-        fields.take("prior", |v| (v.as_str()? == "standard").then_some(()))?;
+        let count = if fields.has(PRIOR_COMPONENTS) { Some(fields.take(PRIOR_COMPONENTS, width)?) } else { None };
+        let prior = fields.take("prior", |v| {
+            // Components are told of a mixture, and of nothing else.
+            Prior::from_name(v.as_str()?, count.unwrap_or_default()).filter(|prior| prior.num_components() == count)
+        })?;
         let likelihood = understand(fields.take("likelihood", |v| Some(v.clone()))?)?;
         let layer_norm = fields.take_on(LAYER_NORM)?;
         let residual = fields.take_on(RESIDUAL)?;
         let condition_width =
             if fields.has(CONDITION_WIDTH) { fields.take(CONDITION_WIDTH, |v| width(v).filter(|w| *w > 0))? } else { 0 };
         fields.end()?;
-        let config = Config { num_features, latent_dim, hidden, likelihood, activation, layer_norm, residual, condition_width };
+        let config =
+            Config { num_features, latent_dim, hidden, likelihood, activation, layer_norm, residual, condition_width, prior };
         Ok(Self { dtype, config })
     }
 }

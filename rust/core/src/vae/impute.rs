@@ -8,7 +8,7 @@
 use super::members::{is_real, kinds_of_columns};
 use super::model::Model;
 use super::score::check_particles;
-use super::scorer::{Drawn, over_rows, work};
+use super::scorer::{Drawn, over_rows, work, work_of_draw};
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -34,7 +34,7 @@ pub fn impute<F: Float + Draw>(
     let mut out = RowsMut::new(out, width);
     copy(source, width, &mut out)?;
     let kinds = kinds_of_columns(&model.config().likelihood, width);
-    let work = work(&model.encoder) + num_particles.saturating_mul(work(&model.decoder) + width);
+    let work = work(&model.encoder) + num_particles.saturating_mul(work_of_draw(model) + width);
     over_rows(model, source, work, interrupt, out, |scorer, mut out: RowsMut<F>| {
         scorer.encode();
         let num_means = model.likelihood.num_means();
@@ -79,7 +79,7 @@ pub fn impute_draws<F: Float + Draw>(
         copy(source, width, copied)?;
     }
     let kinds = kinds_of_columns(&model.config().likelihood, width);
-    let work = work(&model.encoder) + num_particles.saturating_add(num_draws).saturating_mul(work(&model.decoder) + width);
+    let work = work(&model.encoder) + num_particles.saturating_add(num_draws).saturating_mul(work_of_draw(model) + width);
     over_rows(model, source, work, interrupt, out, |scorer, mut out: Copies<F>| {
         scorer.encode();
         let push = |weights: &mut Vec<f64>, drawn: Drawn<F>| {

@@ -2,12 +2,14 @@
 //!
 //! The mode comes by damped Gauss-Newton steps (Levenberg 1944, Marquardt 1963) from the encoder's loc: (H + λ diag H) δ = ∇ log p(x, z), H = I + Jᵀ F J, J the decoder's Jacobian
 //! and F the likelihood's Fisher information as [`fisher_roots`](crate::likelihood::Prepared::fisher_roots) has it, `Categorical`'s with its rank taken off. So H is positive definite.
-//! A step is taken where it raises log p(x, z); the climb ends where a full step would raise it by less than [`SMALL`], or did so, or none raises it: a network of `relu` has its
+//! With a mixture prior Σₖ rₖ / σₖ² stands in the place of I on the way, r the components' shares at z: the true curvature is smaller by what the shares' change takes off, and need not be
+//! positive. At the mode that is taken off too where H stays positive definite. A step is taken where it raises log p(x, z); the climb ends where a full step would raise it by less than [`SMALL`], or did so, or none raises it: a network of `relu` has its
 //! mode in a kink as often as not. Draws are z* + [`WIDER`] L⁻ᵀ ε, H = L Lᵀ.
 //!
 //! Networks are run in the model's element type, rows side by side; H, gradient and steps are float64, row by row. Nothing depends on the rows beside a row.
 
 use super::cholesky::{factor, inverse, solve};
+use super::components::Components;
 use super::members::members;
 use super::model::Model;
 use crate::error::{Error, Result};
@@ -64,12 +66,18 @@ impl<F: Float> Peak<F> {
         Some(Self { loc, turn, log_det })
     }
 
-    /// Draws z from its particles' noise, and each particle's log p(z) − log q(z), which is ½ Σ (ε − z)(ε + z) + `log_det`.
-    pub(super) fn draw_and_weigh(&self, noise: &[F], z: &mut [F], log_ratio: &mut [f64]) {
+    /// Draws z from its particles' noise, and each particle's log p(z) − log q(z), which is ½ Σ (ε − z)(ε + z) + `log_det`, or the same of another prior, from its `components`.
+    pub(super) fn draw_and_weigh(&self, components: Option<&Components>, noise: &[F], z: &mut [F], log_ratio: &mut [f64]) {
         let width = self.loc.len();
         let (left, right) = (Left::rows(noise, width), Right::rows(&self.turn, width));
         multiply(log_ratio.len(), width, width, left, right, Some(&self.loc), z, width);
-        dispatch(Ratios { noise, z, width, log_ratio });
+        match components {
+            None => dispatch(Ratios::<F, true> { noise, z, width, log_ratio: &mut *log_ratio }),
+            Some(components) => {
+                dispatch(Ratios::<F, false> { noise, z, width, log_ratio: &mut *log_ratio });
+                components.add_log_density(z, log_ratio, None);
+            }
+        }
         for ratio in log_ratio {
             *ratio += self.log_det;
         }
@@ -90,14 +98,14 @@ impl<F: Float> Peak<F> {
     }
 }
 
-struct Ratios<'a, F> {
+struct Ratios<'a, F, const STANDARD: bool> {
     noise: &'a [F],
     z: &'a [F],
     width: usize,
     log_ratio: &'a mut [f64],
 }
 
-impl<F: Float> Kernel for Ratios<'_, F> {
+impl<F: Float, const STANDARD: bool> Kernel for Ratios<'_, F, STANDARD> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -114,7 +122,7 @@ impl<F: Float> Kernel for Ratios<'_, F> {
                     }
                 };
                 let (noise, z) = (load(noise), load(z));
-                sum = sum.add((noise - z) * (noise + z));
+                sum = sum.add(if STANDARD { (noise - z) * (noise + z) } else { noise * noise });
             }
             *log_ratio = 0.5 * sum.finish();
         }
@@ -212,13 +220,20 @@ impl<F: Float> Climb<F> {
     }
 
     /// The Gaussian at the place that was reached; `None` where nothing was: the start is no mode, and no step led away from it.
-    fn peak(self) -> Option<Peak<F>> {
+    fn peak(self, components: Option<&Components>) -> Option<Peak<F>> {
         if self.h.is_empty() {
             return None;
         }
         let left = self.step(0.0).map(|(_, promised)| promised).filter(|promised| promised.is_finite())?;
         if !self.moved && left > 1.0 {
             return None;
+        }
+        if let Some(components) = components {
+            let mut whole = self.h.clone();
+            components.take_off(&self.z, &mut whole);
+            if let Some(peak) = Peak::new(self.z.clone(), whole) {
+                return Some(peak);
+            }
         }
         Peak::new(self.z, self.h)
     }
@@ -314,7 +329,7 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
                 climb.plan(fresh);
             }
         }
-        Ok(climbs.into_iter().map(|climb| (climb.row, climb.peak())).collect())
+        Ok(climbs.into_iter().map(|climb| (climb.row, climb.peak(self.model.components.as_ref()))).collect())
     }
 
     /// Runs the trials through the decoder.
@@ -339,8 +354,11 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
             Err(Error::NonFinite { argument: "params", .. }) => return Ok(f64::NEG_INFINITY),
             done => done?,
         }
-        let squares: f64 = z.iter().map(|z| z.to_f64() * z.to_f64()).sum();
-        Ok(log_prob[0].to_f64() - 0.5 * squares)
+        let of_prior = match &self.model.components {
+            None => -0.5 * z.iter().map(|z| z.to_f64() * z.to_f64()).sum::<f64>(),
+            Some(components) => components.log_density(z),
+        };
+        Ok(log_prob[0].to_f64() + of_prior)
     }
 
     /// Gradient and H of the climbs `rows`, whose trials were taken.
@@ -353,11 +371,19 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
             let climb = &mut *active[row];
             let here = row * assembly.num_params..(row + 1) * assembly.num_params;
             assembly.take_apart(&self.d_params[here.clone()], &mut self.d_outputs, &mut self.d_learned);
-            let slope = |(line, z): (&[F], &F)| {
+            // Of log p(z): the gradient, and the diagonal that stands for its curvature.
+            let (mut of_prior, mut diagonal) = (vec![0.0; latent_dim], vec![0.0; latent_dim]);
+            if let Some(components) = &model.components {
+                components.curve(&climb.z, &mut of_prior, &mut diagonal);
+            } else {
+                of_prior.iter_mut().zip(&climb.z).for_each(|(slope, z)| *slope = -z.to_f64());
+                diagonal.fill(1.0);
+            }
+            let slope = |(line, of_prior): (&[F], &f64)| {
                 let by_params: f64 = line.iter().zip(&self.d_outputs).map(|(j, d)| j.to_f64() * d.to_f64()).sum();
-                by_params - z.to_f64()
+                by_params + of_prior
             };
-            climb.gradient = jacobian.chunks_exact(outputs).zip(&climb.z).map(slope).collect();
+            climb.gradient = jacobian.chunks_exact(outputs).zip(&of_prior).map(slope).collect();
             let x = &x[climb.row * features..][..features];
             model.likelihood.fisher_roots(x, &self.params[here], &mut self.roots);
             assembly.take_apart(&self.roots, &mut self.weights, &mut self.d_learned);
@@ -378,7 +404,7 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
             climb.h.resize(latent_dim * latent_dim, 0.0);
             let (left, right) = (Left::rows(&self.weighed, outputs), Right::packed(&self.packed, outputs));
             multiply(latent_dim, latent_dim, outputs, left, right, None, &mut climb.h, latent_dim);
-            climb.h.iter_mut().step_by(latent_dim + 1).for_each(|h| *h += 1.0);
+            climb.h.iter_mut().step_by(latent_dim + 1).zip(&diagonal).for_each(|(h, d)| *h += d);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The reparameterised draw z = loc + σ ε, σ = exp(`log_var` / 2) capped at the largest finite number, and what hangs on it.
 
+use super::components::Components;
 use crate::float::Float;
 use crate::gaussian::scale;
 use crate::network::lanewise;
 use crate::reduce::LaneSum;
 use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch};
-use crate::vmath::exp_excess;
+use crate::vmath::{Lanes, exp_excess};
 
 /// Splits rows of heads, loc block before log-variance block, into two arrays.
 pub(super) fn split_heads<F: Float>(heads: &[F], latent_dim: usize, loc: &mut [F], log_var: &mut [F]) {
@@ -48,12 +49,27 @@ impl<F: Float> Kernel for Draw<'_, F> {
     }
 }
 
-/// [`draw`], and each latent's part of log p(z) − log q(z | x), doubled: (ε − z)(ε + z) + `log_var`.
-pub(super) fn draw_with_ratios<F: Float>(loc: &[F], log_var: &[F], noise: &mut [F], z: &mut [F], ratio: &mut [F]) {
-    dispatch(DrawWithRatios { loc, log_var, noise, z, ratio });
+/// [`draw`], and each latent's part of log p(z) − log q(z | x), doubled: (ε − z)(ε + z) + `log_var`. Where p(z) is not `standard` it is left out: ε² + `log_var`, with
+/// ln 2π added.
+pub(super) fn draw_with_ratios<F: Float>(loc: &[F], log_var: &[F], noise: &mut [F], z: &mut [F], ratio: &mut [F], standard: bool) {
+    if standard {
+        dispatch(DrawWithRatios::<F, true> { loc, log_var, noise, z, ratio });
+    } else {
+        dispatch(DrawWithRatios::<F, false> { loc, log_var, noise, z, ratio });
+    }
 }
 
-struct DrawWithRatios<'a, F> {
+/// One latent's part of log p(z) − log q(z | x), doubled, but for `log_var`.
+#[inline(always)]
+pub(super) fn squares<F: Float, S: Simd, const STANDARD: bool>(
+    noise: Lanes<F, S>,
+    z: Lanes<F, S>,
+    beside: Lanes<F, S>,
+) -> Lanes<F, S> {
+    if STANDARD { (noise - z).fma(noise + z, beside) } else { noise.fma(noise, beside) }
+}
+
+struct DrawWithRatios<'a, F, const STANDARD: bool> {
     loc: &'a [F],
     log_var: &'a [F],
     noise: &'a mut [F],
@@ -61,7 +77,7 @@ struct DrawWithRatios<'a, F> {
     ratio: &'a mut [F],
 }
 
-impl<F: Float> Kernel for DrawWithRatios<'_, F> {
+impl<F: Float, const STANDARD: bool> Kernel for DrawWithRatios<'_, F, STANDARD> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -76,7 +92,7 @@ impl<F: Float> Kernel for DrawWithRatios<'_, F> {
                 |[loc, log_var], [noise, _, _]| {
                     let scale = scale::<F, S>(simd, log_var, 1.0);
                     let draw = scale.fma(noise, loc);
-                    [noise * (scale * F::from_f64(0.5)), draw, (noise - draw).fma(noise + draw, log_var)]
+                    [noise * (scale * F::from_f64(0.5)), draw, squares::<F, S, STANDARD>(noise, draw, log_var)]
                 },
             );
         }
@@ -133,9 +149,21 @@ impl<F: Float> Kernel for Scales<'_, F> {
 }
 
 /// Draws z of one row from its particles' noise, and each particle's log p(z) − log q(z | x), which is
-/// ½ Σ [(ε − z)(ε + z) + `log_var`]: the constants of the two densities cancel.
-pub(super) fn draw_and_weigh<F: Float>(row: Row<F>, noise: &[F], z: &mut [F], log_ratio: &mut [f64]) {
-    dispatch(Weigh { row, noise, z, log_ratio });
+/// ½ Σ [(ε − z)(ε + z) + `log_var`]: the constants of the two densities cancel. The same of another prior, from its `components`.
+pub(super) fn draw_and_weigh<F: Float>(
+    row: Row<F>,
+    components: Option<&Components>,
+    noise: &[F],
+    z: &mut [F],
+    log_ratio: &mut [f64],
+) {
+    match components {
+        None => dispatch(Weigh::<F, true> { row, noise, z, log_ratio }),
+        Some(components) => {
+            dispatch(Weigh::<F, false> { row, noise, z: &mut *z, log_ratio: &mut *log_ratio });
+            components.add_log_density(z, log_ratio, None);
+        }
+    }
 }
 
 /// log p(z) − log q(z | x) of one row at a given z.
@@ -156,14 +184,14 @@ pub(super) struct Row<'a, F> {
     pub(super) scale: &'a [F],
 }
 
-struct Weigh<'a, F> {
+struct Weigh<'a, F, const STANDARD: bool> {
     row: Row<'a, F>,
     noise: &'a [F],
     z: &'a mut [F],
     log_ratio: &'a mut [f64],
 }
 
-impl<F: Float> Kernel for Weigh<'_, F> {
+impl<F: Float, const STANDARD: bool> Kernel for Weigh<'_, F, STANDARD> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -180,7 +208,7 @@ impl<F: Float> Kernel for Weigh<'_, F> {
             for at in (0..width).step_by(F::LANES) {
                 let noise = load(noise, at);
                 let draw = load(scale, at).fma(noise, load(loc, at));
-                sum = sum.add((noise - draw).fma(noise + draw, load(log_var, at)));
+                sum = sum.add(squares::<F, S, STANDARD>(noise, draw, load(log_var, at)));
                 let len = F::LANES.min(width - at);
                 z[at..at + len].copy_from_slice(&draw.as_slice()[..len]);
             }

@@ -1,10 +1,13 @@
 //! A model: its configuration, its scaling and its parameters.
 
+use super::components::Components;
 use super::condition::Condition;
 use super::config::{Config, Scaling};
 use super::intake::Intake;
 use super::members::{as_given, learned, log_factor, members};
 use super::params::Assembly;
+use super::prior;
+use super::prior_path::components;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::likelihood::{Likelihood, Prepared, Scale};
@@ -12,7 +15,7 @@ use crate::network::mlp::Extent;
 use crate::network::{Mlp, Parameters};
 use crate::random::{Draw, Key, fill_uniforms};
 
-/// A variational autoencoder with prior N(0, I).
+/// A variational autoencoder.
 #[derive(Clone, Debug)]
 pub struct Model<F: Float> {
     config: Config,
@@ -26,12 +29,14 @@ pub struct Model<F: Float> {
     pub(super) parameters: Parameters<F>,
     /// Where training holds what is learned for all rows.
     pub(super) least: Vec<F>,
+    /// Of a mixture prior, made of the parameters.
+    pub(super) components: Option<Components>,
 }
 
 /// How far below its start a scale learned for all rows may fall: a millionth of the variance.
 const LEAST_SCALE: f64 = 1e-3;
 
-/// A named parameter: a layer's weights (outputs × inputs), its biases (outputs), its norm's gains and shifts (outputs), or the scales that a member of the likelihood has for all rows.
+/// A named parameter: a layer's weights (outputs × inputs), its biases (outputs), its norm's gains and shifts (outputs), the scales that a member of the likelihood has for all rows, or the prior's own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Named<'a, F> {
     /// "encoder.0.weight" and so on.
@@ -46,7 +51,8 @@ impl<F: Float + Draw> Model<F> {
     /// A model as it stands before training: weights and biases uniform within ±1/√inputs, as `PyTorch`'s `Linear` has them, norms' gains and scales learned for
     /// all rows at 1, norms' shifts at 0.
     ///
-    /// Layer l (the encoder's first) is drawn by `key.fold_in(l)`, weights as particle 0 and biases as particle 1, by output.
+    /// Layer l (the encoder's first) is drawn by `key.fold_in(l)`, weights as particle 0 and biases as particle 1, by output. A mixture's locs are N(0, ½²), row k that of component k,
+    /// and pseudo-inputs N(0, I), by `fold_in` of the number of layers; variances are ¾ and weights equal.
     ///
     /// # Errors
     /// [`Error::Value`] and [`Error::Shape`] for a configuration or scaling that does not hold together.
@@ -67,6 +73,9 @@ impl<F: Float + Draw> Model<F> {
                 flat[gain..][..layer.outputs].fill(F::ONE);
             }
         }
+        let (at, layers) = (model.prior_at(), model.encoder.layers.len() + model.decoder.layers.len());
+        let config = model.config.clone();
+        prior::start(&config, key.fold_in(layers as u64), &mut model.parameters.parts_mut().0[at..]);
         model.pack();
         Ok(model)
     }
@@ -85,12 +94,24 @@ impl<F: Float> Model<F> {
         let mut network = |widths: &[usize]| Mlp::new::<F>(widths, config.activation, config.hidden_layers(), &mut extent);
         let (encoder, decoder) = (network(&config.encoder_widths()), network(&config.decoder_widths()));
         let assembly = Assembly::new(&config, &scaling);
-        extent.parameters += assembly.num_learned;
+        extent.parameters += assembly.num_learned + prior::num_learned(&config).unwrap_or_default();
         let (intake, parameters) = (Intake::new(&config, &scaling), Parameters::zeros(extent));
         let condition = Condition::new(config.condition_width);
-        let mut model =
-            Self { config, scaling, likelihood, intake, condition, assembly, encoder, decoder, parameters, least: Vec::new() };
+        let mut model = Self {
+            config,
+            scaling,
+            likelihood,
+            intake,
+            condition,
+            assembly,
+            encoder,
+            decoder,
+            parameters,
+            least: Vec::new(),
+            components: None,
+        };
         model.hold_scales();
+        model.refresh_prior();
         Ok(model)
     }
 
@@ -142,12 +163,34 @@ impl<F: Float> Model<F> {
 
     /// Where what is learned for all rows begins in [`parameters`](Self::parameters).
     pub(super) fn learned_at(&self) -> usize {
-        self.parameters.flat().len() - self.assembly.num_learned
+        self.prior_at() - self.assembly.num_learned
+    }
+
+    /// Where the prior's own parameters begin.
+    pub(super) fn prior_at(&self) -> usize {
+        self.parameters.flat().len() - prior::num_learned(&self.config).unwrap_or_default()
+    }
+
+    /// The prior's own parameters.
+    pub(super) fn prior_parameters(&self) -> &[F] {
+        &self.parameters.flat()[self.prior_at()..]
+    }
+
+    /// Makes the prior's components anew, after parameters were changed.
+    pub(super) fn refresh_prior(&mut self) {
+        self.components = components(self);
+    }
+
+    /// Weights, locs (components, latents) and variances, likewise, of the prior; one component of N(0, I).
+    #[must_use]
+    pub fn prior_parts(&self) -> [Vec<f64>; 3] {
+        let standard = || [vec![1.0], vec![0.0; self.config.latent_dim], vec![1.0; self.config.latent_dim]];
+        self.components.as_ref().map_or_else(standard, Components::parts)
     }
 
     /// What is learned for all rows.
     pub(super) fn learned(&self) -> &[F] {
-        &self.parameters.flat()[self.learned_at()..]
+        &self.parameters.flat()[self.learned_at()..self.prior_at()]
     }
 
     /// Starts the scales that are learned for all rows at `spread`, the standard deviations of the scaled columns; 0 of a column that is constant counts as 1, and
@@ -251,10 +294,15 @@ impl<F: Float> Model<F> {
             })
         };
         let learned = learned(&config.likelihood, config.num_features).into_iter().map(|(name, count)| (name, vec![count]));
-        network("encoder", config.encoder_widths()).chain(network("decoder", config.decoder_widths())).chain(learned).collect()
+        network("encoder", config.encoder_widths())
+            .chain(network("decoder", config.decoder_widths()))
+            .chain(learned)
+            .chain(prior::shapes(config))
+            .collect()
     }
 
     fn pack(&mut self) {
         self.parameters.pack(&[&self.encoder, &self.decoder]);
+        self.refresh_prior();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use super::condition::{append, check_condition};
 use super::members::{is_real, kinds_of_columns};
 use super::model::Model;
-use super::scorer::{DRAWS, Drawn, over_rows, work};
+use super::scorer::{DRAWS, Drawn, Scorer, over_rows, work, work_of_draw};
 use super::source::Source;
 use crate::bound::Running;
 use crate::error::{Error, Result};
@@ -26,9 +26,9 @@ pub struct ElboTerms<'a, F> {
     pub elbo: &'a mut [F],
     /// The particles' mean of log p(x | z), x as given.
     pub reconstruction: &'a mut [F],
-    /// KL(q ‖ prior), exact.
+    /// KL(q ‖ prior): exact to N(0, I), to a mixture the particles' mean of log q(z | x) − log p(z), which may be negative.
     pub kl: &'a mut [F],
-    /// Of the reconstruction: sd (ddof 1) / √particles, +∞ for one particle.
+    /// Of what is drawn, the reconstruction or with a mixture prior the whole: sd (ddof 1) / √particles, +∞ for one particle.
     pub standard_error: &'a mut [F],
 }
 
@@ -169,7 +169,7 @@ fn mean_places<F: Float + Draw>(model: &Model<F>) -> Vec<(usize, usize)> {
     places.collect()
 }
 
-/// Each row's ELBO, by `num_particles` draws of z from q. A row whose posterior leaves the range has ELBO −∞.
+/// Each row's ELBO, by `num_particles` draws of z from q; with a mixture prior the KL is the draws' too. A row whose posterior leaves the range has ELBO −∞.
 ///
 /// # Errors
 /// As [`check`], and [`Error::Value`] for 0 particles.
@@ -186,10 +186,13 @@ pub fn elbo<F: Float + Draw>(
     for out in &out {
         check_len("out", out, source.rows(), 1)?;
     }
-    let work = work(&model.encoder) + num_particles.saturating_mul(work(&model.decoder));
+    let work = work(&model.encoder) + num_particles.saturating_mul(work_of_draw(model));
     over_rows(model, source, work, interrupt, out.map(|out| RowsMut::new(out, 1)), |scorer, out| {
         let [elbo, reconstruction, kl, standard_error] = out.map(|out| out.data);
         scorer.encode();
+        if model.components.is_some() {
+            return by_draws(scorer, key, num_particles, interrupt, [elbo, reconstruction, kl, standard_error]);
+        }
         scorer.kl(kl)?;
         let push = |running: &mut Running, drawn: Drawn<F>| {
             running.push(drawn.log_prob);
@@ -211,6 +214,38 @@ pub fn elbo<F: Float + Draw>(
             },
         )
     })
+}
+
+/// The ELBO of a block's rows by the definition: the particles' mean of log p(x | z), of log q(z | x) − log p(z), and of the former without the latter.
+fn by_draws<F: Float + Draw>(
+    scorer: &mut Scorer<F>,
+    key: Key,
+    num_particles: usize,
+    interrupt: &Interrupt,
+    out: [&mut [F]; 4],
+) -> Result<()> {
+    let [elbo, reconstruction, kl, standard_error] = out;
+    let mut columns = Vec::new();
+    let push = |running: &mut Running, drawn: Drawn<F>| {
+        columns.clear();
+        for ((weight, log_prob), log_ratio) in drawn.log_weights().zip(drawn.log_prob).zip(drawn.log_ratio) {
+            columns.extend([*log_prob, F::from_f64(-log_ratio), F::from_f64(weight)]);
+        }
+        running.push(&columns);
+        Ok(())
+    };
+    let mut rows = Vec::new();
+    scorer.draw(key, num_particles, interrupt, |_| true, || Running::new(3), push, |row, running| rows.push((row, running)))?;
+    for (row, running) in rows {
+        let (mean, at) = (running.mean(), row.index);
+        let divergence = if scorer.is_sound(at) { mean[1] } else { f64::INFINITY };
+        let explained = mean[0] + row.offset;
+        kl[at] = F::from_f64(divergence);
+        reconstruction[at] = F::from_f64(explained);
+        elbo[at] = F::from_f64(if divergence.is_finite() { explained - divergence } else { f64::NEG_INFINITY });
+        standard_error[at] = F::from_f64(running.standard_error().nth(2).unwrap_or(f64::INFINITY));
+    }
+    Ok(())
 }
 
 pub(super) fn check_particles(num_particles: usize) -> Result<()> {

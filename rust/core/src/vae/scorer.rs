@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::components::Components;
 use super::condition::{append, check_widths};
 use super::laplace::{Finder, Peak};
 use super::latent::{Row, draw_and_weigh, log_ratio, scales, split_heads};
@@ -22,6 +23,11 @@ pub(super) const DRAWS: usize = 160;
 /// About the nanoseconds of a row through a network.
 pub(super) fn work(network: &Mlp) -> usize {
     network.layers.iter().map(|l| l.inputs * l.outputs / 100 + l.outputs).sum()
+}
+
+/// About the nanoseconds of a draw.
+pub(super) fn work_of_draw<F: Float>(model: &Model<F>) -> usize {
+    work(&model.decoder) + model.components.as_ref().map_or(0, Components::work)
 }
 
 /// Runs `body` on blocks of rows that have been read and checked, with each block's part of `out`. Of several errors, the first row's comes back.
@@ -209,7 +215,7 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
         &self.x[index * width..][..width]
     }
 
-    /// Each row's KL to the prior; +∞ where the posterior is not finite.
+    /// Each row's KL to N(0, I); +∞ where the posterior is not finite.
     pub(super) fn kl(&mut self, out: &mut [F]) -> Result<()> {
         self.replace_unsound();
         let [loc, log_var] = self.posterior();
@@ -220,6 +226,11 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the row's posterior is finite, once the block has been drawn from; where it is not, draws are from N(0, I).
+    pub(super) fn is_sound(&self, index: usize) -> bool {
+        self.sound[index]
     }
 
     fn replace_unsound(&mut self) {
@@ -286,8 +297,8 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
                     let z = &mut draws.z[i * count * latent_dim..][..count * latent_dim];
                     let log_ratio = &mut draws.log_ratio[i * count..][..count];
                     match self.peaks.get(row).and_then(Option::as_ref) {
-                        Some(peak) => peak.draw_and_weigh(noise, z, log_ratio),
-                        None => draw_and_weigh(posterior, noise, z, log_ratio),
+                        Some(peak) => peak.draw_and_weigh(model.components.as_ref(), noise, z, log_ratio),
+                        None => draw_and_weigh(posterior, model.components.as_ref(), noise, z, log_ratio),
                     }
                     draws.place(i * count, count, latent_dim, &self.conditions[row * beside..][..beside]);
                 }
@@ -361,7 +372,7 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
             for (noise, &particle) in noise.chunks_exact_mut(latent_dim).zip(particles) {
                 fill_normals(key, 0, particle, latent_dim, noise);
             }
-            draw_and_weigh(posterior, noise, z, &mut draws.log_ratio[..particles.len()]);
+            draw_and_weigh(posterior, None, noise, z, &mut draws.log_ratio[..particles.len()]);
             let beside = model.condition.width;
             draws.place(0, particles.len(), latent_dim, &self.conditions[index * beside..][..beside]);
             draws.decode(model, particles.len());

@@ -1,6 +1,8 @@
-//! How the parameters are cut for the threads: whole panels of a layer's outputs, each layer's biases, its norm, and what is learned for all rows.
+//! How the parameters are cut for the threads: whole panels of a layer's outputs, each layer's biases, its norm, what is learned for all rows, and the prior's own.
 
 use super::model::Model;
+use super::prior::Prior;
+use super::prior_path::BLOCK;
 use crate::float::Float;
 use crate::network::matmul::panel;
 use crate::threads::Outputs;
@@ -30,6 +32,8 @@ pub(super) enum Of {
     Norm,
     /// Scales of the likelihood, of no layer.
     Scales,
+    /// The prior's own from this number on, of pseudo-inputs from this one on.
+    Prior(usize),
 }
 
 /// The tiles of a model's parameters, in order and without gaps.
@@ -53,6 +57,17 @@ pub(super) fn tiles<F: Float>(model: &Model<F>) -> Vec<Tile> {
     if len > 0 {
         let end = tiles.last().map_or(0, |tile: &Tile| tile.packed.end);
         tiles.push(Tile { start, len, layer: 0, inputs: 1, of: Of::Scales, packed: end..end });
+    }
+    let (at, all) = (model.prior_at(), model.prior_parameters().len());
+    // Pseudo-inputs in the blocks in which they go through the encoder.
+    let (each, number) = match model.config().prior {
+        Prior::Vamp(_) => (BLOCK * model.encoder.layers[0].inputs, BLOCK),
+        _ => (all.max(1), 0),
+    };
+    for (block, first) in (0..all).step_by(each).enumerate() {
+        let end = tiles.last().map_or(0, |tile: &Tile| tile.packed.end);
+        let (start, len) = (at + first, each.min(all - first));
+        tiles.push(Tile { start, len, layer: 0, inputs: 1, of: Of::Prior(block * number), packed: end..end });
     }
     tiles
 }

@@ -2,12 +2,13 @@
 //!
 //! A step (1) runs blocks of rows forward and back, (2) makes the gradient of the parameters tile by tile, each element one chain over the batch's
 //! rows in order, and (3) lets Adam move the parameters and packs them anew. Blocks and tiles are shared out among threads; no sum crosses them, so
-//! parameters have the same bits for any number of threads. A norm and a scale that is learned for all rows are spared the decay, and the scale is held at its least. A step whose gradient is not finite, or has squares past the range, is not taken.
+//! parameters have the same bits for any number of threads. A norm, a scale that is learned for all rows and the prior's own parameters are spared the decay, and the scale is held at its least. A step whose gradient is not finite, or has squares past the range, is not taken.
 
 use super::condition::check_widths;
 use super::data_path::{Batch, Block, block_rows};
 use super::model::Model;
 use super::objective::{Floor, Objective, weighted};
+use super::prior_path::PriorPath;
 use super::source::{Source, of_whole_column};
 use super::terms::{BatchTerms, EpochTerms, Sums};
 use super::tiles::{Of, Tile, Tiles, tiles};
@@ -48,6 +49,7 @@ const MAX_BYTES: u64 = 1 << 36;
 pub struct Trainer<F> {
     blocks: Vec<Block<F>>,
     batch_size: usize,
+    num_particles: usize,
     tiles: Vec<Tile>,
     gradient: Vec<F>,
     /// Of each tile's gradient, the sum of squares.
@@ -57,6 +59,8 @@ pub struct Trainer<F> {
     order: Vec<u32>,
     terms: [Vec<f64>; 3],
     floor: Floor,
+    /// Of a mixture prior.
+    prior: Option<PriorPath<F>>,
     /// About what a block's data path, a tile's gradient and a tile's update cost, in nanoseconds.
     work: [usize; 3],
 }
@@ -92,6 +96,7 @@ impl<F: Float + Draw> Trainer<F> {
         Ok(Self {
             blocks,
             batch_size,
+            num_particles,
             gradient: vec![F::ZERO; parameters],
             squares: vec![0.0; tiles.len()],
             moments: [vec![F::ZERO; parameters], vec![F::ZERO; parameters]],
@@ -99,6 +104,7 @@ impl<F: Float + Draw> Trainer<F> {
             order: Vec::new(),
             terms: Default::default(),
             floor: Floor::new(model.config().latent_dim),
+            prior: PriorPath::new(model),
             work: [row * block.min(batch_size), tile, parameters / 4 / tiles.len()],
             tiles,
         })
@@ -130,6 +136,8 @@ impl<F: Float + Draw> Trainer<F> {
         }
         check_rows(rows)?;
         options.objective.check()?;
+        options.objective.check_prior(model.config().prior)?;
+        options.objective.check_particles(self.num_particles)?;
         let steps = rows.div_ceil(self.batch_size);
         check_reach(model, options, steps)?;
         let first_step = epoch.saturating_mul(steps as u64);
@@ -152,6 +160,7 @@ impl<F: Float + Draw> Trainer<F> {
             Ok(sums.means())
         };
         let result = if parallel { in_pool(run) } else { run() };
+        model.refresh_prior();
         self.order = order;
         result
     }
@@ -191,7 +200,7 @@ impl<F: Float + Draw> Trainer<F> {
                     }
                     continue;
                 }
-                let update = if tile.of == Of::Norm { update.without_decay() } else { update };
+                let update = if matches!(tile.of, Of::Norm | Of::Prior(_)) { update.without_decay() } else { update };
                 update.update(x, m, v, g);
                 if !packed.is_empty() {
                     pack_transposed(x, tile.inputs, packed);
@@ -205,12 +214,15 @@ impl<F: Float + Draw> Trainer<F> {
     /// −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch, or of its like by the batch's [`Objective`], in [`last_gradient`](Self::last_gradient). `None` where no step could be taken by it.
     ///
     /// # Errors
-    /// [`Error::Support`], [`Error::NonFinite`] for an infinite cell and for a condition that is not finite, and [`Error::Shape`].
+    /// [`Error::Support`], [`Error::NonFinite`] for an infinite cell and for a condition that is not finite, [`Error::Shape`], and [`Error::Value`] for an objective out of its range.
     ///
     /// # Panics
     /// If the batch has more rows than the trainer was made for, or a row that its source lacks.
     pub fn gradient(&mut self, model: &Model<F>, batch: &Batch<F>) -> Result<Option<BatchTerms>> {
         check_widths(model.config(), batch.source)?;
+        batch.objective.check()?;
+        batch.objective.check_prior(model.config().prior)?;
+        batch.objective.check_particles(self.num_particles)?;
         self.gradient_unless(&Interrupt::default(), model, batch)
     }
 
@@ -218,6 +230,10 @@ impl<F: Float + Draw> Trainer<F> {
         assert!(batch.rows.len() <= self.batch_size, "the batch is larger than the trainer's");
         let [block_work, tile_work, _] = self.work;
         let blocks = self.blocks.len();
+        if let Some(prior) = &mut self.prior {
+            prior.forward(model);
+        }
+        let components = self.prior.as_ref().map(|prior| &prior.components);
         if batch.objective.free_bits > 0.0 {
             // A latent's KL counts by its mean over the whole batch, which stands between the two halves.
             for_rows_awake(blocks, block_work / 3, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
@@ -226,11 +242,11 @@ impl<F: Float + Draw> Trainer<F> {
             self.floor.take(&self.blocks, batch);
             let below = self.floor.below.as_slice();
             for_rows_awake(blocks, block_work, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
-                blocks.data.iter_mut().for_each(|block| block.decode_and_back(model, batch, Some(below)));
+                blocks.data.iter_mut().for_each(|block| block.decode_and_back(model, batch, None, Some(below)));
             });
         } else {
             for_rows_awake(blocks, block_work, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
-                blocks.data.iter_mut().for_each(|block| block.run(model, batch, interrupt));
+                blocks.data.iter_mut().for_each(|block| block.run(model, batch, components, interrupt));
             });
         }
         let mut out_of_range = false;
@@ -250,12 +266,16 @@ impl<F: Float + Draw> Trainer<F> {
         if out_of_range {
             return Ok(None);
         }
+        if let Some(prior) = &mut self.prior {
+            prior.backward(model, &self.blocks);
+        }
         let refused = AtomicBool::new(false);
+        let prior = self.prior.as_ref();
         let gradients = Tiles::new(&self.tiles, &mut self.gradient, |t| t.start..t.start + t.len);
         let out = (gradients, RowsMut::new(&mut self.squares, 1));
         for_rows_awake(self.tiles.len(), tile_work, out, &|range: Range<usize>, (gradients, squares): (Tiles<F>, RowsMut<f64>)| {
             for ((gradient, tile), squares) in gradients.zip(&self.tiles[range]).zip(squares.data) {
-                tile_gradient(model, &self.blocks, tile, gradient);
+                tile_gradient(model, &self.blocks, prior, tile, gradient);
                 *squares = sum_of_squares(gradient);
                 if !Adam::accepts(gradient, *squares) {
                     refused.store(true, Ordering::Relaxed);
@@ -312,7 +332,7 @@ impl<F: Float + Draw> Trainer<F> {
             }
         }
         let [reconstruction, kl, weight] = [&mut *reconstructions, kls, weights].map(|terms| ordered_sum(terms));
-        let Objective { kl_weight, free_bits, importance_weighted } = batch.objective;
+        let Objective { kl_weight, free_bits, importance_weighted, .. } = batch.objective;
         let objective = if importance_weighted {
             let bounds = self.blocks.iter().flat_map(Block::bounds).enumerate();
             ordered_sum_of(bounds.map(|(row, bound)| weighted(batch.weight(row), bound)))
@@ -326,16 +346,27 @@ impl<F: Float + Draw> Trainer<F> {
 }
 
 /// One tile of the gradient: rows of a layer's weights, a layer's biases, its norm, or the learned scales, whose blocks have added up their draws in float64, particle after particle.
-fn tile_gradient<F: Float + Draw>(model: &Model<F>, blocks: &[Block<F>], tile: &Tile, gradient: &mut [F]) {
+fn tile_gradient<F: Float + Draw>(
+    model: &Model<F>,
+    blocks: &[Block<F>],
+    prior: Option<&PriorPath<F>>,
+    tile: &Tile,
+    gradient: &mut [F],
+) {
     let blocks = blocks.iter().filter(|b| b.rows > 0);
+    let encoder = model.encoder.layers.len();
+    // Pseudo-inputs have gone through the encoder alone.
+    let pseudo = prior.filter(|_| tile.layer < encoder).into_iter().flat_map(|prior| &prior.blocks);
+    let layer = if tile.layer < encoder { tile.layer } else { tile.layer - encoder };
+    let passes = blocks.clone().map(|b| b.pass(model, tile.layer < encoder)).chain(pseudo.map(|b| b.pass(model)));
     match tile.of {
         Of::Weights(output) => {
-            let parts = blocks.map(|b| b.weight_gradient(model, tile.layer, output));
+            let parts = passes.map(|pass| pass.weight_gradient(layer, output));
             multiply_parts(tile.len / tile.inputs, tile.inputs, parts, None, gradient, tile.inputs);
         }
         Of::Biases => {
             gradient.fill(F::ZERO);
-            for dy in blocks.flat_map(|b| b.output_gradient(model, tile.layer)) {
+            for dy in passes.flat_map(|pass| pass.output_gradient(layer)) {
                 for (sum, &dy) in gradient.iter_mut().zip(dy) {
                     *sum += dy;
                 }
@@ -344,7 +375,7 @@ fn tile_gradient<F: Float + Draw>(model: &Model<F>, blocks: &[Block<F>], tile: &
         Of::Norm => {
             gradient.fill(F::ZERO);
             let (gain, shift) = gradient.split_at_mut(tile.len / 2);
-            for (dy, unit) in blocks.flat_map(|b| b.norm_gradient(model, tile.layer)) {
+            for (dy, unit) in passes.flat_map(|pass| pass.norm_gradient(layer)) {
                 for ((gain, shift), (&dy, &unit)) in gain.iter_mut().zip(&mut *shift).zip(dy.iter().zip(unit)) {
                     *gain += dy * unit;
                     *shift += dy;
@@ -354,6 +385,11 @@ fn tile_gradient<F: Float + Draw>(model: &Model<F>, blocks: &[Block<F>], tile: &
         Of::Scales => {
             for (scale, gradient) in gradient.iter_mut().enumerate() {
                 *gradient = F::from_f64(blocks.clone().flat_map(|b| b.d_learned(scale)).sum());
+            }
+        }
+        Of::Prior(first) => {
+            if let Some(prior) = prior {
+                prior.gradient(first, gradient);
             }
         }
     }

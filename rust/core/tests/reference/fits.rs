@@ -5,7 +5,7 @@ use elbokit_core::network::Activation;
 use elbokit_core::optimizer::Schedule;
 use elbokit_core::random::{Key, fill_normals, fill_uniforms};
 use elbokit_core::threads::{Interrupt, set_num_threads};
-use elbokit_core::vae::{Batch, Conditioned, Config, Matrix, Model, Objective, Options, Scaling, Source, Trainer};
+use elbokit_core::vae::{Batch, Conditioned, Config, Matrix, Model, Objective, Options, Prior, Scaling, Source, Trainer};
 
 pub(crate) fn weight(kl_weight: f64) -> Objective {
     Objective { kl_weight, ..Objective::default() }
@@ -25,6 +25,7 @@ pub(crate) fn config(num_features: usize, likelihood: Likelihood, activation: Ac
         layer_norm: false,
         residual: false,
         condition_width: 0,
+        prior: Prior::Standard,
     }
 }
 

@@ -1,0 +1,104 @@
+//! What a step's data path does with gradients row by row: scaled, added up, and brought together at the encoder's heads.
+
+use crate::float::Float;
+use crate::network::lanewise;
+use crate::simd::{Fused, Kernel, Simd, SimdBase};
+
+/// Multiplies each row by its factor.
+pub(super) struct ScaleRows<'a, F, B> {
+    pub(super) x: &'a mut [F],
+    pub(super) width: usize,
+    pub(super) by: B,
+}
+
+impl<F: Float, B: Fn(usize) -> F> Kernel for ScaleRows<'_, F, B> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (row, x) in self.x.chunks_exact_mut(self.width).enumerate() {
+            let by = (self.by)(row);
+            if by == F::ZERO {
+                // 0 · ∞ too.
+                x.fill(F::ZERO);
+                continue;
+            }
+            lanewise::<F, S, 0, 1>(
+                simd,
+                [],
+                [x],
+                #[inline(always)]
+                |[], [x]| [x * by],
+            );
+        }
+    }
+}
+
+/// Adds each row times its factor.
+pub(super) struct AddRows<'a, F, B> {
+    pub(super) x: &'a [F],
+    pub(super) out: &'a mut [F],
+    pub(super) width: usize,
+    pub(super) by: B,
+}
+
+impl<F: Float, B: Fn(usize) -> F> Kernel for AddRows<'_, F, B> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let rows = self.x.chunks_exact(self.width).zip(self.out.chunks_exact_mut(self.width));
+        for (row, (x, out)) in rows.enumerate() {
+            let by = (self.by)(row);
+            if by == F::ZERO {
+                // 0 · ∞ too.
+                continue;
+            }
+            let by = F::Lanes::splat(simd, by);
+            lanewise::<F, S, 1, 1>(
+                simd,
+                [x],
+                [out],
+                #[inline(always)]
+                |[x], [out]| [by.fma(x, out)],
+            );
+        }
+    }
+}
+
+/// Gradients with respect to the heads: the KL's part, then each particle's in turn.
+pub(super) struct Heads<'a, F, B> {
+    pub(super) out: &'a mut [F],
+    pub(super) width: usize,
+    /// Of one row's KL, with respect to loc and log-variance.
+    pub(super) kl: [&'a [F]; 2],
+    pub(super) kl_weight: B,
+    pub(super) dz: &'a [F],
+    /// ∂z / ∂log-variance.
+    pub(super) slope: &'a [F],
+}
+
+impl<F: Float, B: Fn(usize) -> F> Kernel for Heads<'_, F, B> {
+    type Output = ();
+    /// Plain loops, which the compiler turns into vectors of the level.
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) {
+        let batch = self.kl[0].len();
+        for (row, head) in self.out.chunks_exact_mut(2 * self.width).enumerate() {
+            let weight = (self.kl_weight)(row);
+            let at = row * self.width;
+            for (half, kl) in head.chunks_exact_mut(self.width).zip(self.kl) {
+                for (d, &kl) in half.iter_mut().zip(&kl[at..]) {
+                    // 0 · ∞ too.
+                    *d = if weight == F::ZERO { F::ZERO } else { weight * kl };
+                }
+            }
+            let (d_loc, d_log_var) = head.split_at_mut(self.width);
+            for (dz, slope) in self.dz.chunks_exact(batch).zip(self.slope.chunks_exact(batch)) {
+                let (dz, slope) = (&dz[at..], &slope[at..]);
+                for ((d_loc, d_log_var), (&dz, &slope)) in d_loc.iter_mut().zip(&mut *d_log_var).zip(dz.iter().zip(slope)) {
+                    *d_loc += dz;
+                    *d_log_var += dz * slope;
+                }
+            }
+        }
+    }
+}
