@@ -413,3 +413,16 @@ def test_a_collapsed_conditional_model_is_reported_too():
         report = vae.report(rows, condition=condition, num_particles=30)
     assert not report.active.any()
     clean(report)
+
+
+@pytest.mark.parametrize("prior", ["mixture", "vamp"])
+def test_a_learned_prior_is_named_and_its_cures_are_its_own(prior):
+    rows = ek.random.normal((120, 4), key=0)
+    vae = ek.VAE(2, hidden=(8,), likelihood=lik.Gaussian(30.0), prior=prior, prior_components=3)
+    vae.fit(rows, epochs=3, progress=False)
+    with pytest.warns(UserWarning, match="posterior collapse") as caught:
+        report = vae.report(rows, num_particles=30)
+    clean(report)
+    assert "free_bits" not in str(caught[0].message)
+    assert "to the Gaussian of the learned prior's mean and variance" in str(report)
+    assert np.isfinite(report.kl_per_latent).all()

@@ -174,3 +174,22 @@ def test_a_conditional_model_is_checked_beside_its_conditions(proposal):
         vae.self_check(200)
     with pytest.raises(ek.ShapeError, match=r"^condition: expected"):
         vae.self_check(200, condition=condition[:7])
+
+
+@pytest.mark.parametrize("prior", ["mixture", "vamp"])
+def test_a_learned_prior_is_the_one_that_rows_are_drawn_from_and_weighed_by(prior):
+    rows = ek.random.normal((300, 3), key=0) + 3 * (ek.random.uniform((300, 1), key=1) > 0.5)
+    vae = ek.VAE(
+        2, hidden=(16,), likelihood=ek.likelihood.Gaussian(0.5), prior=prior, prior_components=4, dtype="float64"
+    )
+    vae.fit(rows, epochs=30, learning_rate=1e-2, progress=False)
+    # Rows as given and z of any kind, by the definition.
+    x, z = rows[:40].astype(np.float64), vae.core.sample_prior(40, 3)
+    post = vae.encode(x)
+    expected = vae.likelihood_.log_prob(x, vae.decode(z)) + vae.prior_.log_evidence(z)
+    weights, _ = vae.core.weigh(x, z, False, None)
+    assert np.allclose(weights, expected - ek.gaussian.log_prob(z, *post), rtol=1e-9, atol=1e-9)
+    for proposal in ("laplace", "posterior"):
+        check = vae.self_check(300, num_particles=100, proposal=proposal)
+        assert check.held
+        assert check.gap < 0.1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elbokit import gaussian, random
+from elbokit import gaussian
 from elbokit._arrays import count
 from elbokit.random import Key, seed_of
 
@@ -150,7 +150,7 @@ def self_check(
     if proposal not in ("laplace", "posterior"):
         raise ValueError(f'proposal: expected "laplace" or "posterior", got {proposal!r}; use one of these')
     latents, cells, noise, ranking = Key(seed_of(key)).split(4)
-    z = random.normal((rows, vae.latent_dim), key=latents, dtype=vae.dtype)
+    z = vae.core.sample_prior(rows, latents.seed)
     beside = vae._condition_of_latents(condition, z, "n")
     x, kept = _simulated(vae, z, beside, cells)
     left_out, x, z, beside = int(rows - kept.sum()), x[kept], z[kept], None if beside is None else beside[kept]

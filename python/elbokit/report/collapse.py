@@ -14,6 +14,7 @@ from elbokit.report.words import nats
 if TYPE_CHECKING:
     from elbokit.likelihood import Likelihood
     from elbokit.report.measured import Measured
+    from elbokit.vae import VAE
 
 __all__ = ["collapse", "warn_of_collapse"]
 
@@ -41,20 +42,20 @@ def collapse(m: Measured) -> tuple[str, ...]:
         said.append(
             f"The decoder does use {_latents(int(followed.sum()))} that q ignores (one drawn anew changes p(x | z) by "
             f"{nats(np.nanmax(used))} nats): the encoder is at fault. Likely cause: it lags behind the decoder. Cure: "
-            "more hidden units or epochs, a smaller learning_rate, or free_bits=0.1."
+            "more hidden units or epochs, or a smaller learning_rate."
         )
     pruned = int((~followed).sum())
     if pruned and count:
         said.append(
             f"Of {_latents(pruned)} encoder and decoder have both let go: no bound is worse for it. Likely cause: more "
             "latents than the rows support above the likelihood's noise. Cure: latent_dim="
-            f"{total - pruned} gives the same model; if more should be there, {_cures(m.vae.likelihood)}."
+            f"{total - pruned} gives the same model; if more should be there, {_cures(m.vae)}."
         )
     elif pruned:
         said.append(
             "The decoder makes no use of them either. Likely cause: the KL outweighed the reconstruction before the "
             "decoder had learned to use z, or the columns are independent of each other, and there is nothing to tell. "
-            f"Cure: {_cures(m.vae.likelihood)}; and see whether the estimate rises."
+            f"Cure: {_cures(m.vae)}; and see whether the estimate rises."
         )
     return tuple(said)
 
@@ -62,7 +63,7 @@ def collapse(m: Measured) -> tuple[str, ...]:
 def warn_of_collapse(m: Measured, stacklevel: int) -> None:
     """A UserWarning where no latent is active."""
     if m.latents.rows > 1 and not (m.latents.variance > ACTIVE).any():
-        cures = _cures(m.vae.likelihood)
+        cures = _cures(m.vae)
         warnings.warn(
             f"report: posterior collapse, none of {len(m.latents.kl)} latents is active; {cures}",
             UserWarning,
@@ -70,9 +71,13 @@ def warn_of_collapse(m: Measured, stacklevel: int) -> None:
         )
 
 
-def _cures(likelihood: Likelihood) -> str:
-    """What keeps latents in use, for a model of this likelihood."""
-    cures = "raise kl_weight from 0 (kl_weight=ek.training.Linear(0, 1, 50)), or give free_bits=0.1"
+def _cures(vae: VAE) -> str:
+    """What keeps latents in use, for a model of this likelihood and prior."""
+    likelihood = vae.likelihood
+    cures = "raise kl_weight from 0 (kl_weight=ek.training.Linear(0, 1, 50))"
+    # A learned prior's KL has no parts by latent that could have a floor.
+    if vae.prior == "standard":
+        cures += ", or give free_bits=0.1"
     if (scale := _fixed_scale(likelihood)) is not None:
         cures += (
             f", or lower the noise: scale={scale:g} is fixed, and what varies less than it is noise to the model; "

@@ -33,7 +33,8 @@ class Latents(NamedTuple):
     Attributes
     ----------
     kl : ndarray
-        The mean over rows of KL(q(z_j | x) ‖ p(z_j)), in nats.
+        The mean over rows of KL(q(z_j | x) ‖ p(z_j)), in nats; of a learned prior, whose own has no closed form, to the
+        Gaussian of p(z_j)'s mean and variance.
     variance : ndarray
         Of loc over the rows (ddof 0); NaN for fewer than two.
     rows : int
@@ -76,11 +77,11 @@ class IndexInformation(NamedTuple):
 
 def latents(asked: Asked, rows: NDArray[np.int64]) -> Latents:
     """KL and spread of each latent over these rows, in blocks."""
-    width = asked.vae.latent_dim
+    width, prior = asked.vae.latent_dim, _gaussian_prior(asked.vae)
     count, kl, mean, squares = 0, np.zeros(width), np.zeros(width), np.zeros(width)
     for block in asked.blocks(rows):
         loc, log_var = asked("encode", block)
-        kl += gaussian.kl_per_dim(loc, log_var).sum(axis=0, dtype=np.float64)
+        kl += gaussian.kl_per_dim(loc, log_var, *prior).sum(axis=0, dtype=np.float64)
         # Moments of two parts join about their own means (Chan, Golub and LeVeque 1983).
         loc = loc.astype(np.float64)
         of_block = loc.mean(axis=0)
@@ -90,6 +91,16 @@ def latents(asked: Asked, rows: NDArray[np.int64]) -> Latents:
         mean += step * (len(loc) / count)
     variance = squares / count if count > 1 else np.full(width, np.nan)
     return Latents(kl / count if count else np.full(width, np.nan), variance, count)
+
+
+def _gaussian_prior(vae: VAE) -> tuple[NDArray[Any], ...]:
+    """loc and log_var of each latent under a learned prior; nothing for N(0, I)."""
+    if vae.prior == "standard":
+        return ()
+    mixture = vae.prior_
+    loc = mixture.weights @ mixture.locs
+    variance = mixture.weights @ (mixture.variances + (mixture.locs - loc) ** 2)
+    return loc.astype(vae.dtype), np.log(variance).astype(vae.dtype)
 
 
 def index_information(
@@ -117,8 +128,8 @@ def use_by_decoder(vae: VAE, key: Key, which: NDArray[np.int64], condition: NDAr
     """
     used = np.full(len(which), np.nan)
     latent, anew, cells = key.split(3)
-    shape, likelihood = (DRAWS, vae.latent_dim), vae.likelihood_
-    z, other = (random.normal(shape, key=k, dtype=vae.dtype) for k in (latent, anew))
+    likelihood = vae.likelihood_
+    z, other = (vae.core.sample_prior(DRAWS, k.seed) for k in (latent, anew))
     try:
         params = vae.decode(z, condition=condition)
         x = likelihood.sample(params, key=cells)

@@ -253,7 +253,10 @@ def _latents(m: Measured) -> Section:
     if len(shown) < len(order):
         rows.insert(15, ("…", "", "", f"{len(order) - 20} more"))
     head = ("latent", "KL", "variance of loc", "")
-    return Section("Latents, by their KL in nats a row", head, tuple(rows), collapse(m))
+    title = "Latents, by their KL in nats a row"
+    if m.vae.prior != "standard":
+        title += ", to the Gaussian of the learned prior's mean and variance"
+    return Section(title, head, tuple(rows), collapse(m))
 
 
 # Rows and units

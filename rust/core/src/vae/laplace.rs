@@ -84,7 +84,7 @@ impl<F: Float> Peak<F> {
     }
 
     /// log p(z) − log q(z) at a given z: its noise solves z = z* + Tᵀ ε, T lower triangular, from the last latent up.
-    pub(super) fn log_ratio(&self, z: &[F]) -> f64 {
+    pub(super) fn log_ratio(&self, components: Option<&Components>, z: &[F]) -> f64 {
         let width = self.loc.len();
         let mut noise: Vec<f64> = z.iter().zip(&self.loc).map(|(z, loc)| z.to_f64() - loc.to_f64()).collect();
         let mut sum = 0.0;
@@ -92,9 +92,10 @@ impl<F: Float> Peak<F> {
             let line = &self.turn[i * width..][..=i];
             let e = noise[i] / line[i].to_f64();
             noise.iter_mut().zip(line).for_each(|(x, t)| *x -= t.to_f64() * e);
-            sum += (e - z[i].to_f64()) * (e + z[i].to_f64());
+            let of_prior = if components.is_none() { z[i].to_f64() } else { 0.0 };
+            sum += (e - of_prior) * (e + of_prior);
         }
-        0.5 * sum + self.log_det
+        0.5 * sum + self.log_det + components.map_or(0.0, |components| components.log_density(z))
     }
 }
 

@@ -167,13 +167,14 @@ pub(super) fn draw_and_weigh<F: Float>(
 }
 
 /// log p(z) − log q(z | x) of one row at a given z.
-pub(super) fn log_ratio<F: Float>(row: Row<F>, z: &[F]) -> f64 {
+pub(super) fn log_ratio<F: Float>(row: Row<F>, components: Option<&Components>, z: &[F]) -> f64 {
     let parts = row.loc.iter().zip(row.log_var).zip(row.scale).zip(z).map(|(((loc, log_var), scale), z)| {
         let z = z.to_f64();
         let noise = (z - loc.to_f64()) / scale.to_f64();
-        (noise - z) * (noise + z) + log_var.to_f64()
+        let of_prior = if components.is_none() { z } else { 0.0 };
+        (noise - of_prior) * (noise + of_prior) + log_var.to_f64()
     });
-    0.5 * parts.sum::<f64>()
+    0.5 * parts.sum::<f64>() + components.map_or(0.0, |components| components.log_density(z))
 }
 
 /// The posterior of one row.

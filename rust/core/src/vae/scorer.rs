@@ -343,8 +343,8 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
             let at = row * latent_dim..(row + 1) * latent_dim;
             let posterior = Row { loc: &self.loc[at.clone()], log_var: &self.log_var[at.clone()], scale: &self.scale[at.clone()] };
             let log_ratio = match self.peaks.get(row).and_then(Option::as_ref) {
-                Some(peak) => peak.log_ratio(&draws.z[at]),
-                None => log_ratio(posterior, &draws.z[at]),
+                Some(peak) => peak.log_ratio(model.components.as_ref(), &draws.z[at]),
+                None => log_ratio(posterior, model.components.as_ref(), &draws.z[at]),
             };
             let weight = out.to_f64() + log_ratio + self.offsets[row];
             *out = F::from_f64(if weight.is_nan() { f64::NEG_INFINITY } else { weight });
