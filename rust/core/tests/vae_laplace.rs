@@ -211,6 +211,7 @@ fn given_latents_of_a_linear_model_are_weighed_by_the_exact_posterior() {
             activation: Activation::Relu,
             layer_norm: false,
             residual: false,
+            prior: Prior::Standard,
         };
         let model = Model::<F>::new(config, Scaling::identity(WIDTH), Key(8)).unwrap();
         let named = model.named();

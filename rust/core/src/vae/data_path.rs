@@ -43,6 +43,11 @@ impl<F> Batch<'_, F> {
     pub(super) fn weight(&self, row: usize) -> f64 {
         self.weights.map_or(1.0, |weights| weights[self.rows[row] as usize])
     }
+
+    /// What a row counts in the batch's mean.
+    fn share(&self, row: usize) -> f64 {
+        self.weight(row) / self.rows.len() as f64
+    }
 }
 
 /// The buffers of a block of a batch's rows, and what the data path leaves in them for the weights' gradients.
@@ -298,113 +303,127 @@ impl<F: Float + Draw> Block<F> {
         components: Option<&Components>,
         below: Option<&[bool]>,
     ) -> Result<()> {
-        let (rows, latents) = (self.rows, self.rows * self.latent_dim);
-        let draws = rows * self.num_particles;
         self.draw(batch, components);
-        let (d_loc, d_log_var) = (&mut self.d_loc[..latents], &mut self.d_log_var[..latents]);
-        let objective = batch.objective;
-        let held_still = objective.estimator != Estimator::Pathwise;
-        let by_draws = objective.importance_weighted || components.is_some() || held_still;
-        let (noise, z) = (&self.noise[..draws * self.latent_dim], &self.z[..draws * self.latent_dim]);
+        self.decode(model)?;
+        self.weigh(model, batch);
+        let draws = self.rows * self.num_particles;
+        let (latent_dim, beside) = (self.latent_dim, model.condition.width);
+        let d_inputs = if beside > 0 { &mut self.inputs[1] } else { &mut self.dz };
+        model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(d_inputs));
+        if beside > 0 {
+            // No gradient is asked for of a condition.
+            let d_inputs = self.inputs[1].chunks_exact(latent_dim + beside);
+            for (dz, d_inputs) in self.dz[..draws * latent_dim].chunks_exact_mut(latent_dim).zip(d_inputs) {
+                dz.copy_from_slice(&d_inputs[..latent_dim]);
+            }
+        }
+        self.heads(batch, components, below);
+        model.encoder.backward(&model.parameters, self.rows, &mut self.encoder, None);
+        self.pack(model);
+        Ok(())
+    }
 
-        let beside = model.condition.width;
-        let [inputs, d_inputs] = &mut self.inputs;
+    /// From z through the decoder to log p(x | z) and its gradient with respect to the params.
+    fn decode(&mut self, model: &Model<F>) -> Result<()> {
+        let (rows, draws, beside) = (self.rows, self.rows * self.num_particles, model.condition.width);
         if beside > 0 {
             // Each particle has the rows in order.
             let conditions = self.conditions[..rows * beside].chunks_exact(beside).cycle();
-            append(z, self.latent_dim, conditions, inputs);
+            append(&self.z[..draws * self.latent_dim], self.latent_dim, conditions, &mut self.inputs[0]);
         }
-        let (inputs, d_inputs) = if beside > 0 { (&*inputs, d_inputs) } else { (&self.z, &mut self.dz) };
+        let inputs = if beside > 0 { &self.inputs[0] } else { &self.z };
         model.decoder.forward(&model.parameters, inputs, draws, &mut self.decoder);
         let assembly = &model.assembly;
-        let num_params = assembly.num_params;
         let (outputs, d_outputs) = self.decoder.output_and_gradient();
         let (outputs, d_outputs) = (&outputs[..draws * assembly.num_outputs], &mut d_outputs[..draws * assembly.num_outputs]);
         let x = &self.x[..rows * model.config().num_features];
         let log_prob = &mut self.log_prob[..draws];
-        let [params, d_params] = &mut self.params;
-        let (learned, num_particles) = (assembly.num_learned > 0, self.num_particles);
-        if learned {
-            let (params, d_params) = (&mut params[..draws * num_params], &mut d_params[..draws * num_params]);
-            assembly.put_together(outputs, model.learned(), params);
-            model.likelihood.log_prob_grad(x, params, log_prob, d_params)?;
-        } else {
-            model.likelihood.log_prob_grad(x, outputs, log_prob, d_outputs)?;
+        if assembly.num_learned == 0 {
+            return model.likelihood.log_prob_grad(x, outputs, log_prob, d_outputs);
         }
-        // Each draw's gradient by its factor, on to the decoder's output and to what is learned.
-        let weigh = |d_outputs: &mut [F], d_params: &mut [F], d_learned: &mut [f64], by: &dyn Fn(usize) -> F| {
-            if learned {
-                let d_params = &mut d_params[..draws * num_params];
-                dispatch(ScaleRows { x: d_params, width: num_params, by });
-                let unit = unit_rows(num_particles) * num_particles;
-                let units = d_params.chunks(unit * num_params).zip(d_outputs.chunks_mut(unit * assembly.num_outputs));
-                for ((d_params, d_outputs), d_learned) in units.zip(d_learned.chunks_exact_mut(assembly.num_learned)) {
-                    assembly.take_apart(d_params, d_outputs, d_learned);
-                }
-            } else {
-                dispatch(ScaleRows { x: d_outputs, width: num_params, by });
+        let [params, d_params] = self.params.each_mut().map(|params| &mut params[..draws * assembly.num_params]);
+        assembly.put_together(outputs, model.learned(), params);
+        model.likelihood.log_prob_grad(x, params, log_prob, d_params)
+    }
+
+    /// Turns the gradients of log p(x | z) into those of what is minimised, −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch or the like: each draw's by its factor, on to the decoder's
+    /// output and to what is learned.
+    fn weigh(&mut self, model: &Model<F>, batch: &Batch<F>) {
+        let (rows, draws, objective) = (self.rows, self.rows * self.num_particles, batch.objective);
+        let (shares, log_prob) = (&mut self.shares[..draws], &self.log_prob[..draws]);
+        let share = |row: usize| batch.share(self.first + row);
+        let particles = self.num_particles as f64;
+        let assembly = &model.assembly;
+        let (num_params, unit) = (assembly.num_params, unit_rows(self.num_particles) * self.num_particles);
+        let d_outputs = &mut self.decoder.output_and_gradient().1[..draws * assembly.num_outputs];
+        let (d_params, d_learned) = (&mut self.params[1], &mut self.d_learned);
+        let mut weigh = |by: &dyn Fn(usize) -> F| {
+            if assembly.num_learned == 0 {
+                return dispatch(ScaleRows { x: d_outputs, width: num_params, by });
+            }
+            let d_params = &mut d_params[..draws * num_params];
+            dispatch(ScaleRows { x: d_params, width: num_params, by });
+            let units = d_params.chunks(unit * num_params).zip(d_outputs.chunks_mut(unit * assembly.num_outputs));
+            for ((d_params, d_outputs), d_learned) in units.zip(d_learned.chunks_exact_mut(assembly.num_learned)) {
+                assembly.take_apart(d_params, d_outputs, d_learned);
             }
         };
-
-        // From here on, gradients of what is minimised: −Σ wᵢ (reconstructionᵢ − β klᵢ) / batch, or the like.
-        let share = |row: usize| batch.weight(self.first + row) / batch.rows.len() as f64;
-        let particles = self.num_particles as f64;
-        if objective.importance_weighted {
-            let shares = &mut self.shares[..draws];
-            for (share, log_prob) in shares.iter_mut().zip(log_prob) {
-                *share = log_prob.to_f64() + weighted(objective.kl_weight, *share);
-            }
-            self.factors.of_weights(objective, shares, rows);
-            for (row, bound) in self.bounds[..rows].iter_mut().enumerate() {
-                *bound = shares_of(shares, (row..draws).step_by(rows));
-            }
-            self.factors.of_shares(objective, shares);
-            for (draw, of_row) in shares.iter_mut().enumerate() {
-                *of_row *= share(draw % rows);
-            }
-            weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-shares[draw]));
-        } else {
+        if !objective.importance_weighted {
             if objective.estimator == Estimator::Score {
-                self.factors.above_mean(objective, log_prob, &self.shares[..draws], rows);
+                self.factors.above_mean(objective, log_prob, shares, rows);
             }
-            weigh(d_outputs, d_params, &mut self.d_learned, &|draw| F::from_f64(-share(draw % rows) / particles));
+            return weigh(&|draw| F::from_f64(-share(draw % rows) / particles));
         }
-        model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(d_inputs));
-        if beside > 0 {
-            // No gradient is asked for of a condition.
-            let d_inputs = self.inputs[1].chunks_exact(self.latent_dim + beside);
-            for (dz, d_inputs) in self.dz[..draws * self.latent_dim].chunks_exact_mut(self.latent_dim).zip(d_inputs) {
-                dz.copy_from_slice(&d_inputs[..self.latent_dim]);
-            }
+        for (share, log_prob) in shares.iter_mut().zip(log_prob) {
+            *share = log_prob.to_f64() + weighted(objective.kl_weight, *share);
         }
+        self.factors.of_weights(objective, shares, rows);
+        for (row, bound) in self.bounds[..rows].iter_mut().enumerate() {
+            *bound = shares_of(shares, (row..draws).step_by(rows));
+        }
+        self.factors.of_shares(objective, shares);
+        for (draw, of_row) in shares.iter_mut().enumerate() {
+            *of_row *= share(draw % rows);
+        }
+        weigh(&|draw| F::from_f64(-shares[draw]));
+    }
+
+    /// Brings what has come back to z and the prior's part together at the encoder's heads.
+    fn heads(&mut self, batch: &Batch<F>, components: Option<&Components>, below: Option<&[bool]>) {
+        let (rows, latents, latent_dim) = (self.rows, self.rows * self.latent_dim, self.latent_dim);
+        let (objective, particles) = (batch.objective, self.num_particles as f64);
+        let draws = rows * self.num_particles;
+        let (z, noise) = (&self.z[..draws * latent_dim], &self.noise[..draws * latent_dim]);
+        let dz = &mut self.dz[..draws * latent_dim];
+        let (d_loc, d_log_var) = (&mut self.d_loc[..latents], &mut self.d_log_var[..latents]);
+        let share = |row: usize| batch.share(self.first + row);
         let factor = |draw: usize| {
             let of_draw = if objective.importance_weighted { self.shares[draw] } else { share(draw % rows) / particles };
             weighted(objective.kl_weight, of_draw)
         };
-        if by_draws {
+        let held_still = objective.estimator != Estimator::Pathwise;
+        if objective.importance_weighted || components.is_some() || held_still {
             // −log p(z) pulls z to 0, or to the components, and log q(z | x) = −½ Σ (ε² + log-variance) + c hangs on the log-variance alone.
             if let Some(components) = components {
                 let [shares, by] = &mut self.mixture;
                 by[..draws].iter_mut().enumerate().for_each(|(draw, by)| *by = factor(draw));
                 self.d_components.fill(0.0);
-                let count = components.len();
-                let unit = unit_rows(num_particles) * num_particles;
-                let all = Components::num_gradient(count, self.latent_dim);
-                let units = z.chunks(unit * self.latent_dim).zip(self.dz.chunks_mut(unit * self.latent_dim));
+                let (unit, count) = (unit_rows(self.num_particles) * self.num_particles, components.len());
+                let units = z.chunks(unit * latent_dim).zip(dz.chunks_mut(unit * latent_dim));
                 let units = units.zip(by[..draws].chunks(unit)).zip(shares.chunks(unit * count));
-                for ((((z, dz), by), shares), d) in units.zip(self.d_components.chunks_exact_mut(all)) {
+                let sums = self.d_components.chunks_exact_mut(Components::num_gradient(count, latent_dim));
+                for ((((z, dz), by), shares), d) in units.zip(sums) {
                     components.pull(z, shares, by, dz, d);
                 }
             } else {
                 let by = |draw: usize| F::from_f64(factor(draw));
-                dispatch(AddRows { x: z, out: &mut self.dz, width: self.latent_dim, by });
+                dispatch(AddRows { x: z, out: &mut *dz, width: latent_dim, by });
             }
             d_loc.fill(F::ZERO);
             d_log_var.fill(F::from_f64(-0.5));
         }
         if held_still {
-            let of = Draws { width: self.latent_dim, log_var: &self.log_var[..latents], slope: noise };
-            let dz = &mut self.dz[..draws * self.latent_dim];
+            let of = Draws { width: latent_dim, log_var: &self.log_var[..latents], slope: noise };
             if objective.estimator == Estimator::Score {
                 of.score(share, dz, d_log_var, &self.factors);
             } else {
@@ -413,13 +432,13 @@ impl<F: Float + Draw> Block<F> {
         }
         for (latent, _) in below.into_iter().flatten().enumerate().filter(|(_, below)| **below) {
             for d in [&mut *d_loc, &mut *d_log_var] {
-                d.iter_mut().skip(latent).step_by(self.latent_dim).for_each(|d| *d = F::ZERO);
+                d.iter_mut().skip(latent).step_by(latent_dim).for_each(|d| *d = F::ZERO);
             }
         }
         let (_, d_heads) = self.encoder.output_and_gradient();
         dispatch(Heads {
             out: &mut d_heads[..2 * latents],
-            width: self.latent_dim,
+            width: latent_dim,
             kl: [d_loc, d_log_var],
             kl_weight: |row| match objective.estimator {
                 Estimator::Pathwise => F::from_f64(objective.kl_weight * share(row)),
@@ -427,10 +446,13 @@ impl<F: Float + Draw> Block<F> {
                 Estimator::Score => F::ONE,
                 Estimator::Stl | Estimator::Dreg => F::ZERO,
             },
-            dz: &self.dz[..draws * self.latent_dim],
+            dz,
             slope: noise,
         });
-        model.encoder.backward(&model.parameters, rows, &mut self.encoder, None);
+    }
+
+    /// Packs the factors of the weights' gradients where that pays.
+    fn pack(&mut self, model: &Model<F>) {
         let encoder = model.encoder.layers.len();
         for layer in 0..self.packed.len() {
             let Some(mut packed) = self.packed[layer].take() else { continue };
@@ -441,7 +463,6 @@ impl<F: Float + Draw> Block<F> {
             }
             self.packed[layer] = Some(packed);
         }
-        Ok(())
     }
 
     /// ln of the mean weight of each row as given, where draws are weighed by importance.

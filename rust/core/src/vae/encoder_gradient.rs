@@ -118,7 +118,9 @@ impl<F: Float, B: Fn(usize) -> [F; 2]> Kernel for Outward<'_, F, B> {
                 continue;
             }
             if outward == F::ZERO {
-                dz.iter_mut().for_each(|dz| *dz = *dz * all);
+                for dz in dz {
+                    *dz *= all;
+                }
                 continue;
             }
             let [twice, all] = [outward + outward, all].map(|x| F::Lanes::splat(simd, x));
