@@ -22,11 +22,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import elbokit as ek
 from elbokit.sklearn import VAE, VAEImputer
 
-# A step's batch is so many rows by their place, and each draws its own noise: a row twice takes two places. Columns are
-# scaled by the rows without their weights, too.
-_BY_PLACE = {
-    "check_sample_weight_equivalence_on_dense_data": "a row twice takes two places and counts twice in the scaling"
-}
+# A step's batch is so many rows by their place, and each draws its own noise: a row twice takes two places.
+_BY_PLACE = {"check_sample_weight_equivalence_on_dense_data": "a row twice takes two places, with noise of their own"}
 
 
 def vae(**options):

@@ -281,7 +281,7 @@ class VAE(Calibrated):
             The share of rows held out (drawn by key), or the rows to hold out themselves, with a condition as a pair
             (rows, condition); 0 for none.
         sample_weight : array_like, shape (rows,), optional
-            Not negative; scaled to mean 1 over the training rows.
+            Not negative; scaled to mean 1 over the training rows. The columns' means and deviations are by weight too.
         objective : {"elbo", "iwae"}
             "iwae" maximises Σ w_i ln (1/K Σ_k exp r_ik) / batch, r_ik = log p(x|z_k) + β (log p(z_k) − log q(z_k|x)),
             over K = num_particles draws, by the pathwise gradient (Burda, Grosse and Salakhutdinov 2016).
@@ -336,8 +336,8 @@ class VAE(Calibrated):
             checkpoint_every, callbacks, progress,
         )  # fmt: skip
         plan = _plan.checked(self, rows, options, seed_of(key), splitting)
-        shift, scale, spread = _scaling.statistics(self, rows, plan.train)
-        beside = _scaling.condition_statistics(self, plan.condition, plan.train)
+        shift, scale, spread = _scaling.statistics(self, rows, plan.train, plan.weights)
+        beside = _scaling.condition_statistics(self, plan.condition, plan.train, plan.weights)
         core = _core.Vae(
             rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
             self.layer_norm, self.residual, shift, scale, spread, *beside, self.dtype == np.float64, initial.seed,
