@@ -81,7 +81,8 @@ def statistics(
 ) -> tuple[list[float], list[float], list[float]]:
     """What the columns are scaled by, and how far they then spread: the observed training cells' mean and deviation.
 
-    Both are by the rows' weights. Columns that are not scaled have 0 and 1; a column that is constant, or holds no real numbers, has no spread.
+    Both are by the rows' weights. Columns that are not scaled have 0 and 1; a column that is constant, or holds no real
+    numbers, has no spread.
     """
     width = rows.shape[1]
     real = real_columns(vae.likelihood, width)
