@@ -8,6 +8,7 @@ import time
 import warnings
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
@@ -391,6 +392,11 @@ def test_the_example_does_what_the_command_does(tmp_path, capsys):
     namespace["main"](tmp_path)
     assert "nats a row" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["digits.png", "digits.safetensors", "history.png"]
+    for name, inked in (("digits.png", 0.05), ("history.png", 0.01)):
+        image = plt.imread(tmp_path / name)[..., :3]
+        assert min(image.shape[:2]) >= 300
+        # Rows of images and panels, and no blank page: many pixels are not the background's colour.
+        assert (np.abs(image - image[0, 0]).max(axis=-1) > 0.1).mean() > inked
     assert tables.read("digits").rows.shape[1] == ek.VAE.load(tmp_path / "digits.safetensors").num_features
 
 

@@ -33,6 +33,7 @@ from elbokit.threads import build_info, get_num_threads, num_threads, set_num_th
 
 if TYPE_CHECKING:
     from elbokit import training
+    from elbokit.batches import Batches
     from elbokit.checks import SelfTest, self_test
     from elbokit.diffusion import Diffusion
     from elbokit.estimators import EstimatorComparison, EstimatorMoments, compare_estimators
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 # Imported when one of their names is first asked for: a program that calls kernels does not wait for models.
 _LATER = {
+    "batches": ("Batches",),
     "checks": ("SelfTest", "self_test"),
     "diffusion": ("Diffusion",),
     "estimators": ("EstimatorComparison", "EstimatorMoments", "compare_estimators"),
@@ -76,6 +78,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "VAE",
+    "Batches",
     "Diffusion",
     "DtypeError",
     "ElboTerms",

@@ -7,6 +7,7 @@ as observations, in the parameters' type, and refused as parameters; float16, co
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 _F32 = np.dtype(np.float32)
 _F64 = np.dtype(np.float64)
+
+
+class Stream:
+    """Rows that do not lie in one array until they are asked to."""
+
+    def spool(self) -> NDArray[Any]:
+        """All of them."""
+        raise NotImplementedError
 
 
 def floats(argument: str, array: ArrayLike) -> NDArray[Any]:
@@ -85,8 +94,16 @@ def count(argument: str, value: Any, least: int = 0) -> int:
     return number
 
 
-def rows_of(argument: str, X: ArrayLike) -> NDArray[Any]:
+def rows_of(argument: str, X: ArrayLike | Stream) -> NDArray[Any]:
     """Rows of a data set in any real dtype: (rows, features), laid out for the core; the array itself where it is."""
+    if isinstance(X, Stream):
+        return X.spool()
+    if isinstance(X, Iterator):
+        raise DtypeError(
+            f"{argument}: expected an array (rows, features), got an iterator; give ek.Batches(…) for rows that come "
+            "in batches",
+            argument=argument,
+        )
     given = _asarray(argument, X)
     if given.dtype.kind not in "biuf" or given.dtype.itemsize > 8 or given.dtype == np.float16:
         _refuse(argument, given.dtype, "booleans, integers, float32 or float64")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elbokit._arrays import rows_of
+from elbokit._arrays import Stream, rows_of
 from elbokit.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ __all__ = ["beside", "condition_of", "for_latents"]
 
 
 def condition_of(
-    condition: ArrayLike, rows: int | None, width: int | None, argument: str = "condition", of: str = "X"
+    condition: ArrayLike | Stream, rows: int | None, width: int | None, argument: str = "condition", of: str = "X"
 ) -> NDArray[Any]:
     """A condition in any real dtype, (rows, columns), as many as asked for."""
-    if np.ndim(condition) == 1:
+    if not isinstance(condition, Stream) and np.ndim(condition) == 1:
         raise ShapeError(
             f"{argument}: expected an array (rows, columns), got shape {np.shape(condition)}; give one column as "
             "condition[:, None]",
@@ -40,7 +40,7 @@ def condition_of(
     return given
 
 
-def beside(condition: ArrayLike | None, rows: int | None, width: int, of: str = "X") -> NDArray[Any] | None:
+def beside(condition: ArrayLike | Stream | None, rows: int | None, width: int, of: str = "X") -> NDArray[Any] | None:
     """The condition of some rows for a model that takes one of `width` columns, or none."""
     if width == 0:
         if condition is not None:

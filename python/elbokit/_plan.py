@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from elbokit import random
-from elbokit._arrays import count, number, rows_of
+from elbokit._arrays import Stream, count, number, rows_of
 from elbokit._checkpoint import Checkpoint, fingerprint
 from elbokit._condition import condition_of
 from elbokit._schedules import Plateau
@@ -94,8 +94,8 @@ class Options:
     schedule: str | Plateau
     warmup: float
     max_grad_norm: float | None
-    condition: ArrayLike | None
-    validation: float | ArrayLike | tuple[ArrayLike, ArrayLike]
+    condition: ArrayLike | Stream | None
+    validation: float | ArrayLike | Stream | tuple[ArrayLike | Stream, ArrayLike | Stream]
     sample_weight: ArrayLike | None
     objective: str
     estimator: str
@@ -219,7 +219,7 @@ def _estimator(given: Options, importance_weighted: bool, free_bits: float) -> s
 def _split(
     rows: NDArray[Any],
     condition: NDArray[Any] | None,
-    validation: float | ArrayLike | tuple[ArrayLike, ArrayLike],
+    validation: float | ArrayLike | Stream | tuple[ArrayLike | Stream, ArrayLike | Stream],
     splitting: Key,
 ) -> tuple[NDArray[np.uint32] | None, HeldOut | None]:
     """Which rows train (None: all of them), and the held-out ones."""
@@ -230,7 +230,7 @@ def _split(
         )
     if len(rows) >= 1 << 32:
         raise ShapeError(f"X: expected less than 2**32 rows, got {len(rows)}; fit a part of them", argument="X")
-    if not isinstance(validation, tuple) and np.ndim(validation) == 0:
+    if not isinstance(validation, (tuple, Stream)) and np.ndim(validation) == 0:
         share = number("validation", validation)
         if not 0 <= share < 1:
             raise ValueError(f"validation: expected a share from 0 to below 1 or rows, got {share}; use 0.1")
@@ -250,15 +250,24 @@ def _split(
                 f"{type(validation).__name__}; give validation=(X, condition)"
             )
         return None, _given(validation[0], validation[1], rows, condition)
-    if isinstance(validation, tuple) and len(validation) == 2 and np.ndim(validation[0]) == 2:
+    if _is_pair(validation):
         raise ValueError(
             "validation: expected a share or rows for a model without a condition, got a pair; give condition= too"
         )
-    return None, _given(cast("ArrayLike", validation), None, rows, None)
+    return None, _given(cast("ArrayLike | Stream", validation), None, rows, None)
+
+
+def _is_pair(validation: Any) -> bool:
+    """Whether it is rows with their conditions, and no tuple of rows."""
+    pair = isinstance(validation, tuple) and len(validation) == 2
+    return pair and (isinstance(validation[0], Stream) or np.ndim(validation[0]) == 2)
 
 
 def _given(
-    validation: ArrayLike, beside: ArrayLike | None, rows: NDArray[Any], condition: NDArray[Any] | None
+    validation: ArrayLike | Stream,
+    beside: ArrayLike | Stream | None,
+    rows: NDArray[Any],
+    condition: NDArray[Any] | None,
 ) -> HeldOut | None:
     """Held-out rows that were given as such."""
     others = rows_of("validation", validation)

@@ -44,38 +44,51 @@ def real_columns(likelihood: Likelihood, width: int) -> NDArray[np.bool_]:
 
 
 class _Moments:
-    """Sums over the observed cells of some rows, column by column."""
+    """Sums over the observed cells of some rows by weight, column by column."""
 
-    def __init__(self, rows: NDArray[Any], train: NDArray[np.uint32] | None) -> None:
+    def __init__(
+        self, rows: NDArray[Any], train: NDArray[np.uint32] | None, weights: NDArray[np.float64] | None
+    ) -> None:
         index = np.arange(len(rows), dtype=np.uint32) if train is None else train
-        self._blocks = [index[i : i + _ROWS] for i in range(0, len(index), _ROWS)]
+        if weights is not None:
+            # A row of weight 0 leaves no trace, whatever it holds.
+            index, weights = index[weights > 0], weights[weights > 0]
+        self._blocks = [
+            (index[i : i + _ROWS], None if weights is None else weights[i : i + _ROWS, None])
+            for i in range(0, len(index), _ROWS)
+        ]
         self._rows = rows
         # An infinity is named by the check that follows; here it must only not warn.
         with np.errstate(invalid="ignore", over="ignore"):
-            seen = np.maximum(self.total(lambda x: ~np.isnan(x)), 1)
+            seen = self.total(lambda x: ~np.isnan(x))
+            seen[seen == 0] = 1
             self.mean = self.total(lambda x: x) / seen
             self.deviation = np.sqrt(self.total(lambda x: (x - self.mean) ** 2) / seen)
         self.finite = np.isfinite(self.mean)
         self.spread = self.finite & np.isfinite(self.deviation) & (self.deviation > np.abs(self.mean) * 1e-12)
 
     def total(self, of: Callable[[NDArray[np.float64]], NDArray[Any]]) -> NDArray[np.float64]:
-        """The sum of a function of the cells over the observed ones."""
-        sums = [np.nansum(of(self._rows[block].astype(np.float64)), axis=0) for block in self._blocks]
+        """The sum of a function of the cells over the observed ones, each by its row's weight."""
+        sums = []
+        for block, weights in self._blocks:
+            terms = of(self._rows[block].astype(np.float64))
+            sums.append(np.nansum(terms if weights is None else terms * weights, axis=0))
         return np.asarray(np.sum(sums, axis=0), dtype=np.float64)
 
 
 def statistics(
-    vae: VAE, rows: NDArray[Any], train: NDArray[np.uint32] | None
+    vae: VAE, rows: NDArray[Any], train: NDArray[np.uint32] | None, weights: NDArray[np.float64] | None
 ) -> tuple[list[float], list[float], list[float]]:
     """What the columns are scaled by, and how far they then spread: the observed training cells' mean and deviation.
 
-    Columns that are not scaled have 0 and 1; a column that is constant, or holds no real numbers, has no spread.
+    Both are by the rows' weights. Columns that are not scaled have 0 and 1; a column that is constant, or holds no real
+    numbers, has no spread.
     """
     width = rows.shape[1]
     real = real_columns(vae.likelihood, width)
     if not real.any():
         return [0.0] * width, [1.0] * width, [0.0] * width
-    moments = _Moments(rows, train)
+    moments = _Moments(rows, train, weights)
     usable = real & moments.spread
     if vae.standardize is False:
         return [0.0] * width, [1.0] * width, np.where(usable, moments.deviation, 0.0).tolist()
@@ -87,7 +100,10 @@ def statistics(
 
 
 def condition_statistics(
-    vae: VAE, condition: NDArray[Any] | None, train: NDArray[np.uint32] | None
+    vae: VAE,
+    condition: NDArray[Any] | None,
+    train: NDArray[np.uint32] | None,
+    weights: NDArray[np.float64] | None,
 ) -> tuple[list[float], list[float]]:
     """What a condition's columns are scaled by: the training rows' mean and deviation, but 0 and 1 of bits."""
     if condition is None:
@@ -95,7 +111,7 @@ def condition_statistics(
     width = condition.shape[1]
     if vae.standardize is False:
         return [0.0] * width, [1.0] * width
-    moments = _Moments(condition, train)
+    moments = _Moments(condition, train, weights)
     bits = moments.total(lambda c: (c != 0.0) & (c != 1.0)) == 0
     if vae.dtype == np.float32:
         _warn_of_rounding("condition", moments.mean, np.where(bits, 0.0, moments.deviation))

@@ -10,8 +10,7 @@
     ((200, 2), (200,))
 
 The estimators pass scikit-learn's own `check_estimator` but for one check: a row of weight 2 does not train the same
-model as the row twice, since each step's rows and noise are drawn by position, and columns are scaled by the rows
-without their weights. NaN is a missing cell throughout. A
+model as the row twice, since each step's rows and noise are drawn by position. NaN is a missing cell throughout. A
 score is a function of the row and `random_state`: alone, shuffled, in chunks or on another worker it is the same bits.
 
 scikit-learn 1.6 or newer comes with ``pip install "elbokit[sklearn]"``, and is imported by this module alone.

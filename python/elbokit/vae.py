@@ -29,6 +29,7 @@ from elbokit._arrays import count, floats, rows_of
 from elbokit._calibration import KEY as CALIBRATION
 from elbokit._calibration import Calibrated, Calibration
 from elbokit._files import whole
+from elbokit.batches import Batches, streamed
 from elbokit.errors import DtypeError, ModelFileError, NotFittedError, ShapeError
 from elbokit.evidence import ElboTerms, GaussianParams
 from elbokit.likelihood import Gaussian, Likelihood
@@ -234,9 +235,9 @@ class VAE(Calibrated):
 
     def fit(
         self,
-        X: ArrayLike,
+        X: ArrayLike | Batches,
         *,
-        condition: ArrayLike | None = None,
+        condition: ArrayLike | Batches | None = None,
         epochs: int = 200,
         batch_size: int = 128,
         learning_rate: float = 1e-3,
@@ -245,7 +246,7 @@ class VAE(Calibrated):
         schedule: str | Plateau = "constant",
         warmup: float = 0.0,
         max_grad_norm: float | None = None,
-        validation: float | ArrayLike | tuple[ArrayLike, ArrayLike] = 0.1,
+        validation: float | ArrayLike | Batches | tuple[ArrayLike | Batches, ArrayLike | Batches] = 0.1,
         sample_weight: ArrayLike | None = None,
         objective: str = "elbo",
         estimator: str = "pathwise",
@@ -263,11 +264,11 @@ class VAE(Calibrated):
 
         Parameters
         ----------
-        X : array_like, shape (rows, features)
+        X : array_like, shape (rows, features), or Batches
             Booleans, integers, float32 or float64. Rows are converted to the model's dtype as a batch is gathered, so
-            no copy of a C-contiguous array (or memory map) is made. NaN is a missing cell: it adds nothing, and the
-            encoder sees 0 there. The encoder sees counts over their total and, where the model standardises, scaled
-            columns.
+            no copy of a C-contiguous array (or memory map) is made; `Batches` are written to a temporary file first.
+            NaN is a missing cell: it adds nothing, and the encoder sees 0 there. The encoder sees counts over their
+            total and, where the model standardises, scaled columns.
         condition : array_like, shape (rows, columns), optional
             Makes the model conditional: numbers c beside each row that encoder and decoder see too, q(z | x, c) and
             p(x | z, c), while p(z) stays as it is (Sohn, Lee and Yan 2015). Finite, of any real dtype, read row by row
@@ -294,7 +295,7 @@ class VAE(Calibrated):
             The share of rows held out (drawn by key), or the rows to hold out themselves, with a condition as a pair
             (rows, condition); 0 for none.
         sample_weight : array_like, shape (rows,), optional
-            Not negative; scaled to mean 1 over the training rows.
+            Not negative; scaled to mean 1 over the training rows. The columns' means and deviations are by weight too.
         objective : {"elbo", "iwae"}
             "iwae" maximises Σ w_i ln (1/K Σ_k exp r_ik) / batch, r_ik = log p(x|z_k) + β (log p(z_k) − log q(z_k|x)),
             over K = num_particles draws (Burda, Grosse and Salakhutdinov 2016).
@@ -356,8 +357,8 @@ class VAE(Calibrated):
             checkpoint_every, callbacks, progress,
         )  # fmt: skip
         plan = _plan.checked(self, rows, options, seed_of(key), splitting)
-        shift, scale, spread = _scaling.statistics(self, rows, plan.train)
-        beside = _scaling.condition_statistics(self, plan.condition, plan.train)
+        shift, scale, spread = _scaling.statistics(self, rows, plan.train, plan.weights)
+        beside = _scaling.condition_statistics(self, plan.condition, plan.train, plan.weights)
         core = _core.Vae(
             rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
             self.layer_norm, self.residual, self.prior, self.prior_components, shift, scale, spread, *beside,
@@ -413,10 +414,9 @@ class VAE(Calibrated):
         """Columns of the condition that every method asks for; 0 for none."""
         return self.core.condition_width
 
-    def encode(self, X: ArrayLike, *, condition: ArrayLike | None = None) -> GaussianParams:
+    def encode(self, X: ArrayLike | Batches, *, condition: ArrayLike | Batches | None = None) -> GaussianParams:
         """The posterior q(z | x) of each row: loc and log_var, each (rows, latent_dim)."""
-        rows, beside = self._checked(X, condition)
-        return GaussianParams(*self.core.encode(rows, beside))
+        return GaussianParams(*self._each(X, condition, self.core.encode))
 
     def decode(self, z: ArrayLike, *, condition: ArrayLike | None = None) -> NDArray[Any]:
         """The likelihood's params at each row of z, (rows, num_params), for rows as given and `likelihood_`.
@@ -447,13 +447,18 @@ class VAE(Calibrated):
     # Scores
 
     def elbo(
-        self, X: ArrayLike, *, condition: ArrayLike | None = None, key: Key | int = 0, num_particles: int = 16
+        self,
+        X: ArrayLike | Batches,
+        *,
+        condition: ArrayLike | Batches | None = None,
+        key: Key | int = 0,
+        num_particles: int = 16,
     ) -> ElboTerms:
         """The evidence lower bound of each row and its parts, each (rows,), in nats, whatever kl_weight trained it.
 
         Parameters
         ----------
-        X : array_like, shape (rows, features)
+        X : array_like, shape (rows, features), or Batches
             Rows as given to fit; NaN is a missing cell, and the bound is then of the observed cells.
         condition : array_like, shape (rows, columns), optional
             Of a conditional model, as given to fit; the bound is then on log p(x | c).
@@ -468,9 +473,10 @@ class VAE(Calibrated):
             With the divergence in closed form for the standard prior, else by the same draws, where it may be negative;
             standard_error is the Monte Carlo error over particles, of all that is drawn.
         """
-        particles = count("num_particles", num_particles, 1)
-        rows, beside = self._checked(X, condition)
-        return ElboTerms(*self.core.elbo(rows, None, seed_of(key), particles, beside))
+        particles, seed = count("num_particles", num_particles, 1), seed_of(key)
+        return ElboTerms(
+            *self._each(X, condition, lambda rows, beside: self.core.elbo(rows, None, seed, particles, beside))
+        )
 
     def elbo_per_column(
         self, X: ArrayLike, *, condition: ArrayLike | None = None, key: Key | int = 0, num_particles: int = 16
@@ -585,9 +591,9 @@ class VAE(Calibrated):
 
     def log_evidence(
         self,
-        X: ArrayLike,
+        X: ArrayLike | Batches,
         *,
-        condition: ArrayLike | None = None,
+        condition: ArrayLike | Batches | None = None,
         key: Key | int = 0,
         num_particles: int = 1000,
         proposal: str = "laplace",
@@ -596,7 +602,7 @@ class VAE(Calibrated):
 
         Parameters
         ----------
-        X : array_like, shape (rows, features)
+        X : array_like, shape (rows, features), or Batches
         condition : array_like, shape (rows, columns), optional
             Of a conditional model: the bounds are then on log p(x | c).
         key : Key or int
@@ -642,16 +648,23 @@ class VAE(Calibrated):
         """
         if proposal not in ("laplace", "posterior"):
             raise ValueError(f'proposal: expected "laplace" or "posterior", got {proposal!r}; use one of these')
-        particles = count("num_particles", num_particles, 1)
-        rows, beside = self._checked(X, condition)
-        evidence, without = self.core.log_evidence(rows, seed_of(key), particles, proposal == "laplace", beside)
+        particles, seed = count("num_particles", num_particles, 1), seed_of(key)
+        without = 0
+
+        def bounds(rows: NDArray[Any], beside: NDArray[Any] | None) -> tuple[NDArray[Any], ...]:
+            nonlocal without
+            evidence, lost = self.core.log_evidence(rows, seed, particles, proposal == "laplace", beside)
+            without += lost
+            return evidence
+
+        evidence = Evidence(*self._each(X, condition, bounds))
         if without:
             warnings.warn(
-                f"log_evidence: no mode was found for {without} of {len(rows)} rows, which are drawn from q",
+                f"log_evidence: no mode was found for {without} of {len(evidence.lower)} rows, which are drawn from q",
                 RuntimeWarning,
                 stacklevel=2,
             )
-        return Evidence(*evidence)
+        return evidence
 
     # What the model is worth
 
@@ -852,7 +865,20 @@ class VAE(Calibrated):
         if self._core is not None:
             self._core = _core.Vae.from_bytes(state["_core"])
 
-    def _checked(self, X: ArrayLike, condition: ArrayLike | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    def _each(
+        self,
+        X: ArrayLike | Batches,
+        condition: ArrayLike | Batches | None,
+        of: Callable[[NDArray[Any], NDArray[Any] | None], tuple[NDArray[Any], ...]],
+    ) -> Sequence[NDArray[Any]]:
+        """Arrays that `of` makes of each row and its condition, batch by batch where they come so."""
+        if isinstance(X, Batches):
+            return streamed(X, condition, lambda rows, beside: of(*self._checked(rows, beside)))
+        return of(*self._checked(X, condition))
+
+    def _checked(
+        self, X: ArrayLike | Batches, condition: ArrayLike | Batches | None
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
         core = self.core
         rows = rows_of("X", X)
         if rows.shape[1] != core.num_features:
