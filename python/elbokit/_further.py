@@ -26,8 +26,8 @@ def train(vae: VAE, rows: NDArray[Any], options: dict[str, Any], key: Key, momen
     """
     noise, scoring, splitting = key.split(3)
     given = _plan.Options(
-        epochs=1, schedule="constant", warmup=0.0, condition=None, validation=0.0, patience=None, checkpoint=None,
-        checkpoint_every=1,
+        epochs=1, schedule="constant", warmup=0.0, condition=None, validation=0.0, estimator="pathwise", patience=None,
+        checkpoint=None, checkpoint_every=1,
         **options,
     )  # fmt: skip
     plan = _plan.checked(vae, rows, given, key.seed, splitting)
