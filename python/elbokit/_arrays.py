@@ -7,6 +7,7 @@ as observations, in the parameters' type, and refused as parameters; float16, co
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,12 @@ _F32 = np.dtype(np.float32)
 _F64 = np.dtype(np.float64)
 
 
-class Stream:
-    """Rows that do not lie in one array until they are asked to."""
+class Stream(ABC):
+    """Rows that do not lie in one array until they are asked to: what `batches` makes, known here without it."""
 
+    @abstractmethod
     def spool(self) -> NDArray[Any]:
         """All of them."""
-        raise NotImplementedError
 
 
 def floats(argument: str, array: ArrayLike) -> NDArray[Any]:

@@ -27,8 +27,16 @@ pub struct Evidence<'a, F> {
 }
 
 /// The k-hat up to which a mean of `num_particles` weights can be trusted: min(1 − 1/log₁₀ K, 0.7) (Vehtari et al. 2024).
-pub(crate) fn trusted_khat(num_particles: usize) -> f64 {
+fn trusted_khat(num_particles: usize) -> f64 {
     (1.0 - 1.0 / libm::log10(num_particles as f64)).min(0.7)
+}
+
+/// lower, estimate, upper, standard error, k-hat and ess of a row whose log weights, rounded to F where they were made, are all in.
+pub(crate) fn conclude<F: Float>(folds: &Folds, tail: &Tail, num_particles: usize) -> [f64; 6] {
+    let b = folds.bounds();
+    let khat = tail.khat(F::EPSILON.to_f64());
+    let upper = if khat > trusted_khat(num_particles) { f64::INFINITY } else { b.upper };
+    [b.lower, b.estimate, upper, b.standard_error, khat, b.ess]
 }
 
 /// Bounds on each row's log evidence by log weights (particles, batch), as [`Evidence`] says; particles are dealt to the folds in turn, so they must be independent of each other.
@@ -60,10 +68,7 @@ pub fn evidence<F: Float>(log_weights: &[F], out: Evidence<F>) -> Result<()> {
                 folds.push(block.iter().copied());
                 tail.push(block.iter().copied());
             }
-            let b = folds.bounds();
-            let khat = tail.khat(F::EPSILON.to_f64());
-            let upper = if khat > trusted_khat(particles) { f64::INFINITY } else { b.upper };
-            for (out, result) in out.iter_mut().zip([b.lower, b.estimate, upper, b.standard_error, khat, b.ess]) {
+            for (out, result) in out.iter_mut().zip(conclude::<F>(&folds, &tail, particles)) {
                 out[at] = F::from_f64(result);
             }
         }

@@ -20,7 +20,7 @@ mod tail;
 pub use cubo::cubo;
 pub use elbo::{Running, elbo};
 pub use ess::ess;
-pub(crate) use evidence::trusted_khat;
+pub(crate) use evidence::conclude;
 pub use evidence::{Evidence, evidence};
 pub(crate) use folds::Folds;
 pub use iwae::iwae;

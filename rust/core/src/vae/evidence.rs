@@ -7,7 +7,7 @@ use super::model::Model;
 use super::score::check_particles;
 use super::scorer::{Drawn, over_rows, work, work_of_draw};
 use super::source::Source;
-use crate::bound::{Folds, Tail, trusted_khat};
+use crate::bound::{Folds, Tail, conclude};
 use crate::error::Result;
 use crate::float::Float;
 use crate::random::{Draw, Key};
@@ -90,10 +90,8 @@ pub fn log_evidence<F: Float + Draw>(
             || (Folds::new(num_particles), Tail::new(num_particles)),
             push,
             |row, (folds, tail)| {
-                let b = folds.bounds();
-                let khat = tail.khat(F::EPSILON.to_f64());
-                let upper = if khat > trusted_khat(num_particles) { f64::INFINITY } else { b.upper + row.offset };
-                let mut results = [b.lower + row.offset, b.estimate + row.offset, upper, b.standard_error, khat, b.ess];
+                let mut results = conclude::<F>(&folds, &tail, num_particles);
+                results[..3].iter_mut().for_each(|bound| *bound += row.offset);
                 if row.observed == 0 {
                     // Every weight is p(z) / q(z), whose mean is 1.
                     results = [0.0, 0.0, 0.0, 0.0, 0.0, num_particles as f64];
