@@ -1,40 +1,20 @@
-"""The VAE in scikit-learn's contract: transformer, density estimator, outlier detector, imputer.
-
-    >>> import numpy as np
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> from elbokit.sklearn import VAE
-    >>> X = np.random.default_rng(0).normal(size=(200, 5))
-    >>> pipe = make_pipeline(StandardScaler(), VAE(latent_dim=2, hidden=(16,), epochs=5, random_state=0)).fit(X)
-    >>> pipe.transform(X).shape, pipe.score_samples(X).shape
-    ((200, 2), (200,))
-
-The estimators pass scikit-learn's own `check_estimator` but for one check: a row of weight 2 does not train the same
-model as the row twice, since each step's rows and noise are drawn by position. NaN is a missing cell throughout. A
-score is a function of the row and `random_state`: alone, shuffled, in chunks or on another worker it is the same bits.
-
-scikit-learn 1.6 or newer comes with ``pip install "elbokit[sklearn]"``, and is imported by this module alone.
-"""
+"""The VAE as transformer, density estimator and outlier detector."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    OneToOneFeatureMixin,
-    OutlierMixin,
-    TransformerMixin,
-)
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from elbokit import _further, vae
 from elbokit._codes import likeliest
 from elbokit.random import Key
 from elbokit.report import EvidenceReport, report
+from elbokit.sklearn.estimator import Estimator
+from elbokit.sklearn.weights import quantile, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,102 +25,10 @@ if TYPE_CHECKING:
     from elbokit.likelihood import Likelihood
     from elbokit.training import History, Plateau, Stopping
 
-__all__ = ["VAE", "VAEImputer"]
+__all__ = ["VAE"]
 
 
-class _Estimator(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share: their parameters, and the model that they train."""
-
-    model_: vae.VAE
-    history_: History
-
-    def __init__(
-        self,
-        latent_dim: int = 8,
-        hidden: Sequence[int] = (128, 64),
-        likelihood: Likelihood | None = None,
-        *,
-        activation: str = "relu",
-        standardize: str | bool = "auto",
-        dtype: str = "float32",
-        epochs: int = 200,
-        batch_size: int = 128,
-        learning_rate: float = 1e-3,
-        optimizer: str = "adam",
-        weight_decay: float | None = None,
-        schedule: str | Plateau = "constant",
-        warmup: float = 0.0,
-        max_grad_norm: float | None = None,
-        validation: float = 0.0,
-        objective: str = "elbo",
-        num_particles: int = 1,
-        kl_weight: float | Callable[[int], float] = 1.0,
-        free_bits: float = 0.0,
-        patience: int | Stopping | None = None,
-        progress: bool = False,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.latent_dim = latent_dim
-        self.hidden = hidden
-        self.likelihood = likelihood
-        self.activation = activation
-        self.standardize = standardize
-        self.dtype = dtype
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.optimizer = optimizer
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.warmup = warmup
-        self.max_grad_norm = max_grad_norm
-        self.validation = validation
-        self.objective = objective
-        self.num_particles = num_particles
-        self.kl_weight = kl_weight
-        self.free_bits = free_bits
-        self.patience = patience
-        self.progress = progress
-        self.random_state = random_state
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
-    def _rows(self, X: ArrayLike, reset: bool = False) -> NDArray[Any]:
-        """X as an array of numbers with the fit's columns, NaN for a missing cell."""
-        rows: NDArray[Any] = validate_data(self, X, reset=reset, ensure_all_finite="allow-nan")
-        return rows
-
-    def _new(self) -> vae.VAE:
-        return vae.VAE(
-            self.latent_dim, self.hidden, self.likelihood, self.activation,
-            standardize=self.standardize, dtype=self.dtype,
-        )  # fmt: skip
-
-    def _train(self, rows: NDArray[Any], weights: NDArray[np.float64] | None) -> None:
-        """Train a new model; the keys of training and of everything later are drawn from random_state."""
-        self._draw_keys()
-        model = self._new()
-        options = {
-            name: getattr(self, name)
-            for name in (
-                "epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "warmup",
-                "max_grad_norm", "validation", "objective", "num_particles", "kl_weight", "free_bits", "patience",
-                "progress",
-            )
-        }  # fmt: skip
-        self.history_ = model.fit(rows, sample_weight=weights, key=self._fit_seed, **options)
-        self.model_ = model
-
-    def _draw_keys(self) -> None:
-        draw = check_random_state(self.random_state).randint
-        # Kept: a score must not change from call to call, whatever random_state is.
-        self._fit_seed, self._score_seed = (int(seed) for seed in draw(2**31 - 1, size=2))
-
-
-class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, _Estimator):  # type: ignore[misc]
+class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, Estimator):  # type: ignore[misc]
     """A variational autoencoder as transformer, density estimator and outlier detector.
 
     Parameters
@@ -242,11 +130,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, _Esti
         """
         self._check_contamination()
         rows = self._rows(X, reset=True)
-        weights = _weights(sample_weight, rows)
+        weights = weights_of(sample_weight, rows)
         self._train(rows, weights)
         self._moments: _further.Moments | None = None
         self._calls = 0
-        self.offset_ = _quantile(self._scores(rows), self.contamination, weights)
+        self.offset_ = quantile(self._scores(rows), self.contamination, weights)
         return self
 
     def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:  # noqa: ARG002
@@ -265,7 +153,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, _Esti
         self._check_contamination()
         first = not hasattr(self, "model_")
         rows = self._rows(X, reset=first)
-        weights = _weights(sample_weight, rows)
+        weights = weights_of(sample_weight, rows)
         if first:
             self._draw_keys()
             self._calls, self._moments = 0, None
@@ -292,7 +180,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, _Esti
         else:
             self.history_ = _further.train(self.model_, rows, options, key, self._moments)
         self._calls += 1
-        self.offset_ = _quantile(self._scores(rows), self.contamination, weights)
+        self.offset_ = quantile(self._scores(rows), self.contamination, weights)
         return self
 
     def _keep_moments(self, model: vae.VAE, _: History) -> None:
@@ -366,125 +254,3 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, _Esti
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """1 for ordinary rows and -1 for outliers, (rows,): of the training rows, `contamination` are outliers."""
         return np.where(self.decision_function(X) < 0, -1, 1)
-
-
-class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):  # type: ignore[misc]
-    """Missing cells (NaN) filled by a VAE that is trained on the observed ones.
-
-    Parameters
-    ----------
-    latent_dim, hidden, likelihood, activation, standardize, dtype
-        As in `elbokit.VAE`.
-    epochs, batch_size, learning_rate, optimizer, weight_decay, schedule, warmup, max_grad_norm, validation, objective
-        As in `elbokit.VAE.fit`, and so are the next ones.
-    num_particles, kl_weight, free_bits, patience, progress
-        num_particles is that of training.
-    impute_particles : int
-        Draws of z a row when its cells are filled.
-    random_state : int, RandomState or None
-        What all keys are drawn from, at `fit`.
-
-    Attributes
-    ----------
-    model_ : elbokit.VAE
-        The model itself.
-    history_ : elbokit.History
-        What happened in training.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Where X had names.
-
-    See Also
-    --------
-    elbokit.VAE.impute : what fills the cells, and its draws for multiple imputation.
-
-    Examples
-    --------
-    >>> X = np.random.default_rng(0).normal(size=(300, 1)) * np.ones(4)
-    >>> holes = X.copy()
-    >>> holes[::3, 1] = np.nan
-    >>> imputer = VAEImputer(1, hidden=(), epochs=200, learning_rate=1e-2, random_state=0)
-    >>> bool(np.abs(imputer.fit_transform(holes) - X).max() < 0.2)
-    True
-    """
-
-    def __init__(
-        self,
-        latent_dim: int = 8,
-        hidden: Sequence[int] = (128, 64),
-        likelihood: Likelihood | None = None,
-        *,
-        activation: str = "relu",
-        standardize: str | bool = "auto",
-        dtype: str = "float32",
-        epochs: int = 200,
-        batch_size: int = 128,
-        learning_rate: float = 1e-3,
-        optimizer: str = "adam",
-        weight_decay: float | None = None,
-        schedule: str | Plateau = "constant",
-        warmup: float = 0.0,
-        max_grad_norm: float | None = None,
-        validation: float = 0.0,
-        objective: str = "elbo",
-        num_particles: int = 1,
-        kl_weight: float | Callable[[int], float] = 1.0,
-        free_bits: float = 0.0,
-        patience: int | Stopping | None = None,
-        impute_particles: int = 1000,
-        progress: bool = False,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(
-            latent_dim, hidden, likelihood, activation=activation, standardize=standardize, dtype=dtype, epochs=epochs,
-            batch_size=batch_size, learning_rate=learning_rate, optimizer=optimizer, weight_decay=weight_decay,
-            schedule=schedule, warmup=warmup, max_grad_norm=max_grad_norm, validation=validation, objective=objective,
-            num_particles=num_particles, kl_weight=kl_weight, free_bits=free_bits, patience=patience,
-            progress=progress, random_state=random_state,
-        )  # fmt: skip
-        self.impute_particles = impute_particles
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
-
-    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:  # noqa: ARG002
-        """Train on the observed cells; y is ignored.
-
-        Parameters
-        ----------
-        X : array_like, shape (rows, features)
-            NaN is a missing cell.
-        y : ignored
-        sample_weight : array_like, shape (rows,), optional
-            Not negative.
-        """
-        rows = self._rows(X, reset=True)
-        self._train(rows, _weights(sample_weight, rows))
-        return self
-
-    def transform(self, X: ArrayLike) -> NDArray[Any]:
-        """X with its missing cells filled, (rows, features), in its own dtype; observed cells stay."""
-        check_is_fitted(self, "model_")
-        return self.model_.impute(self._rows(X), key=self._score_seed, num_particles=self.impute_particles)
-
-
-def _weights(sample_weight: ArrayLike | None, rows: NDArray[Any]) -> NDArray[np.float64] | None:
-    if sample_weight is None:
-        return None
-    weights: NDArray[np.float64] = _check_sample_weight(sample_weight, rows, dtype=np.float64)
-    return weights
-
-
-def _quantile(scores: NDArray[np.float64], share: float, weights: NDArray[np.float64] | None) -> float:
-    """NumPy's linear quantile; with weights that of rows which stand as often as they weigh."""
-    if weights is None:
-        return float(np.quantile(scores, share))
-    order = np.argsort(scores, kind="stable")
-    ends = np.cumsum(weights[order])
-    place = share * max(ends[-1] - 1.0, 0.0)
-    below = np.floor(place)
-    at = np.minimum(np.searchsorted(ends, [below, below + 1.0], side="right"), len(scores) - 1)
-    low, high = scores[order[at]]
-    return float(low + (place - below) * (high - low) if place > below else low)
