@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator
@@ -35,6 +36,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         likelihood: Likelihood | None = None,
         *,
         activation: str = "relu",
+        prior: str = "standard",
+        prior_components: int = 20,
+        layer_norm: bool = False,
+        residual: bool = False,
         standardize: str | bool = "auto",
         dtype: str = "float32",
         epochs: int = 200,
@@ -47,6 +52,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         max_grad_norm: float | None = None,
         validation: float = 0.0,
         objective: str = "elbo",
+        estimator: str = "pathwise",
         num_particles: int = 1,
         kl_weight: float | Callable[[int], float] = 1.0,
         free_bits: float = 0.0,
@@ -58,6 +64,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.hidden = hidden
         self.likelihood = likelihood
         self.activation = activation
+        self.prior = prior
+        self.prior_components = prior_components
+        self.layer_norm = layer_norm
+        self.residual = residual
         self.standardize = standardize
         self.dtype = dtype
         self.epochs = epochs
@@ -70,12 +80,18 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.max_grad_norm = max_grad_norm
         self.validation = validation
         self.objective = objective
+        self.estimator = estimator
         self.num_particles = num_particles
         self.kl_weight = kl_weight
         self.free_bits = free_bits
         self.patience = patience
         self.progress = progress
         self.random_state = random_state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Of a pickle made before these were parameters, the model had none of them.
+        known = (inspect.signature(of).parameters.values() for of in (Estimator, type(self)))
+        super().__setstate__({option.name: option.default for options in known for option in options} | state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -89,11 +105,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _new(self) -> vae.VAE:
         return vae.VAE(
-            self.latent_dim, self.hidden, self.likelihood, self.activation,
-            standardize=self.standardize, dtype=self.dtype,
+            self.latent_dim, self.hidden, self.likelihood, self.activation, self.prior, self.standardize, self.dtype,
+            self.layer_norm, self.residual, self.prior_components,
         )  # fmt: skip
 
-    def _train(self, rows: NDArray[Any], weights: NDArray[np.float64] | None) -> None:
+    def _train(
+        self, rows: NDArray[Any], weights: NDArray[np.float64] | None, condition: NDArray[Any] | None = None
+    ) -> None:
         """Train a new model; the keys of training and of everything later are drawn from random_state."""
         self._draw_keys()
         model = self._new()
@@ -101,11 +119,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             name: getattr(self, name)
             for name in (
                 "epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "warmup",
-                "max_grad_norm", "validation", "objective", "num_particles", "kl_weight", "free_bits", "patience",
-                "progress",
+                "max_grad_norm", "validation", "objective", "estimator", "num_particles", "kl_weight", "free_bits",
+                "patience", "progress",
             )
         }  # fmt: skip
-        self.history_ = model.fit(rows, sample_weight=weights, key=self._fit_seed, **options)
+        self.history_ = model.fit(rows, condition=condition, sample_weight=weights, key=self._fit_seed, **options)
         self.model_ = model
 
     def _draw_keys(self) -> None:
