@@ -32,11 +32,10 @@ def main(folder: Path) -> None:
 
     vae.save(folder / "digits.safetensors")
     plot.history(history).savefig(folder / "history.png")
-    plot.rows(
+    plot.model(
+        vae,
         X_held_out,
-        vae.reconstruct(X_held_out),
-        vae.sample(64, key=1),
-        vae.encode(X_held_out).loc,
+        key=1,
         labels=digits.target[held_out],
         image_shape=(8, 8),
         title=f"held-out ELBO {terms.elbo.mean():.2f} nats a row",

@@ -150,7 +150,7 @@ def test_score_writes_the_same_numbers_in_every_format(tmp_path, capsys, model, 
     }
     expected["estimate_error"] = evidence.standard_error
     options = ["--key", "5", "--num-particles", "30"]
-    for name in ("s.csv", "s.npy", "s.parquet"):
+    for name in ("s.csv", "s.npy", "s.npz", "s.parquet"):
         assert cli.main(["score", model, rows, "--out", str(tmp_path / name), *options]) == 0
         assert f"60 rows: ELBO {np.mean(terms.elbo):.2f}" in capsys.readouterr().out
     assert cli.main(["score", model, rows, *options]) == 0
@@ -158,12 +158,13 @@ def test_score_writes_the_same_numbers_in_every_format(tmp_path, capsys, model, 
     assert printed == (tmp_path / "s.csv").read_text()
     array, frame = np.load(tmp_path / "s.npy"), pl.read_parquet(tmp_path / "s.parquet")
     text = np.genfromtxt(printed.splitlines(), delimiter=",", names=True, dtype=terms.elbo.dtype)
-    assert list(array.dtype.names) == frame.columns == list(text.dtype.names) == _SCORES
+    apart = np.load(tmp_path / "s.npz")
+    assert list(array.dtype.names) == apart.files == frame.columns == list(text.dtype.names) == _SCORES
     for name, values in expected.items():
-        for written in (array[name], frame[name].to_numpy(), text[name].astype(values.dtype)):
+        for written in (array[name], apart[name], frame[name].to_numpy(), text[name].astype(values.dtype)):
             assert written.dtype == values.dtype
             np.testing.assert_array_equal(written, values)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.csv", "s.npy", "s.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.csv", "s.npy", "s.npz", "s.parquet"]
 
 
 def test_score_of_no_rows_has_the_header_alone(tmp_path, capsys, model):
@@ -200,6 +201,18 @@ def test_score_of_no_rows_has_the_header_alone(tmp_path, capsys, model):
         (["--plot", "x.docx"], ".png"),
         (["--plot", "model"], "same file"),
         (["--speed", "fast"], "--speed"),
+        (["--prior", "gaussian"], "prior: expected one of"),
+        (["--prior", "mixture", "--prior-components", "0"], "prior_components"),
+        (["--prior", "vamp", "--prior-components", "55"], "at most the 54 training rows"),
+        (["--estimator", "reinforce"], "estimator"),
+        (["--estimator", "score"], "num_particles: expected at least 2"),
+        (["--estimator", "stl", "--objective", "iwae"], 'give estimator="dreg"'),
+        (["--objective", "vae"], "objective"),
+        (["--condition", "5"], "by place from 0 to 4, got '5'"),
+        (["--condition", "age"], "column_0, column_1, column_2, column_3, column_4"),
+        (["--condition", ""], "--condition : expected different columns"),
+        (["--condition", "1,column_1"], "different columns"),
+        (["--condition", "0,1,2,3,4"], "fewer than the 5"),
     ],
 )
 def test_fit_refuses_in_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, rows, options, message):
@@ -340,14 +353,15 @@ def test_a_missing_extra_is_named_with_its_cure(tmp_path, capsys, monkeypatch, m
 
 
 def test_help_version_and_no_command(capsys):
-    for arguments in (["--help"], ["fit", "--help"], ["score", "--help"], ["report", "--help"], ["--version"]):
+    verbs = ("fit", "score", "encode", "sample", "impute", "report")
+    for arguments in (["--help"], *([verb, "--help"] for verb in verbs), ["--version"]):
         with pytest.raises(SystemExit) as stop:
             cli.main(arguments)
         assert stop.value.code == 0
     text = capsys.readouterr().out
     for word in ("--likelihood", "--num-particles", "MODEL", "elbokit 0."):
         assert word in text
-    assert "fit | score | report" in _refused(capsys, [])[0]
+    assert "fit | score | encode | sample | impute | report" in _refused(capsys, [])[0]
 
 
 def test_the_command_imports_nothing_heavy_before_it_is_asked():
@@ -424,3 +438,254 @@ def test_training_that_leaves_the_range_writes_nothing(tmp_path, capsys):
     assert "--learning-rate" in error
     assert "Traceback" not in error
     assert not out.exists()
+
+
+# Priors, estimators, conditions
+
+
+def test_prior_objective_and_estimator_are_those_of_the_library(tmp_path, capsys, rows):
+    X = np.load(rows)
+    options = ["--prior", "vamp", "--prior-components", "5", "--objective", "iwae", "--train-particles", "3",
+               "--estimator", "dreg", "--validation", "0", "--key", "2"]  # fmt: skip
+    picture = tmp_path / "x.png"
+    arguments = ["fit", rows, "--out", str(tmp_path / "m"), "--plot", str(picture), "--quiet", *_SMALL, *options]
+    assert cli.main(arguments) == 0
+    capsys.readouterr()
+    vae = ek.VAE(2, hidden=(8,), prior="vamp", prior_components=5)
+    vae.fit(
+        X[np.random.default_rng(2).permutation(60)], epochs=2, objective="iwae", num_particles=3, estimator="dreg",
+        validation=0.0, progress=False, key=2,
+    )  # fmt: skip
+    vae.save(tmp_path / "expected")
+    assert (tmp_path / "m").read_bytes() == (tmp_path / "expected").read_bytes()
+    assert picture.exists()
+    # Rows that are drawn come from the learned prior.
+    assert cli.main(["sample", str(tmp_path / "m"), "--n", "7", "--key", "4", "--out", str(tmp_path / "x.npy")]) == 0
+    assert np.array_equal(np.load(tmp_path / "x.npy"), vae.sample(7, key=4))
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory):
+    """Path of a .csv file of 80 rows; all columns but "dose" and "kind" hang on these two."""
+    rng = np.random.default_rng(5)
+    dose, kind = rng.normal(size=80).round(3), rng.integers(2, size=80)
+    frame = pl.DataFrame(
+        {
+            "weight": (70 + 5 * dose + rng.normal(size=80)).round(3),
+            "dose": dose,
+            "visits": rng.poisson(3 + 4 * kind),
+            "kind": kind.astype(bool),
+            "pulse": (60 + 10 * kind + rng.normal(size=80)).round(3),
+        }
+    )
+    path = tmp_path_factory.mktemp("beside") / "rows.csv"
+    frame.write_csv(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory, beside):
+    """Path of a model of these rows, beside kind and dose."""
+    path = tmp_path_factory.mktemp("conditional") / "model.safetensors"
+    assert cli.main(["fit", beside, "--out", str(path), "--condition", "kind,dose", "--quiet", *_SMALL]) == 0
+    return str(path)
+
+
+def _apart(beside):
+    """The rows that are modelled, and their condition."""
+    X = tables.read(beside).rows
+    return X[:, [0, 2, 4]], X[:, [3, 1]]
+
+
+def test_a_condition_is_taken_out_of_the_rows_by_name_or_place(tmp_path, capsys, beside, conditional):
+    assert ek.VAE.load(conditional).condition_width == 2
+    for number, columns in enumerate(("3,1", "kind, 1", "-2,-4")):
+        out = tmp_path / f"{number}"
+        arguments = ["fit", beside, "--out", str(out), f"--condition={columns}", *_SMALL]
+        assert cli.main(arguments) == 0
+        assert "80 rows, 3 columns, beside a condition of 2, float64" in capsys.readouterr().out
+        assert out.read_bytes() == Path(conditional).read_bytes()
+    X, condition = _apart(beside)
+    order = np.random.default_rng(0).permutation(80)
+    train, held_out = order[8:], order[:8]
+    vae = ek.VAE(2, hidden=(8,), likelihood=ek.likelihood.Gaussian("predicted"))
+    vae.fit(
+        X[train], condition=condition[train], validation=(X[held_out], condition[held_out]), epochs=2, progress=False,
+        key=0,
+    )  # fmt: skip
+    vae.save(tmp_path / "expected")
+    assert (tmp_path / "expected").read_bytes() == Path(conditional).read_bytes()
+
+
+def test_every_command_asks_for_the_condition_and_uses_it(tmp_path, capsys, beside, conditional):
+    vae, (X, condition) = ek.VAE.load(conditional), _apart(beside)
+    given = [conditional, beside, "--condition", "kind,dose"]
+    assert cli.main(["score", *given, "--num-particles", "30", "--out", str(tmp_path / "s.npy")]) == 0
+    scores = np.load(tmp_path / "s.npy")
+    assert np.array_equal(scores["elbo"], vae.elbo(X, condition=condition).elbo)
+    evidence = vae.log_evidence(X, condition=condition, num_particles=30)
+    assert np.array_equal(scores["estimate"], evidence.estimate)
+    assert cli.main(["encode", *given, "--out", str(tmp_path / "z.npz")]) == 0
+    assert np.array_equal(np.load(tmp_path / "z.npz")["loc"], vae.encode(X, condition=condition).loc)
+    capsys.readouterr()
+    assert cli.main(["report", *given, "--num-particles", "30"]) == 0
+    text = capsys.readouterr().out
+    assert any(name in text for name in ("weight (", "visits (", "pulse ("))
+    assert not any(name in text for name in ("dose (", "kind (", "column 0"))
+    assert cli.main(["impute", *given, "--num-particles", "30"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "weight,dose,visits,kind,pulse"
+    for verb in ("score", "encode", "impute", "report"):
+        for options, message in {
+            (): f"{conditional} was fitted beside a condition of 2 columns: name the columns of {beside}",
+            ("--condition", "kind"): "--condition kind: expected 2 columns, as",
+            ("--condition", "kind,age"): "(weight, dose, visits, kind, pulse) or by place from 0 to 4, got 'age'",
+        }.items():
+            assert message in _refused(capsys, [verb, conditional, beside, *options])[0]
+
+
+def test_a_condition_of_a_model_without_one_is_refused(capsys, model, rows):
+    for verb in ("score", "encode", "impute", "report"):
+        err, _ = _refused(capsys, [verb, model, rows, "--condition", "0"])
+        assert "was fitted without a condition; leave it out" in err
+    assert "was fitted without a condition" in _refused(capsys, ["sample", model, "--given", "1"])[0]
+
+
+def test_a_condition_has_no_missing_cell(tmp_path, capsys):
+    (tmp_path / "x.csv").write_text("a,b,c\n" + "1,2,3\n" * 20 + "1,2,\n")
+    arguments = ["fit", str(tmp_path / "x.csv"), "--out", str(tmp_path / "m"), *_SMALL]
+    assert "column 'c', row 20 (from 0): expected a finite" in _refused(capsys, [*arguments, "--condition", "a,c"])[0]
+    assert not (tmp_path / "m").exists()
+    assert cli.main([*arguments, "--condition", "a,b"]) == 0
+
+
+def test_digits_beside_some_of_their_cells_are_drawn(tmp_path, capsys):
+    arguments = ["fit", "digits", "--out", str(tmp_path / "m"), "--plot", str(tmp_path / "x.png"), *_SMALL]
+    assert cli.main([*arguments, "--condition", "20,pixel_3_3", "--prior", "mixture"]) == 0
+    assert "62 columns, beside a condition of 2" in capsys.readouterr().out
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_codes_are_drawn_as_codes(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 3, (40, 4)))
+    arguments = ["fit", str(tmp_path / "x.npy"), "--out", str(tmp_path / "m"), "--likelihood", "categorical(3)"]
+    assert cli.main([*arguments, "--plot", str(tmp_path / "x.png"), *_SMALL]) == 0
+    assert "drew" in capsys.readouterr().out
+
+
+# What a model knows of rows, and rows that it makes
+
+
+def test_encode_writes_loc_and_log_var_in_every_format(tmp_path, capsys, model, rows):
+    posterior = ek.VAE.load(model).encode(np.load(rows))
+    names = ["loc_0", "loc_1", "log_var_0", "log_var_1"]
+    expected = np.concatenate(posterior, axis=1)
+    for ending in ("csv", "npy", "npz", "parquet"):
+        out = tmp_path / f"z.{ending}"
+        assert cli.main(["encode", model, rows, "--out", str(out)]) == 0
+        assert capsys.readouterr().out == f"{rows}, 60 rows: 2 latents each; wrote {out}\n"
+    assert cli.main(["encode", model, rows]) == 0
+    printed = capsys.readouterr().out
+    assert printed == (tmp_path / "z.csv").read_text()
+    table = tables.read(str(tmp_path / "z.csv"))
+    assert list(table.columns) == names
+    assert np.array_equal(table.rows.astype(np.float32), expected)
+    array, frame = np.load(tmp_path / "z.npy"), pl.read_parquet(tmp_path / "z.parquet")
+    assert list(array.dtype.names) == frame.columns == names
+    assert np.array_equal(np.stack([array[name] for name in names], axis=1), expected)
+    assert np.array_equal(frame.to_numpy(), expected)
+    arrays = np.load(tmp_path / "z.npz")
+    assert arrays.files == ["loc", "log_var"]
+    assert np.array_equal(arrays["log_var"], posterior.log_var)
+
+
+def test_sample_writes_rows_that_are_read_again_in_every_format(tmp_path, capsys, model):
+    expected = ek.VAE.load(model).sample(12, key=3)
+    for ending in ("csv", "npy", "npz", "parquet"):
+        out = str(tmp_path / f"x.{ending}")
+        assert cli.main(["sample", model, "--n", "12", "--key", "3", "--out", out]) == 0
+        assert capsys.readouterr().out == f"{model}: drew 12 rows of 5 columns; wrote {out}\n"
+        table = tables.read(out)
+        assert table.columns == tuple(f"column_{j}" for j in range(5))
+        assert np.array_equal(table.rows.astype(np.float32), expected)
+        assert cli.main(["score", model, out, "--num-particles", "2"]) == 0
+        capsys.readouterr()
+    assert cli.main(["sample", model, "--n", "12", "--key", "3"]) == 0
+    assert capsys.readouterr().out == (tmp_path / "x.csv").read_text()
+    assert cli.main(["sample", model]) == 0
+    assert capsys.readouterr().out.count("\n") == 101
+    assert cli.main(["sample", model, "--n", "0"]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    for options, message in {
+        ("--n", "-1"): "n: expected at least 0",
+        ("--n", "few"): "--n",
+        ("--key", "-1"): "key",
+        ("--out", str(tmp_path / "x.xlsx")): ".csv",
+        ("--out", model): "same file",
+    }.items():
+        assert message in _refused(capsys, ["sample", model, *options])[0]
+
+
+def test_sample_beside_a_condition(tmp_path, capsys, conditional):
+    vae, out = ek.VAE.load(conditional), tmp_path / "x.npy"
+    assert cli.main(["sample", conditional, "--n", "9", "--given", "1,-0.5", "--out", str(out)]) == 0
+    drawn = np.load(out)
+    assert np.array_equal(drawn[:, :3], vae.sample(9, condition=[[1.0, -0.5]], key=0))
+    assert (drawn[:, 3:] == [1.0, -0.5]).all()
+    # What is drawn has its condition behind it, by which it is scored.
+    assert cli.main(["sample", conditional, "--n", "9", "--given", "1,-0.5", "--out", str(tmp_path / "x.csv")]) == 0
+    score = ["score", conditional, str(tmp_path / "x.csv"), "--condition", "condition_0,condition_1"]
+    assert cli.main([*score, "--num-particles", "2"]) == 0
+    each = np.random.default_rng(0).normal(size=(4, 2))
+    np.save(tmp_path / "c.npy", each)
+    capsys.readouterr()
+    assert cli.main(["sample", conditional, "--given", str(tmp_path / "c.npy"), "--out", str(out)]) == 0
+    assert "drew 4 rows of 5 columns" in capsys.readouterr().out
+    assert np.array_equal(np.load(out)[:, :3], vae.sample(4, condition=each, key=0).astype(np.float64))
+    for options, message in {
+        (): "was fitted beside a condition of 2 columns: give it, such as --given 0,0",
+        ("--given", "1"): "--given 1: expected 2 columns",
+        ("--given", str(tmp_path / "c.npy"), "--n", "5"): "expected 5 rows, or one for all, got 4",
+        ("--given", "no.csv"): "no.csv: No such file",
+        ("--given", "1,nan"): "condition",
+    }.items():
+        assert message in _refused(capsys, ["sample", conditional, *options])[0]
+
+
+def test_impute_fills_the_missing_cells_alone(tmp_path, capsys, model, rows):
+    X = np.load(rows)
+    holes = np.where(np.random.default_rng(1).random(X.shape) < 0.2, np.nan, X)
+    np.save(tmp_path / "holes.npy", holes)
+    count = int(np.isnan(holes).sum())
+    expected = ek.VAE.load(model).impute(holes, key=3, num_particles=40)
+    arguments = ["impute", model, str(tmp_path / "holes.npy"), "--key", "3", "--num-particles", "40"]
+    for ending in ("csv", "npy", "npz", "parquet"):
+        out = str(tmp_path / f"x.{ending}")
+        assert cli.main([*arguments, "--out", out]) == 0
+        assert capsys.readouterr().out == f"{tmp_path / 'holes.npy'}, 60 rows: {count} cells filled; wrote {out}\n"
+        assert np.array_equal(tables.read(out).rows, expected)
+    assert np.array_equal(expected[~np.isnan(holes)], X[~np.isnan(holes)])
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out == (tmp_path / "x.csv").read_text()
+    assert "num_particles" in _refused(capsys, [*arguments, "--num-particles", "0"])[0]
+    assert "same file" in _refused(capsys, [*arguments, "--out", str(tmp_path / "holes.npy")])[0]
+
+
+def test_impute_keeps_observed_cells_and_the_dtypes_of_columns_without_a_hole(tmp_path, capsys, beside, conditional):
+    frame = pl.read_csv(beside)
+    holes = frame.with_columns(pl.when(pl.int_range(80) % 3 == 0).then(None).otherwise("pulse").alias("pulse"))
+    given = ["--condition", "kind,dose", "--num-particles", "20"]
+    vae, (X, condition) = ek.VAE.load(conditional), _apart(beside)
+    X[::3, 2] = np.nan
+    pulse = vae.impute(X, condition=condition, num_particles=20)[:, 2]
+    for ending, write, read in (
+        ("csv", pl.DataFrame.write_csv, pl.read_csv),
+        ("parquet", pl.DataFrame.write_parquet, pl.read_parquet),
+    ):
+        data, out = tmp_path / f"holes.{ending}", tmp_path / f"filled.{ending}"
+        write(holes, data)
+        assert cli.main(["impute", conditional, str(data), "--out", str(out), *given]) == 0
+        filled = read(out)
+        assert filled.schema == frame.schema
+        assert filled.drop("pulse").equals(frame.drop("pulse"))
+        assert np.array_equal(filled["pulse"].to_numpy(), pulse)
+        capsys.readouterr()

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import elbokit as ek
 from elbokit import plot
 
 _RNG = np.random.default_rng(0)
@@ -156,3 +157,96 @@ def test_gaps_are_drawn_against_the_step(tmp_path):
     figure.savefig(tmp_path / "x.png")
     with pytest.raises(ValueError, match="gaps"):
         plot.step_gap([0.03], gaps)
+
+
+# A model
+
+
+@pytest.fixture(scope="module", params=["standard", "mixture", "vamp"])
+def fitted(request):
+    """A model by its prior, and the rows that it was fitted on."""
+    X = ek.random.normal((60, 3), key=0, dtype=np.float64) + np.arange(60)[:, None] % 2 * 4
+    vae = ek.VAE(2, hidden=(8,), prior=request.param, prior_components=3)
+    vae.fit(X, epochs=3, progress=False)
+    return vae, X
+
+
+def test_a_model_is_drawn_with_its_own_samples_and_latents(tmp_path, fitted):
+    vae, X = fitted
+    figure = plot.model(vae, X, num_samples=7, key=5, title="a model")
+    drawn = _axes(figure, "samples from the prior").lines
+    spread, mean = X.std(axis=0), X.mean(axis=0)
+    # `sample` draws z from the prior that the model has, learned or not.
+    np.testing.assert_allclose([line.get_ydata() * spread + mean for line in drawn], vae.sample(7, key=5), atol=1e-5)
+    loc = vae.encode(X).loc.astype(np.float64)
+    points = _axes(figure, "latent").collections[0].get_offsets()
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), np.linalg.norm(loc - loc.mean(0), axis=1), rtol=1e-5)
+    assert figure.get_suptitle() == "a model"
+    figure.savefig(tmp_path / "x.png")
+
+
+def test_a_learned_prior_stands_over_the_latents(fitted):
+    vae, X = fitted
+    axes = _axes(plot.model(vae, X), "latent")
+    if vae.prior == "standard":
+        assert not axes.lines
+        assert "prior" not in axes.get_title()
+        return
+    p, loc = vae.prior_, vae.encode(X).loc.astype(np.float64)
+    assert "prior at 2 deviations" in axes.get_title()
+    plane = np.linalg.svd(loc - loc.mean(0), full_matrices=False)[2]
+    for line, centre, variance in zip(axes.lines, p.locs, p.variances, strict=True):
+        # Two latents fill the plane: each point is two standard deviations from the component's own centre.
+        z = line.get_xydata() @ plane + loc.mean(0)
+        np.testing.assert_allclose(((z - centre) ** 2 / variance).sum(axis=1), 4.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize("variances", [[1.0, 2.0], [[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]], [np.eye(3), 2 * np.eye(3)]])
+@pytest.mark.parametrize("latent", [1, 3])
+def test_any_mixture_is_drawn_as_a_prior(tmp_path, variances, latent):
+    variances = np.array(variances, dtype=np.float64)
+    if latent == 1:
+        variances = variances[(..., *[slice(1)] * (variances.ndim - 1))]
+    prior = ek.GaussianMixture([0.1, 0.9], np.zeros((2, latent)), variances)
+    for n in (1, 9):
+        figure = _rows(n, 5, latent, prior=prior)
+        light, strong = _axes(figure, "latent").lines
+        assert light.get_alpha() < strong.get_alpha()
+        figure.savefig(tmp_path / "x.png")
+
+
+def test_samples_of_a_conditional_model_stand_beside_the_rows_conditions_or_given_ones(tmp_path):
+    c = np.arange(40)[:, None] % 3 * 1.0
+    X = ek.random.normal((40, 3), key=0, dtype=np.float64) + 5 * c
+    vae = ek.VAE(2, hidden=(8,))
+    vae.fit(X, condition=c, epochs=3, progress=False)
+    spread, mean = X.std(axis=0), X.mean(axis=0)
+
+    def drawn(figure):
+        return np.array([line.get_ydata() for line in _axes(figure, "samples").lines]) * spread + mean
+
+    by_rows = plot.model(vae, X[:8], condition=c[:8], num_samples=20)
+    spread, mean = X[:8].std(axis=0), X[:8].mean(axis=0)
+    expected = vae.sample(20, key=0, condition=c[np.arange(20) % 8])
+    np.testing.assert_allclose(drawn(by_rows), expected, rtol=1e-4, atol=1e-4)
+    assert "at rows' conditions" in _axes(by_rows, "samples").get_title("left")
+    given = plot.model(vae, X[:8], condition=c[:8], sample_condition=[[0.0], [2.0]], num_samples=3)
+    expected = vae.sample(3, key=0, condition=[[0.0], [2.0], [0.0]])
+    np.testing.assert_allclose(drawn(given), expected, rtol=1e-4, atol=1e-4)
+    assert "at given conditions" in _axes(given, "samples").get_title("left")
+    given.savefig(tmp_path / "x.png")
+    with pytest.raises(ek.ShapeError, match="give condition="):
+        plot.model(vae, X)
+    with pytest.raises(ek.ShapeError, match="condition: expected 1 columns, got 2"):
+        plot.model(vae, X, condition=c, sample_condition=[[0.0, 1.0]])
+    with pytest.raises(ValueError, match="X: expected"):
+        plot.model(vae, X[:0], condition=c[:0])
+
+
+def test_a_model_of_codes_is_drawn_by_its_likeliest_codes():
+    X = np.random.default_rng(0).integers(0, 3, (30, 4))
+    vae = ek.VAE(2, hidden=(8,), likelihood=ek.likelihood.Categorical(3))
+    vae.fit(X, epochs=2, progress=False)
+    lines = _axes(plot.model(vae, X), "reconstructions").lines
+    codes = lines[1].get_ydata() * X.std(axis=0) + X.mean(axis=0)
+    np.testing.assert_allclose(codes, vae.reconstruct(X[:1]).reshape(4, 3).argmax(axis=1), atol=1e-9)

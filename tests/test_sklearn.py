@@ -24,17 +24,34 @@ from elbokit.sklearn import VAE, VAEImputer
 
 # A step's batch is so many rows by their place, and each draws its own noise: a row twice takes two places.
 _BY_PLACE = {"check_sample_weight_equivalence_on_dense_data": "a row twice takes two places, with noise of their own"}
+_BESIDE = {
+    f"check_estimators_pickle{of}": "puts missing cells into all columns, and a condition has none"
+    for of in ("", "(readonly_memmap=True)")
+}
 
 
 def vae(**options):
     return VAE(**{"latent_dim": 2, "hidden": (8,), "epochs": 5, "random_state": 0} | options)
 
 
+def expected_to_fail(estimator):
+    if isinstance(estimator, VAEImputer):
+        return {}
+    return _BY_PLACE if estimator.condition_columns is None else _BY_PLACE | _BESIDE
+
+
 @parametrize_with_checks(
-    [VAE(epochs=20, random_state=0), VAEImputer(epochs=20, impute_particles=50, random_state=0)],
-    expected_failed_checks=lambda estimator: _BY_PLACE if isinstance(estimator, VAE) else {},
+    [
+        VAE(epochs=20, random_state=0),
+        VAE(
+            epochs=20, random_state=0, prior="mixture", prior_components=3, estimator="stl", layer_norm=True,
+            residual=True, condition_columns=[-1],
+        ),
+        VAEImputer(epochs=20, impute_particles=50, random_state=0),
+    ],
+    expected_failed_checks=expected_to_fail,
     xfail_strict=True,
-)
+)  # fmt: skip
 def test_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -197,6 +214,9 @@ def test_frames_keep_their_names(cancer):
     holes = frame.with_columns(
         pl.when(pl.col("column 3") > 100).then(None).otherwise(pl.col("column 3")).alias("column 3")
     )
+    # A frame's columns lie one after the other, which further rows are free to do too.
+    stream = vae().partial_fit(frame).partial_fit(frame)
+    assert np.array_equal(stream.score_samples(frame), vae().partial_fit(X).partial_fit(X).score_samples(X))
     filled = VAEImputer(2, hidden=(8,), epochs=2, random_state=0).set_output(transform="polars").fit_transform(holes)
     assert filled.columns == names
     assert filled.null_count().sum_horizontal().item() == 0
@@ -232,3 +252,203 @@ def test_what_is_wrong_is_said_at_fit(cancer):
             getattr(vae(), call)(*([] if call == "sample" else [X]))
     with pytest.raises(NotFittedError):
         VAEImputer().transform(X)
+
+
+@pytest.mark.parametrize(("prior", "components"), [("mixture", 4), ("vamp", 30)])
+def test_priors_estimators_and_layers_are_those_of_the_model(cancer, prior, components):
+    X, _ = cancer
+    options = {
+        "prior": prior,
+        "prior_components": components,
+        "layer_norm": True,
+        "residual": True,
+        "estimator": "dreg",
+        "objective": "iwae",
+        "num_particles": 3,
+    }
+    fitted = vae(hidden=(8, 8), **options).fit(X)
+    model = ek.VAE(2, (8, 8), prior=prior, prior_components=components, layer_norm=True, residual=True)
+    train = {name: options[name] for name in ("estimator", "objective", "num_particles")}
+    model.fit(X, epochs=5, validation=0.0, progress=False, key=fitted._fit_seed, **train)
+    assert repr(fitted.model_) == repr(model)
+    assert np.array_equal(fitted.transform(X), model.encode(X).loc)
+    pathwise = vae(hidden=(8, 8), **options | {"estimator": "pathwise"}).fit(X)
+    assert not np.array_equal(pathwise.transform(X), fitted.transform(X))
+    # Samples are of the learned prior.
+    assert np.array_equal(fitted.sample(9), model.sample(9, key=np.random.RandomState(0).randint(2**31 - 1)))
+    assert model.prior_.locs.shape == (components, 2)
+
+
+def test_partial_fit_goes_on_with_a_learned_prior_an_estimator_and_a_condition(cancer):
+    X, _ = cancer
+    X = (X - X.mean(0)) / X.std(0)
+    options = {"prior": "vamp", "prior_components": 50, "estimator": "stl", "condition_columns": [3, 7]}
+    stream = vae(learning_rate=3e-3, **options)
+    scores = []
+    for _ in range(4):
+        for start in range(0, len(X), 120):
+            # The last part has fewer rows than the prior has pseudo-inputs, which have long had their start.
+            stream.partial_fit(X[start : start + 120] if start < 480 else X[-20:])
+        scores.append(stream.score(X))
+    assert scores[0] < scores[-1]
+    assert stream.model_.condition_width == 2
+    pathwise = vae(learning_rate=3e-3, **options | {"estimator": "pathwise"})
+    parts = [part.partial_fit(X[:120]).partial_fit(X[120:240]).score(X) for part in (vae(**options), pathwise)]
+    assert parts[0] != parts[1]
+
+
+@pytest.fixture(scope="module")
+def levels():
+    """Rows of 4 columns, of which the second and the last one tell the means of the others."""
+    rng = np.random.default_rng(3)
+    level, kind = 3 * rng.normal(size=600), rng.integers(2, size=600)
+    return np.stack([level + rng.normal(size=600), kind, 4 * kind + rng.normal(size=600), level], axis=1)
+
+
+def test_columns_that_are_conditioned_on_go_beside_the_rows(levels):
+    X = levels
+    fitted = vae(condition_columns=[3, 1], epochs=20).fit(X)
+    modelled, condition = X[:, [0, 2]], X[:, [3, 1]]
+    model = ek.VAE(2, (8,))
+    model.fit(modelled, condition=condition, epochs=20, validation=0.0, progress=False, key=fitted._fit_seed)
+    assert fitted.condition_columns_.tolist() == [3, 1]
+    assert (fitted.n_features_in_, fitted.model_.num_features, fitted.model_.condition_width) == (4, 2, 2)
+    assert np.array_equal(fitted.transform(X), model.encode(modelled, condition=condition).loc)
+    scores = fitted.score_samples(X)
+    assert np.array_equal(scores, model.elbo(modelled, condition=condition, key=fitted._score_seed).elbo)
+    assert np.array_equal(fitted.score_samples(X[7:9]), scores[7:9])
+    assert (fitted.predict(X) == -1).sum() == 60
+    # What comes back are rows again, with the condition in its places and no digit lost.
+    z = fitted.transform(X[:9])
+    back = fitted.inverse_transform(z, condition=condition[:9])
+    assert np.array_equal(back[:, [0, 2]], model.reconstruct(modelled[:9], condition=condition[:9]))
+    assert np.array_equal(back[:, [3, 1]], condition[:9])
+    drawn = fitted.sample(9, condition=[[0.1, 1.0]])
+    assert drawn.shape == (9, 4)
+    assert (drawn[:, [3, 1]] == [0.1, 1.0]).all()
+    assert np.isfinite(fitted.score_samples(drawn)).all()
+    report = fitted.report(X[:50], num_particles=30)
+    assert {name for row in report.hardest for name, _ in row.columns} <= {"column 0", "column 2"}
+    # The score is of the other columns given these: telling more than the model of all of them does of those.
+    assert vae(condition_columns=[1, 3], epochs=150, learning_rate=1e-2).fit(X).score(X) > (
+        vae(epochs=150, learning_rate=1e-2).fit(modelled).score(modelled) + 1.0
+    )
+
+
+def test_condition_columns_are_found_by_place_mask_and_name(levels):
+    X = levels
+    names = ["dose", "kind", "weight", "level"]
+    frame = pl.DataFrame(X, schema=names)
+    expected = vae(condition_columns=[1, 3]).fit(X).score_samples(X)
+    for columns in ((1, 3), [1, -1], np.array([-3, 3]), [False, True, False, True]):
+        assert np.array_equal(vae(condition_columns=columns).fit(X).score_samples(X), expected)
+    named = vae(condition_columns=["kind", "level"]).fit(frame)
+    assert np.array_equal(named.score_samples(frame), expected)
+    report = named.report(frame[:50], num_particles=30)
+    assert {name for row in report.hardest for name, _ in row.columns} <= {"dose", "weight"}
+    one = vae(condition_columns="level").fit(frame)
+    assert np.array_equal(one.score_samples(frame), vae(condition_columns=3).fit(X).score_samples(X))
+    assert clone(named).get_params()["condition_columns"] == ["kind", "level"]
+    none = vae(condition_columns=[]).fit(X)
+    assert np.array_equal(none.score_samples(X), vae().fit(X).score_samples(X))
+    assert none.condition_columns_.size == 0
+
+
+def test_a_condition_composes(levels):
+    X = levels
+    detector = vae(condition_columns=[1, 3], epochs=20)
+    pipe = make_pipeline(StandardScaler(), detector).fit(X)
+    assert pipe.transform(X).shape == (600, 2)
+    assert pipe.score_samples(X).shape == (600,)
+    assert np.isfinite(cross_val_score(detector, X, cv=3)).all()
+    search = GridSearchCV(detector, {"prior": ["standard", "mixture"], "prior_components": [3]}, cv=2).fit(X)
+    assert search.best_estimator_.model_.prior == search.best_params_["prior"]
+    again = pickle.loads(pickle.dumps(pipe))
+    assert np.array_equal(again.score_samples(X), pipe.score_samples(X))
+    drawn = pipe[-1].sample(400, condition=[[0.0, 1.0]])
+    assert abs(pipe[0].inverse_transform(drawn)[:, 3].mean() - (X[:, 3].std() + X[:, 3].mean())) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([4], r"places from -4 to 3.*got 4"),
+        ([1, -3], "different columns.*twice"),
+        ([0, 1, 2, 3], "fewer than all columns"),
+        ([True, False], "a mask of 4 columns, got one of 2"),
+        (["level"], "have no names"),
+        ([0.5], "expected places, a mask or names"),
+        ([[0, 1]], "expected places, a mask or names"),
+    ],
+)
+def test_condition_columns_that_are_none_are_named(levels, columns, message):
+    with pytest.raises(ValueError, match=f"condition_columns: .*{message}"):
+        vae(condition_columns=columns).fit(levels)
+    with pytest.raises(ValueError, match=f"condition_columns: .*{message}"):
+        vae(condition_columns=columns).partial_fit(levels)
+
+
+def test_what_is_wrong_with_a_condition_is_named(levels):
+    X = levels
+    frame = pl.DataFrame(X, schema=["dose", "kind", "weight", "level"])
+    with pytest.raises(ValueError, match=r"condition_columns: expected columns of X, got 'age'; use some of \['dose'"):
+        vae(condition_columns=["kind", "age"]).fit(frame)
+    fitted = vae(condition_columns=[1, 3]).fit(X)
+    z = fitted.transform(X[:5])
+    for call in (lambda **o: fitted.inverse_transform(z, **o), lambda **o: fitted.sample(5, **o)):
+        with pytest.raises(ValueError, match=r"condition: expected an array \(rows, 2\), got none.*give condition="):
+            call()
+        with pytest.raises(ValueError, match="condition: expected 2 columns, got 1"):
+            call(condition=[[0.0]])
+        with pytest.raises(ValueError, match="condition: expected 5 rows"):
+            call(condition=np.zeros((3, 2)))
+    plain = vae().fit(X)
+    with pytest.raises(ValueError, match="condition: expected none"):
+        plain.sample(2, condition=[[0.0, 1.0]])
+    with pytest.raises(ValueError, match="condition: expected none"):
+        plain.inverse_transform(plain.transform(X), condition=[[0.0, 1.0]])
+    holes = X.copy()
+    holes[7, 3] = np.nan
+    for call in (vae(condition_columns=[1, 3]).fit, fitted.transform, fitted.score_samples, fitted.partial_fit):
+        with pytest.raises(ek.NonFiniteError, match="finite numbers in the columns of condition_columns") as error:
+            call(holes)
+        assert (error.value.row, error.value.column) == (7, 3)
+    # A missing cell of another column is one.
+    assert np.isfinite(fitted.score_samples(np.where(np.arange(4) == 0, np.nan, X))).all()
+
+
+def test_options_that_do_not_go_together_are_refused_at_fit(cancer):
+    X, _ = cancer
+    for options, message in (
+        ({"prior": "gaussian"}, "prior: expected one of"),
+        ({"prior": "mixture", "prior_components": 0}, "prior_components: expected at least 1"),
+        ({"prior": "vamp", "prior_components": 600}, "prior_components: expected at most the 569 training rows"),
+        ({"prior": "mixture", "free_bits": 0.1}, "free_bits: expected 0 with prior="),
+        ({"estimator": "reinforce"}, "estimator: expected"),
+        ({"estimator": "score"}, "num_particles: expected at least 2"),
+        ({"estimator": "stl", "objective": "iwae"}, 'give estimator="dreg"'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            vae(**options).fit(X)
+        with pytest.raises(ValueError, match=message):
+            vae(**options).partial_fit(X)
+
+
+def test_a_pickle_from_before_these_parameters_is_read_and_goes_on(cancer):
+    X, _ = cancer
+    fitted = vae().fit(X)
+    new = ("prior", "prior_components", "layer_norm", "residual", "estimator", "condition_columns")
+    old = VAE.__new__(VAE)
+    state = pickle.loads(pickle.dumps(fitted.__getstate__()))
+    old.__setstate__({name: value for name, value in state.items() if name not in (*new, "condition_columns_")})
+    assert old.get_params() == fitted.get_params()
+    assert np.array_equal(old.score_samples(X), fitted.score_samples(X))
+    assert np.array_equal(old.partial_fit(X).transform(X), fitted.partial_fit(X).transform(X))
+    holes = np.where(np.eye(2, 30, dtype=bool), np.nan, X[:2])
+    imputer, again = VAEImputer(2, hidden=(8,), epochs=2, random_state=0).fit(X), VAEImputer.__new__(VAEImputer)
+    again.__setstate__({name: value for name, value in imputer.__getstate__().items() if name not in new})
+    assert np.array_equal(again.transform(holes), imputer.transform(holes))
+    assert np.array_equal(again.fit(X).transform(holes), imputer.transform(holes))
+    # Such a pickle names the class by the package.
+    assert pickle.loads(b"celbokit.sklearn\nVAE\n.") is VAE
+    assert pickle.loads(b"celbokit.sklearn\nVAEImputer\n.") is VAEImputer

@@ -180,3 +180,20 @@ def test_a_library_that_is_not_installed_is_named_with_its_cure(write, monkeypat
     monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match=r'scikit-learn .*pip install "elbokit\[cli\]"'):
         tables.read("digits")
+
+
+def test_each_column_keeps_its_own_dtype_beside_that_of_all(tmp_path):
+    frame = pl.DataFrame({"a": [1, 2], "b": [0.5, 1.5], "c": [True, False], "d": [3, None], "e": [True, None]})
+    frame.write_parquet(tmp_path / "x.parquet")
+    frame.write_csv(tmp_path / "x.csv")
+    for name in ("x.parquet", "x.csv"):
+        table = tables.read(str(tmp_path / name))
+        assert table.rows.dtype == np.float64
+        assert table.dtypes == tuple(map(np.dtype, ("int64", "float64", "bool", "float64", "float64")))
+    np.save(tmp_path / "x.npy", np.eye(2))
+    assert tables.read(str(tmp_path / "x.npy")).dtypes is None
+
+
+def test_names_lose_their_spaces_where_they_stay_different(write):
+    assert tables.read(write("x.csv", " a,b \n1,2\n")).columns == ("a", "b")
+    assert tables.read(write("y.csv", "a, a\n1,2\n")).columns == ("a", " a")

@@ -126,11 +126,6 @@ def checked(vae: VAE, rows: NDArray[Any], given: Options, seed: int, splitting: 
             f"free_bits: expected 0 with prior={vae.prior!r}, to which the KL has no part for each latent, got "
             f'{free_bits}; use prior="standard"'
         )
-    if vae.prior == "vamp" and vae.prior_components > (rows_that_train := len(rows) if train is None else len(train)):
-        raise ValueError(
-            f"prior_components: expected at most the {rows_that_train} training rows, at which pseudo-inputs start, "
-            f"got {vae.prior_components}; use fewer"
-        )
     warmup, cosine, plateau = _schedule(given, epochs, steps)
     plan = Plan(
         rows=rows,
@@ -353,7 +348,18 @@ def check_held_out(core: _core.Vae, held_out: HeldOut) -> None:
 
 
 def first_pseudo_inputs(vae: VAE, plan: Plan, key: Key) -> NDArray[np.uint32]:
-    """The training rows at which pseudo-inputs start, drawn by `key`."""
+    """The training rows at which pseudo-inputs start, drawn by `key`.
+
+    Raises
+    ------
+    ValueError
+        Where there are fewer of them than components.
+    """
+    if vae.prior_components > plan.num_rows:
+        raise ValueError(
+            f"prior_components: expected at most the {plan.num_rows} training rows, at which pseudo-inputs start, "
+            f"got {vae.prior_components}; use fewer"
+        )
     order = _shuffled(plan.num_rows, key)[: vae.prior_components]
     return order if plan.train is None else plan.train[order]
 

@@ -5,9 +5,10 @@
     >>> rows(X, X, X, X[:, :2]).axes[0].get_title()
     'rows (upper) and reconstructions (lower)'
 
-Every function takes plain arrays, draws one matplotlib ``Figure`` and returns it: ``figure.savefig(path)`` writes it, a
-notebook shows it. No global figure, backend or style is touched, so this works without a display and beside any other
-plotting. matplotlib is imported by the call, not by the import of this module.
+Every function takes plain arrays (but `model` a fitted VAE, and `history` its training), draws one matplotlib
+``Figure`` and returns it: ``figure.savefig(path)`` writes it, a notebook shows it. No global figure, backend or style
+is touched, so this works without a display and beside any other plotting. matplotlib is imported by the call, not by
+the import of this module.
 """
 
 from __future__ import annotations
@@ -16,20 +17,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elbokit._codes import likeliest
+from elbokit._condition import condition_of
+from elbokit._panels import (
+    HELD_OUT,
+    MUTED,
+    TRAIN,
+    image_pairs,
+    image_samples,
+    latent_space,
+    line_pairs,
+    line_samples,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
-    from numpy.typing import ArrayLike, NDArray
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
-__all__ = ["formats", "history", "noising", "rows", "step_gap"]
+    from elbokit.mixture import GaussianMixture
+    from elbokit.random import Key
+    from elbokit.vae import VAE
 
-_TRAIN, _HELD_OUT, _MUTED = "#1f6fb4", "#d1552c", "#8a8f98"
+__all__ = ["formats", "history", "model", "noising", "rows", "step_gap"]
+
 # A square number of columns below this is a table rather than an image.
 _SMALLEST_SIDE = 6
-# More points than this hide each other and make a vector file large.
-_MOST_POINTS = 5000
 
 
 def rows(
@@ -40,6 +55,8 @@ def rows(
     labels: ArrayLike | None = None,
     image_shape: tuple[int, int] | None = None,
     title: str | None = None,
+    prior: GaussianMixture | None = None,
+    samples_title: str = "samples from the prior",
 ) -> Figure:
     """Figure of rows beside their reconstructions, of samples from the prior, and of the latent space.
 
@@ -62,6 +79,11 @@ def rows(
         (height, width) of a row.
     title : str, optional
         Over the whole figure; the place for a bound and its unit.
+    prior : GaussianMixture, optional
+        p(z), to be drawn over the latent space: of each component the ellipse of two standard deviations, the fainter
+        the smaller its weight.
+    samples_title : str
+        Over the samples.
 
     Returns
     -------
@@ -93,13 +115,87 @@ def rows(
     left, middle, right = figure.subfigures(1, 3, squeeze=False, width_ratios=[1.15, 0.95, 1.15])[0]
     shape = image_shape or _square(X.shape[1])
     if shape is None:
-        _line_pairs(left, X, reconstructions)
-        _line_samples(middle, X, samples)
+        line_pairs(left, X, reconstructions)
+        line_samples(middle, X, samples, samples_title)
     else:
-        _image_pairs(left.subplots(), X, reconstructions, shape)
-        _image_samples(middle.subplots(), X, samples, shape)
-    _latent(right, latent, None if labels is None else np.asarray(labels))
+        image_pairs(left.subplots(), X, reconstructions, shape)
+        image_samples(middle.subplots(), X, samples, shape, samples_title)
+    latent_space(right, latent, None if labels is None else np.asarray(labels), prior)
     return figure
+
+
+def model(
+    vae: VAE,
+    X: ArrayLike,
+    *,
+    condition: ArrayLike | None = None,
+    sample_condition: ArrayLike | None = None,
+    num_samples: int = 64,
+    key: Key | int = 0,
+    labels: ArrayLike | None = None,
+    image_shape: tuple[int, int] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Figure of a fitted model: `rows` of X, their reconstructions, its samples and its latents.
+
+    Samples are drawn by `VAE.sample`, so from the prior that the model has; one that it has learned is drawn over the
+    latent space too.
+
+    Parameters
+    ----------
+    vae : VAE
+        A fitted model.
+    X : array_like, shape (rows, features)
+        As in `VAE.elbo`.
+    condition : array_like, shape (rows, columns), optional
+        Of a conditional model, that of X.
+    sample_condition : array_like, shape (m, columns), optional
+        What samples are drawn beside, row by row in turn; by default the condition of X, so that sample i stands for
+        row i.
+    num_samples : int
+        Samples to draw; 64 images and 20 lines are shown at most.
+    key : Key or int
+        Of the samples.
+    labels, image_shape, title
+        As in `rows`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ShapeError, SupportError, DtypeError, NonFiniteError, NotFittedError, ValueError
+    ImportError
+        matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import elbokit as ek
+    >>> X = ek.random.normal((100, 5), key=0)
+    >>> vae = ek.VAE(2, hidden=(8,), prior="mixture", prior_components=3)
+    >>> fitted = vae.fit(X, epochs=2, progress=False)
+    >>> [axes.get_title() for axes in model(vae, X).axes][-1]
+    'latent space: loc of rows, prior at 2 deviations'
+    """
+    means = likeliest(vae.reconstruct(X, condition=condition), vae.likelihood, vae.num_features)
+    beside, drawn = None, "samples from the prior"
+    given = condition if sample_condition is None else sample_condition
+    if given is not None:
+        given = condition_of(given, None, vae.condition_width or None)
+        beside = np.resize(given, (num_samples, given.shape[1]))
+        drawn = "samples at rows' conditions" if sample_condition is None else "samples at given conditions"
+    return rows(
+        X,
+        means,
+        vae.sample(num_samples, key=key, condition=beside),
+        vae.encode(X, condition=condition).loc,
+        labels,
+        image_shape,
+        title,
+        None if vae.prior == "standard" else vae.prior_,
+        drawn,
+    )
 
 
 def history(history: Any) -> Figure:
@@ -124,21 +220,21 @@ def history(history: Any) -> Figure:
     figure = _figure((11.0, 4.2), None)
     bound, terms = figure.subplots(1, 2)
     held_out = history.held_out_elbo is not None and len(history.held_out_elbo) > 0
-    _by_epoch(bound, history.elbo, "training rows", _TRAIN)
+    _by_epoch(bound, history.elbo, "training rows", TRAIN)
     if held_out:
-        _by_epoch(bound, history.held_out_elbo, "held-out rows", _HELD_OUT)
+        _by_epoch(bound, history.held_out_elbo, "held-out rows", HELD_OUT)
         if history.best_epoch is not None:
-            bound.axvline(history.best_epoch + 1, color=_MUTED, linewidth=0.8, linestyle=":", label="kept weights")
+            bound.axvline(history.best_epoch + 1, color=MUTED, linewidth=0.8, linestyle=":", label="kept weights")
     _leave_out_start(bound, [history.elbo, history.held_out_elbo] if held_out else [history.elbo])
     bound.set_title("ELBO")
     bound.legend(frameon=False, loc="lower right")
 
-    _by_epoch(terms, np.negative(history.reconstruction), "−reconstruction, training", _TRAIN)
-    _by_epoch(terms, history.kl, "KL, training", _TRAIN, linestyle="--")
+    _by_epoch(terms, np.negative(history.reconstruction), "−reconstruction, training", TRAIN)
+    _by_epoch(terms, history.kl, "KL, training", TRAIN, linestyle="--")
     shown = [history.kl, np.negative(history.reconstruction)]
     if held_out:
-        _by_epoch(terms, np.negative(history.held_out_reconstruction), "−reconstruction, held out", _HELD_OUT)
-        _by_epoch(terms, history.held_out_kl, "KL, held out", _HELD_OUT, linestyle="--")
+        _by_epoch(terms, np.negative(history.held_out_reconstruction), "−reconstruction, held out", HELD_OUT)
+        _by_epoch(terms, history.held_out_kl, "KL, held out", HELD_OUT, linestyle="--")
     _leave_out_start(terms, shown)
     terms.set_title("the two terms: ELBO = reconstruction − KL")
     terms.legend(frameon=False)
@@ -183,7 +279,7 @@ def noising(grid: ArrayLike, density: ArrayLike, forward: ArrayLike, reverse: Ar
             raise ValueError(f"{name}: expected paths ({len(p)}, n) as density has steps, got shape {paths.shape}")
     figure = _figure((11.0, 4.2), None)
     steps, half = np.arange(len(p)), (x[1] - x[0]) / 2
-    panels = zip(figure.subplots(1, 2, sharey=True), (there, back), (_TRAIN, _HELD_OUT), strict=True)
+    panels = zip(figure.subplots(1, 2, sharey=True), (there, back), (TRAIN, HELD_OUT), strict=True)
     for axes, paths, colour in panels:
         extent = (-0.5, len(p) - 0.5, x[0] - half, x[-1] + half)
         axes.imshow(np.sqrt(p.T), extent=extent, origin="lower", aspect="auto", cmap="gray_r", interpolation="nearest")
@@ -223,7 +319,7 @@ def step_gap(step: ArrayLike, gaps: Mapping[str, ArrayLike]) -> Figure:
     x = np.asarray(step, dtype=np.float64)
     figure = _figure((6.4, 4.2), None)
     axes = figure.subplots()
-    for (name, values), colour in zip(gaps.items(), (_TRAIN, _HELD_OUT, _MUTED, "black"), strict=False):
+    for (name, values), colour in zip(gaps.items(), (TRAIN, HELD_OUT, MUTED, "black"), strict=False):
         y = np.asarray(values, dtype=np.float64)
         if x.ndim != 1 or y.shape != x.shape:
             raise ValueError(f"gaps: expected {x.shape} as step has for {name!r}, got shape {y.shape}")
@@ -268,137 +364,6 @@ def _figure(size: tuple[float, float], title: str | None) -> Figure:
 def _square(columns: int) -> tuple[int, int] | None:
     side = round(columns**0.5)
     return (side, side) if side >= _SMALLEST_SIDE and side * side == columns else None
-
-
-def _mosaic(images: NDArray[np.float64], across: int, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """One image of all the images, `across` in a line, a NaN line between them."""
-    height, width = shape
-    down = -(-len(images) // across)
-    canvas = np.full((down, across, height + 1, width + 1), np.nan)
-    canvas.reshape(down * across, height + 1, width + 1)[: len(images), :-1, :-1] = images.reshape(-1, height, width)
-    whole: NDArray[np.float64] = canvas.transpose(0, 2, 1, 3).reshape(down * (height + 1), across * (width + 1))
-    return whole[:-1, :-1]
-
-
-def _show(axes: Axes, mosaic: NDArray[np.float64], X: NDArray[np.float64], title: str) -> None:
-    # One scale for rows, reconstructions and samples, or they could not be compared by eye.
-    axes.imshow(mosaic, cmap="gray_r", vmin=np.nanmin(X), vmax=np.nanmax(X), interpolation="nearest")
-    axes.set_title(title)
-    axes.set_anchor("N")
-    axes.set_axis_off()
-
-
-def _image_pairs(
-    axes: Axes, X: NDArray[np.float64], reconstructions: NDArray[np.float64], shape: tuple[int, int]
-) -> None:
-    across = min(10, len(X))
-    lines = min(5, len(X) // across)
-    n = across * lines
-    pairs = np.stack([X[:n].reshape(lines, across, -1), reconstructions[:n].reshape(lines, across, -1)], axis=1)
-    mosaic = _mosaic(pairs.reshape(2 * n, -1), across, shape)
-    # A white line of some height after each pair, so that the eye takes the two as one.
-    gap = max(2, shape[0] // 4)
-    block = 2 * (shape[0] + 1)
-    space = ((0, gap), (0, 0))
-    parts = [np.pad(mosaic[i : i + block], space, constant_values=np.nan) for i in range(0, len(mosaic), block)]
-    _show(axes, np.concatenate(parts)[:-gap], X, "rows (upper) and reconstructions (lower)")
-
-
-def _image_samples(axes: Axes, X: NDArray[np.float64], samples: NDArray[np.float64], shape: tuple[int, int]) -> None:
-    _show(axes, _mosaic(samples[:64], 8, shape), X, "samples from the prior")
-
-
-def _scaled(X: NDArray[np.float64], *others: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """X and the others in standard deviations of X's columns from their means; a constant column is only centred."""
-    seen = ~np.isnan(X)
-    count = np.maximum(seen.sum(axis=0), 1)
-    mean = np.where(seen, X, 0.0).sum(axis=0) / count
-    spread = np.sqrt((np.where(seen, X - mean, 0.0) ** 2).sum(axis=0) / count)
-    spread[spread == 0.0] = 1.0
-    return [(a - mean) / spread for a in (X, *others)]
-
-
-def _whole_columns(axes: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _line_pairs(figure: SubFigure, X: NDArray[np.float64], reconstructions: NDArray[np.float64]) -> None:
-    X, reconstructions = _scaled(X, reconstructions)
-    n = min(6, len(X))
-    column = np.arange(X.shape[1])
-    panels = np.atleast_1d(figure.subplots(n, 1, sharex=True, sharey=True))
-    for axes, row, mean in zip(panels, X, reconstructions, strict=False):
-        axes.plot(column, row, color="black", linewidth=1.0, marker="o", markersize=2, label="row")
-        axes.plot(column, mean, color=_HELD_OUT, linewidth=1.2, label="reconstruction")
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_title("rows and reconstructions", loc="left")
-    # Above the panel: over it, the legend would cover lines.
-    panels[0].legend(frameon=False, fontsize="small", ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
-    _whole_columns(panels[-1])
-    panels[-1].set_xlabel("column")
-    figure.supylabel("standard deviations of the column", fontsize="medium")
-
-
-def _line_samples(figure: SubFigure, X: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
-    scaled, drawn = _scaled(X, samples)
-    axes = figure.subplots()
-    column = np.arange(X.shape[1])
-    # A column without any cell has no range; it stays empty instead of warning.
-    seen = ~np.isnan(scaled).all(axis=0)
-    low, high = np.full((2, X.shape[1]), np.nan)
-    low[seen], high[seen] = np.nanquantile(scaled[:, seen], [0.05, 0.95], axis=0)
-    axes.fill_between(column, low, high, color=_MUTED, alpha=0.25, linewidth=0, label="5 % to 95 % of the rows")
-    axes.plot(column, drawn[:20].T, color=_TRAIN, linewidth=0.8, alpha=0.6)
-    axes.set_title("samples from the prior", loc="left")
-    axes.set_xlabel("column")
-    axes.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1.0, 1.0))
-    _whole_columns(axes)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _latent(figure: SubFigure, latent: NDArray[np.float64], labels: NDArray[Any] | None) -> None:
-    axes = figure.subplots()
-    centred = latent - latent.mean(axis=0)
-    _, length, axis = np.linalg.svd(centred, full_matrices=False)
-    share = length**2 / max(float(np.sum(length**2)), np.finfo(np.float64).tiny)
-    # One latent dimension, or one row, has no second axis: its points lie on a line.
-    points = np.zeros((len(latent), 2))
-    points[:, : min(2, len(axis))] = centred @ axis[:2].T
-    keep = slice(None, _MOST_POINTS)
-    style: dict[str, Any] = {"s": 14, "linewidths": 0, "alpha": 0.85}
-    x, y = points[keep].T
-    if labels is None:
-        axes.scatter(x, y, color=_TRAIN, **style)
-    else:
-        _coloured(figure, axes, x, y, labels[keep], style)
-    axes.set_title("latent space: loc of each row")
-    for name, text in enumerate(("first", "second")):
-        part = f", {share[name]:.0%} of its variance" if name < len(share) else ""
-        (axes.set_xlabel, axes.set_ylabel)[name](f"{text} principal axis{part}")
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _coloured(
-    figure: SubFigure,
-    axes: Axes,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    labels: NDArray[Any],
-    style: dict[str, Any],
-) -> None:
-    classes = np.unique(labels)
-    if len(classes) > 20:
-        figure.colorbar(axes.scatter(x, y, c=labels, cmap="viridis", **style), ax=axes, shrink=0.8)
-        return
-    palette = "tab10" if len(classes) <= 10 else "tab20"
-    from matplotlib import colormaps  # noqa: PLC0415
-
-    for colour, label in zip(colormaps[palette].colors, classes, strict=False):  # type: ignore[attr-defined]
-        of_class = labels == label
-        axes.scatter(x[of_class], y[of_class], color=colour, label=str(label), **style)
-    axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.1)
 
 
 def _by_epoch(axes: Axes, values: ArrayLike, label: str, colour: str, linestyle: str = "-") -> None:

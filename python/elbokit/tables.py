@@ -50,12 +50,15 @@ class Table(NamedTuple):
         The class of each row where the source knows it. No model sees it.
     image_shape : tuple of int, or None
         (height, width) where a row is an image.
+    dtypes : tuple of dtype, or None
+        Of each column by itself, where the source has one for each; `rows` has the one that holds them all.
     """
 
     rows: NDArray[Any]
     columns: tuple[str, ...]
     labels: NDArray[Any] | None = None
     image_shape: tuple[int, int] | None = None
+    dtypes: tuple[np.dtype[Any], ...] | None = None
 
 
 def read(source: str) -> Table:
@@ -99,7 +102,7 @@ def _digits() -> Table:
     except ImportError as error:
         raise ImportError(f'the digits come with scikit-learn ({error}): pip install "elbokit[cli]"') from error
     digits = load_digits()
-    return Table(digits.data, tuple(digits.feature_names), digits.target, (8, 8))
+    return Table(digits.data, tuple(digits.feature_names), labels=digits.target, image_shape=(8, 8))
 
 
 def _npy(path: Path) -> Table:
@@ -198,7 +201,13 @@ def _from_frame(frame: pl.DataFrame, path: Path) -> Table:
     columns = [_numbers(series, path) for series in frame]
     if not columns:
         raise TableError(f"{path} holds no columns")
-    return Table(np.stack(columns, axis=1), tuple(name.strip() for name in frame.columns))
+    pl = import_polars(path)
+    truths = [series.dtype == pl.Boolean and not series.null_count() for series in frame]
+    dtypes = tuple(np.dtype(bool) if truth else c.dtype for truth, c in zip(truths, columns, strict=True))
+    names = tuple(name.strip() for name in frame.columns)
+    if len(set(names)) < len(names):
+        names = tuple(frame.columns)
+    return Table(np.stack(columns, axis=1), names, dtypes=dtypes)
 
 
 def _numbers(series: pl.Series, path: Path) -> NDArray[Any]:

@@ -1,11 +1,15 @@
-"""The command ``elbokit``: train a VAE on a table of rows, score rows with it, report on it.
+"""The command ``elbokit``: train a VAE on a table of rows, and ask it about rows.
 
     elbokit fit digits --out digits.safetensors --plot digits.png
     elbokit score digits.safetensors rows.csv --out scores.parquet
+    elbokit encode digits.safetensors rows.csv --out latents.npz
+    elbokit sample digits.safetensors --n 1000 --out drawn.csv
+    elbokit impute digits.safetensors rows.csv --out filled.csv
     elbokit report digits.safetensors rows.csv --out report.html
 
-``fit`` says what it read and ends with the bounds it reached; ``score`` writes the bounds of every row, ``report`` says
-what they mean. A mistake of the user (a file, a name, a value) ends in one line on standard error and exit code 2, an
+``fit`` says what it read and ends with the bounds it reached; ``score`` writes the bounds of every row, ``encode`` its
+posterior, ``sample`` rows of the model, ``impute`` rows with their missing cells filled; ``report`` says what the
+bounds mean. A mistake of the user (a file, a name, a value) ends in one line on standard error and exit code 2, an
 interrupt in one line and 130. A file is written beside its place and then moved there, so it is whole or it is not
 there.
 
@@ -19,9 +23,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from elbokit.cli import fit, report, score
+from elbokit.cli import encode, fit, impute, report, sample, score
 from elbokit.cli.outputs import UserError, complain
 from elbokit.errors import ElbokitError
+from elbokit.threads import set_num_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
+        if args.num_threads is not None:
+            set_num_threads(args.num_threads)
         args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -87,11 +94,10 @@ class _Version(argparse.Action):
 def _parser() -> _Parser:
     parser = _Parser(prog="elbokit", description="Variational autoencoders and their evidence lower bound, on a CPU.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="fit | score | report")
-    for command in (fit.add(commands), score.add(commands), report.add(commands)):
-        command.add_argument(
-            "--num-particles", type=int, default=1000, metavar="N", help="of the log evidence, a row (%(default)s)"
-        )
-        command.add_argument("--key", type=int, default=0, metavar="SEED", help="of all randomness (%(default)s)")
+    verbs = (fit, score, encode, sample, impute, report)
+    names = " | ".join(verb.__name__.rpartition(".")[2] for verb in verbs)
+    commands = parser.add_subparsers(title="commands", required=True, metavar=names)
+    for verb in verbs:
+        command = verb.add(commands)
         command.add_argument("--num-threads", type=int, metavar="N", help="threads (as many as the process may use)")
     return parser

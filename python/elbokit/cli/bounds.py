@@ -42,10 +42,10 @@ class Bounds(NamedTuple):
         return _mean(np.isfinite(self.upper)) if len(self.upper) else float("nan")
 
 
-def bounds_of(vae: Any, X: NDArray[Any], args: argparse.Namespace) -> Bounds:
-    """Those of the rows X, by the command's key and particles."""
-    terms = vae.elbo(X, key=args.key)
-    evidence = vae.log_evidence(X, key=args.key, num_particles=args.num_particles)
+def bounds_of(vae: Any, X: NDArray[Any], args: argparse.Namespace, condition: NDArray[Any] | None) -> Bounds:
+    """Those of the rows X beside their condition, by the command's key and particles."""
+    terms = vae.elbo(X, condition=condition, key=args.key)
+    evidence = vae.log_evidence(X, condition=condition, key=args.key, num_particles=args.num_particles)
     return Bounds(
         terms.elbo,
         terms.reconstruction,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import elbokit as ek
-from elbokit import plot, tables
+from elbokit import plot
 from elbokit._files import whole
+from elbokit.cli import options, rows
 from elbokit.cli.bounds import bounds_of, print_bounds
 from elbokit.cli.likelihoods import LIKELIHOODS, likelihood
 from elbokit.cli.outputs import TABLES, UserError, check_ending, check_outputs, complain
@@ -20,6 +21,9 @@ from elbokit.errors import ElbokitError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from elbokit.cli.rows import Rows
+    from elbokit.tables import Table
 
 __all__ = ["add"]
 
@@ -51,9 +55,24 @@ def add(commands: Any) -> argparse.ArgumentParser:
     fit.add_argument(
         "--residual", action="store_true", help="add the input of hidden layers of one width to their output"
     )
+    fit.add_argument("--prior", default="standard", metavar="NAME", help="standard, mixture or vamp (%(default)s)")
+    fit.add_argument(
+        "--prior-components", type=int, default=20, metavar="K", help="of a mixture or vamp prior (%(default)s)"
+    )
+    rows.add_condition(fit)
     fit.add_argument("--epochs", type=int, default=200, metavar="N", help="passes over the training rows (%(default)s)")
     fit.add_argument("--batch-size", type=int, default=128, metavar="N", help="rows a step (%(default)s)")
     fit.add_argument("--learning-rate", type=float, default=1e-3, metavar="RATE", help="of Adam (%(default)s)")
+    fit.add_argument("--objective", default="elbo", metavar="NAME", help="elbo or iwae (%(default)s)")
+    fit.add_argument(
+        "--train-particles", type=int, default=1, metavar="N", help="draws of z a row in each step (%(default)s)"
+    )
+    fit.add_argument(
+        "--estimator",
+        default="pathwise",
+        metavar="NAME",
+        help="of the encoder's gradient: pathwise, stl, dreg or score (%(default)s)",
+    )
     fit.add_argument(
         "--validation",
         type=float,
@@ -68,6 +87,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     fit.add_argument("--plot", type=Path, metavar="FILE", help="picture to draw, such as a .png or .svg file")
     fit.add_argument("--quiet", action="store_true", help="print the closing table alone")
+    options.add_particles(fit, "of the log evidence, a row")
+    options.add_key(fit)
     return fit
 
 
@@ -84,19 +105,19 @@ def _fit(args: argparse.Namespace) -> None:
     if args.plot is not None:
         check_ending(args.plot, [f".{ending}" for ending in plot.formats()], "--plot")
     chosen = likelihood(args.likelihood, args.data)
-    if args.num_threads is not None:
-        ek.set_num_threads(args.num_threads)
-    table = tables.read(args.data)
+    given = rows.split(args.data, args.condition)
+    table = given.table
     _check_cells(table, chosen, args.data)
     train, held_out = _split(args.data, len(table.rows), args.validation, args.key)
     vae = ek.VAE(
         args.latent_dim, hidden=args.hidden, likelihood=chosen, activation=args.activation,
-        layer_norm=args.layer_norm, residual=args.residual,
+        layer_norm=args.layer_norm, residual=args.residual, prior=args.prior, prior_components=args.prior_components,
     )  # fmt: skip
     if not args.quiet:
-        rows, columns = table.rows.shape
+        count, columns = table.rows.shape
         missing = int(np.isnan(table.rows).sum())
-        print(f"{args.data}: {rows} rows, {columns} columns, {table.rows.dtype}, {missing} missing cells")
+        beside = "" if given.condition is None else f", beside a condition of {len(given.places)}"
+        print(f"{args.data}: {count} rows, {columns} columns{beside}, {table.rows.dtype}, {missing} missing cells")
         print(f"{chosen!r}: {len(train)} rows to train, {len(held_out)} held out", flush=True)
 
     started = time.perf_counter()
@@ -104,10 +125,14 @@ def _fit(args: argparse.Namespace) -> None:
         warnings.simplefilter("always")
         history = vae.fit(
             table.rows[train],
+            condition=given.beside(train),
             epochs=args.epochs,
             batch_size=args.batch_size,
             learning_rate=args.learning_rate,
-            validation=table.rows[held_out] if len(held_out) else 0.0,
+            objective=args.objective,
+            estimator=args.estimator,
+            num_particles=args.train_particles,
+            validation=_held_out(given, held_out),
             patience=args.patience,
             progress=not args.quiet,
             key=args.key,
@@ -121,17 +146,20 @@ def _fit(args: argparse.Namespace) -> None:
     vae.save(args.out)
 
     parts = {"train": train} | ({"held out": held_out} if len(held_out) else {})
-    bounds = {name: bounds_of(vae, table.rows[part[:_MOST_EVALUATED]], args) for name, part in parts.items()}
+    bounds = {}
+    for name, part in parts.items():
+        evaluated = part[:_MOST_EVALUATED]
+        bounds[name] = bounds_of(vae, table.rows[evaluated], args, given.beside(evaluated))
     print_bounds(bounds, {name: len(part) for name, part in parts.items()}, args.num_particles)
     epochs = len(history.elbo)
     rate = len(train) * epochs / seconds
     print(f"trained {epochs} epochs in {seconds:.1f} s, {rate:.0f} rows a second; wrote {args.out}", flush=True)
     if args.plot is not None:
         name, part = list(parts.items())[-1]
-        _draw(args, vae, table, part, f"{args.data}, {name}: {bounds[name].title(args.num_particles)}")
+        _draw(args, vae, given, part, f"{args.data}, {name}: {bounds[name].title(args.num_particles)}")
 
 
-def _check_cells(table: tables.Table, likelihood: Any, data: str) -> None:
+def _check_cells(table: Table, likelihood: Any, data: str) -> None:
     """Refuse a cell without a probability by its place in the file, before the rows are shared out."""
     try:
         likelihood.check_support(table.rows)
@@ -158,14 +186,21 @@ def _split(data: str, rows: int, share: float | None, key: int) -> tuple[NDArray
     return order[count:], order[:count]
 
 
-def _draw(args: argparse.Namespace, vae: Any, table: tables.Table, part: NDArray[np.int64], title: str) -> None:
-    part = part[:_MOST_DRAWN]
-    X = table.rows[part]
-    figure = plot.rows(
-        X,
-        vae.reconstruct(X),
-        vae.sample(64, key=args.key),
-        vae.encode(X).loc,
+def _held_out(given: Rows, held_out: NDArray[np.int64]) -> Any:
+    """The rows to hold out, with their condition where there is one."""
+    if not len(held_out):
+        return 0.0
+    X, condition = given.table.rows[held_out], given.beside(held_out)
+    return X if condition is None else (X, condition)
+
+
+def _draw(args: argparse.Namespace, vae: ek.VAE, given: Rows, part: NDArray[np.int64], title: str) -> None:
+    part, table = part[:_MOST_DRAWN], given.table
+    figure = plot.model(
+        vae,
+        table.rows[part],
+        condition=given.beside(part),
+        key=args.key,
         labels=None if table.labels is None else table.labels[part],
         image_shape=table.image_shape,
         title=title,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import elbokit as ek
-from elbokit import tables
-from elbokit.cli.outputs import TABLES, check_ending, check_outputs, complain
+from elbokit.cli import options, rows
+from elbokit.cli.outputs import check_ending, check_outputs, complain
 
 if TYPE_CHECKING:
     import argparse
@@ -26,9 +26,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "evidence, particles, k-hat, latents and the rows hardest to explain, each number with its meaning.",
     )
     report.set_defaults(run=_report)
-    report.add_argument("model", metavar="MODEL", help="file that elbokit fit wrote")
-    report.add_argument("data", metavar="DATA", help=TABLES)
+    rows.add_model_and_data(report)
     report.add_argument("--out", type=Path, metavar="FILE", help=".html file to write as well, with a picture")
+    options.add_particles(report, "of the log evidence, a row")
+    options.add_key(report)
     return report
 
 
@@ -38,15 +39,21 @@ def _report(args: argparse.Namespace) -> None:
     if args.out is not None:
         check_outputs({"--out": args.out}, inputs=[args.model, args.data])
         check_ending(args.out, [".html", ".htm"], "--out")
-    if args.num_threads is not None:
-        ek.set_num_threads(args.num_threads)
     vae = ek.VAE.load(args.model)
-    table = tables.read(args.data)
+    given = rows.of_model(args, vae)
+    table = given.table
     # A table of another width has other names; what is wrong with it is then said by the model.
     columns = table.columns if len(table.columns) == vae.num_features else None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = report(vae, table.rows, key=args.key, num_particles=args.num_particles, columns=columns)
+        found = report(
+            vae,
+            table.rows,
+            condition=given.condition,
+            key=args.key,
+            num_particles=args.num_particles,
+            columns=columns,
+        )
     for warning in caught:
         complain(f"warning: {warning.message}", 0)
     # A terminal of another encoding gets what it can show.

@@ -1,0 +1,125 @@
+"""The VAE as an imputer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from elbokit.sklearn.estimator import Estimator as _Estimator
+from elbokit.sklearn.weights import weights_of as _weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
+
+    from elbokit.likelihood import Likelihood
+    from elbokit.training import Plateau, Stopping
+
+__all__ = ["VAEImputer"]
+
+
+class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):  # type: ignore[misc]
+    """Missing cells (NaN) filled by a VAE that is trained on the observed ones.
+
+    Parameters
+    ----------
+    latent_dim, hidden, likelihood, activation, standardize, dtype
+        As in `elbokit.VAE`.
+    epochs, batch_size, learning_rate, optimizer, weight_decay, schedule, warmup, max_grad_norm, validation, objective
+        As in `elbokit.VAE.fit`, and so are the next ones.
+    num_particles, kl_weight, free_bits, patience, progress
+        num_particles is that of training.
+    impute_particles : int
+        Draws of z a row when its cells are filled.
+    random_state : int, RandomState or None
+        What all keys are drawn from, at `fit`.
+
+    Attributes
+    ----------
+    model_ : elbokit.VAE
+        The model itself.
+    history_ : elbokit.History
+        What happened in training.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where X had names.
+
+    See Also
+    --------
+    elbokit.VAE.impute : what fills the cells, and its draws for multiple imputation.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).normal(size=(300, 1)) * np.ones(4)
+    >>> holes = X.copy()
+    >>> holes[::3, 1] = np.nan
+    >>> imputer = VAEImputer(1, hidden=(), epochs=200, learning_rate=1e-2, random_state=0)
+    >>> bool(np.abs(imputer.fit_transform(holes) - X).max() < 0.2)
+    True
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 8,
+        hidden: Sequence[int] = (128, 64),
+        likelihood: Likelihood | None = None,
+        *,
+        activation: str = "relu",
+        standardize: str | bool = "auto",
+        dtype: str = "float32",
+        epochs: int = 200,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        optimizer: str = "adam",
+        weight_decay: float | None = None,
+        schedule: str | Plateau = "constant",
+        warmup: float = 0.0,
+        max_grad_norm: float | None = None,
+        validation: float = 0.0,
+        objective: str = "elbo",
+        num_particles: int = 1,
+        kl_weight: float | Callable[[int], float] = 1.0,
+        free_bits: float = 0.0,
+        patience: int | Stopping | None = None,
+        impute_particles: int = 1000,
+        progress: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            latent_dim, hidden, likelihood, activation=activation, standardize=standardize, dtype=dtype, epochs=epochs,
+            batch_size=batch_size, learning_rate=learning_rate, optimizer=optimizer, weight_decay=weight_decay,
+            schedule=schedule, warmup=warmup, max_grad_norm=max_grad_norm, validation=validation, objective=objective,
+            num_particles=num_particles, kl_weight=kl_weight, free_bits=free_bits, patience=patience,
+            progress=progress, random_state=random_state,
+        )  # fmt: skip
+        self.impute_particles = impute_particles
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:  # noqa: ARG002
+        """Train on the observed cells; y is ignored.
+
+        Parameters
+        ----------
+        X : array_like, shape (rows, features)
+            NaN is a missing cell.
+        y : ignored
+        sample_weight : array_like, shape (rows,), optional
+            Not negative.
+        """
+        rows = self._rows(X, reset=True)
+        self._train(rows, _weights(sample_weight, rows))
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
+        """X with its missing cells filled, (rows, features), in its own dtype; observed cells stay."""
+        check_is_fitted(self, "model_")
+        return self.model_.impute(self._rows(X), key=self._score_seed, num_particles=self.impute_particles)
