@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 from harness import Case, drawing, same_law
+from scipy.special import gammaln
+from sklearn.datasets import load_digits
 from training_peers import layers
 
 import elbokit as ek
@@ -13,7 +15,8 @@ SHAPES = ((1, 16), (128, 16), (16384, 16))
 LOG_2PI = math.log(2 * math.pi)
 
 
-ROWS, FEATURES, HIDDEN, LATENT = 16, 64, 256, 16
+# The demo's network, and a batch whose particles stay in the peers' caches.
+ROWS, FEATURES, HIDDEN, LATENT, TOTAL = 16, 64, 256, 16, 16
 
 
 def cases(peers):
@@ -53,23 +56,24 @@ def weights(peers, shape):
 
 
 def log_evidence(peers, particles):
-    """From rows to bounds. The peers stop at the log of the mean weight; ours has upper bound, error and k-hat too."""
-    bits = (ek.random.normal((512, FEATURES), key=1) > 0.5).astype(np.float32)
-    vae = ek.VAE(LATENT, hidden=(HIDDEN,), likelihood=ek.likelihood.Bernoulli())
-    vae.fit(bits, epochs=5, validation=0.0, progress=False)
-    x = bits[:ROWS]
+    """The demo's digits, from rows to bounds. The peers stop at the log of the mean weight; ours has error and k-hat too."""
+    digits = load_digits().data.astype(np.float32)
+    vae = ek.VAE(LATENT, hidden=(HIDDEN,), likelihood=ek.likelihood.Binomial(TOTAL))
+    vae.fit(digits, epochs=20, validation=0.0, progress=False)
+    x = digits[:ROWS]
+    choices = (math.lgamma(TOTAL + 1) - gammaln(x + 1) - gammaln(TOTAL - x + 1)).sum(1).astype(np.float32)
     tensors = [
         tensor for part in ("encoder", "decoder") for layer in layers(vae.parameters(), part) for tensor in layer
     ]
 
-    def draw(xp, _like, x, w0, b0, w1, b1, v0, c0, v1, c1, eps):
-        heads = xp.maximum(x @ w0 + b0, xp.zeros_like(b0)) @ w1 + b1
+    def draw(xp, _like, x, choices, w0, b0, w1, b1, v0, c0, v1, c1, eps):
+        heads = xp.maximum(x / TOTAL @ w0 + b0, xp.zeros_like(b0)) @ w1 + b1
         loc, log_var = heads[:, :LATENT], heads[:, LATENT:]
         z = loc + xp.exp(log_var / 2) * eps
         logits = xp.maximum(z @ v0 + c0, xp.zeros_like(c0)) @ v1 + c1
-        reconstruction = (x * logits - xp.logaddexp(logits, xp.zeros_like(c1))).sum(2)
-        weights = reconstruction + (eps * eps + log_var - z * z).sum(2) / 2
-        top = weights.max(0) if xp is np or xp.__name__ != "torch" else weights.amax(0)
+        softplus = xp.maximum(logits, xp.zeros_like(c1)) + xp.log1p(xp.exp(-xp.abs(logits)))
+        weights = choices + (x * logits - TOTAL * softplus).sum(2) + (eps * eps + log_var - z * z).sum(2) / 2
+        top = xp.amax(weights, 0)
         return top + xp.log(xp.exp(weights - top).mean(0))
 
     like = np.zeros((particles, ROWS, LATENT), np.float32)
@@ -77,8 +81,9 @@ def log_evidence(peers, particles):
         f"log evidence, {particles} particles of q",
         f"{ROWS} rows, {FEATURES}-{HIDDEN}-{LATENT}",
         lambda: vae.log_evidence(x, num_particles=particles, proposal="posterior").lower,
-        peers.drawing(draw, like, x, *tensors),
+        peers.drawing(draw, like, x, choices, *tensors),
         flops=2 * ROWS * particles * HIDDEN * (LATENT + FEATURES),
         targets={"best": 4},
-        agree=lambda mine, other: None if abs(np.mean(mine - np.asarray(other))) < 0.1 else "evidence differs",
+        # The scatter of so few rows' bounds.
+        agree=lambda mine, other: None if abs(np.mean(mine - np.asarray(other))) < 1 else "the evidence differs",
     )

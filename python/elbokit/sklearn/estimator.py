@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator
@@ -10,6 +12,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from elbokit import vae
+from elbokit.errors import ElbokitError
+from elbokit.sklearn.weights import distinct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,6 +118,18 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """Train a new model; the keys of training and of everything later are drawn from random_state."""
         self._draw_keys()
+        # Noise is drawn by a row's place in its epoch. Where one batch holds all there is, equal rows can have one
+        # place, so that a weight of 2 trains the very model that the row twice does, in whatever order they come.
+        whole = isinstance(self.batch_size, Integral)
+        if whole and (found := distinct(rows, weights, condition, int(self.batch_size))):
+            first, together = found
+            with contextlib.suppress(ElbokitError):
+                self._fit(rows[first], together, None if condition is None else condition[first])
+                return
+            # Once more, so that the error names a row as it was given.
+        self._fit(rows, weights, condition)
+
+    def _fit(self, rows: NDArray[Any], weights: NDArray[np.float64] | None, condition: NDArray[Any] | None) -> None:
         model = self._new()
         options = {
             name: getattr(self, name)

@@ -1,7 +1,8 @@
-"""Rows' weights, and quantiles by them."""
+"""Rows' weights: rows that stand several times, and quantiles."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.utils.validation import _check_sample_weight
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["quantile", "weights_of"]
+__all__ = ["distinct", "quantile", "weights_of"]
 
 
 def weights_of(sample_weight: ArrayLike | None, rows: NDArray[Any]) -> NDArray[np.float64] | None:
@@ -19,6 +20,29 @@ def weights_of(sample_weight: ArrayLike | None, rows: NDArray[Any]) -> NDArray[n
         return None
     weights: NDArray[np.float64] = _check_sample_weight(sample_weight, rows, dtype=np.float64)
     return weights
+
+
+def distinct(
+    rows: NDArray[Any], weights: NDArray[np.float64] | None, beside: NDArray[Any] | None, most: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64]] | None:
+    """The first of each of the different rows, in an order of their own, and what all equal to it weigh.
+
+    Rows that weigh nothing are left out; `beside` has further columns. None if there are more than `most` different
+    rows, which is known as soon as they are met, or none at all, or a weight is below 0.
+    """
+    found: dict[bytes, tuple[int, list[float]]] = {}
+    for i, row in enumerate(rows):
+        weight = 1.0 if weights is None else float(weights[i])
+        if weight == 0.0:
+            continue
+        key = row.tobytes() + (b"" if beside is None else beside[i].tobytes())
+        found.setdefault(key, (i, []))[1].append(weight)
+        if len(found) > most or weight < 0.0:
+            return None
+    if not found:
+        return None
+    first = [found[key] for key in sorted(found)]
+    return np.array([i for i, _ in first], dtype=np.intp), np.array([math.fsum(same) for _, same in first])
 
 
 def quantile(scores: NDArray[np.float64], share: float, weights: NDArray[np.float64] | None) -> float:
