@@ -56,7 +56,7 @@ def weights(peers, shape):
 
 
 def log_evidence(peers, particles):
-    """The demo's digits, from rows to bounds. Peers stop at the log of the mean weight; ours has error and k-hat too."""
+    """The demo's digits, from rows to bounds. Peers stop at the log mean weight; ours has error and k-hat too."""
     digits = load_digits().data.astype(np.float32)
     vae = ek.VAE(LATENT, hidden=(HIDDEN,), likelihood=ek.likelihood.Binomial(TOTAL))
     vae.fit(digits, epochs=20, validation=0.0, progress=False)
