@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from harness import Case, drawing, same_law
+from harness import Case, drawing, multiplying, same_law
 from scipy.special import gammaln
 from sklearn.datasets import load_digits
 from training_peers import layers
@@ -82,6 +82,7 @@ def log_evidence(peers, particles):
         f"{ROWS} rows, {FEATURES}-{HIDDEN}-{LATENT}",
         lambda: vae.log_evidence(x, num_particles=particles, proposal="posterior").lower,
         peers.drawing(draw, like, x, choices, *tensors),
+        beside=multiplying(),
         flops=2 * ROWS * particles * HIDDEN * (LATENT + FEATURES),
         targets={"best": 4},
         # The scatter of so few rows' bounds.

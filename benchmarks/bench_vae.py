@@ -11,12 +11,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from harness import Case
+from harness import Case, multiplying
 from training_peers import in_jax, in_numpy, in_torch
 
 import elbokit as ek
 
-SGEMM = 1024
 # An epoch is many calls, so a block is this many times as long as a kernel's.
 LONGER = 6
 
@@ -121,12 +120,11 @@ def _timed(epoch, epochs):
 
 
 def _sgemm():
-    a, b = (ek.random.normal((SGEMM, SGEMM), key=key) for key in (3, 4))
-    out = np.empty_like(a)
+    product = multiplying()["sgemm"]
 
-    def product(_):
+    def timed(_):
         # Once to wake the threads, twice to time.
-        np.matmul(a, b, out=out)
-        return _timed(lambda: np.matmul(a, b, out=out), 2) / 2
+        product()
+        return _timed(product, 2) / 2
 
-    return product
+    return timed

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import elbokit as ek
 from elbokit import _core
 
 OURS = "elbokit"
@@ -37,9 +38,10 @@ QUICK = Effort(rounds=2, block=0.003)
 # What a call of a (1, 8) array is beside: a function of the extension that does next to nothing.
 ONE_CALL = {"beside": {"empty call": _core.get_num_threads}, "overhead": 2e-6}
 
-# Numbers that the copy moves, more than every cache holds, and words that the generator makes.
+# Numbers that the copy moves, more than every cache holds; words that the generator makes; rows of the factors of a product.
 COPIED = 1 << 24
 RAW_WORDS = 1 << 20
+SGEMM = 1024
 
 
 def copying():
@@ -54,6 +56,13 @@ def copying():
 def drawing():
     """Beside a row that draws: the generator's own words on one thread, whose time a word is its limit a core."""
     return {"raw words": lambda: _core.random_raw(RAW_WORDS, 0)}
+
+
+def multiplying():
+    """Beside a row of matrix products: NumPy's own in float32, on all threads."""
+    a, b = (ek.random.normal((SGEMM, SGEMM), key=key) for key in (3, 4))
+    out = np.empty_like(a)
+    return {"sgemm": lambda: np.matmul(a, b, out=out)}
 
 
 def close(ours, theirs):

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 import peers as peer_libraries
-from harness import COPIED, FULL, OURS, QUICK, RAW_WORDS, measure
+from harness import COPIED, FULL, OURS, QUICK, RAW_WORDS, SGEMM, measure
 
 import elbokit as ek
 
@@ -126,7 +126,7 @@ def share_of_limit(row):
 
 
 def share_of_sgemm(row):
-    return row.case.flops / row.ours / (2 * 1024**3 / row.seconds("sgemm"))
+    return row.case.flops / row.ours / (2 * SGEMM**3 / row.seconds("sgemm"))
 
 
 def summary(row):

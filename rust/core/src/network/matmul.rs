@@ -22,7 +22,7 @@
 //! ```
 
 use crate::float::Float;
-use crate::simd::{Fused, Kernel, Simd, SimdBase, SimdFloat, dispatch};
+use crate::simd::{Fused, Kernel, Simd, SimdBase, SimdFloat, dispatch, prefetch};
 use crate::vmath::Lanes;
 
 /// Columns of a panel: two vectors, at every level, so that what is packed does not depend on it.
@@ -355,6 +355,11 @@ impl<F: Float> Sums<'_, F> {
                 for (v, sum) in sums.iter_mut().enumerate() {
                     *sum = load(simd, &self.c[place(i, v)]);
                 }
+            }
+        } else {
+            // A row of C is a page or more from the next, so no processor foresees where the sums will go, and a gradient's place is seldom in its caches.
+            for i in 0..ROWS {
+                prefetch(&self.c[place(i, 0).start]);
             }
         }
         for s in segments {
