@@ -396,7 +396,7 @@ def picture(weights: dict, sizes: dict, priors: dict) -> Figure:
             axes.annotate(f"{kl:.0f}", (place, 0.02), xycoords=("data", "axes fraction"), ha="center", color=MUTED)
         axes.set_ylabel("held out, nats a row")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, loc="center right" if points is latents else "lower center")
+        axes.legend(frameon=False, loc="center", bbox_to_anchor=(0.6, 0.25))
     left, right = upper.axes
     left.set(title="the weight of the KL (grey: KL, nats a row)", xlabel="kl_weight")
     right.set(title="the number of latents (grey: KL, nats a row)", xlabel="latent_dim")
