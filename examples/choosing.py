@@ -350,6 +350,25 @@ def size(bench: dict) -> dict:
     return wide
 
 
+def small(bench: dict) -> None:
+    """Tables of few rows by latents, net and what keeps latents in use."""
+    line = ek.training.Linear(0.0, 1.0, 50)
+    choices = {
+        "4 latents, (64,), tanh": {},
+        "(16,)": {"hidden": (16,)},
+        "relu": {"activation": "relu"},
+        "gelu": {"activation": "gelu"},
+        "8 latents": {"latent_dim": 8},
+        "16 latents": {"latent_dim": 16},
+        "16 latents, Linear(0, 1, 50)": {"latent_dim": 16, "kl_weight": line},
+        "16 latents, free_bits=0.1": {"latent_dim": 16, "free_bits": 0.1},
+    }
+    for load in (load_breast_cancer, load_wine):
+        results = {name: tried(table(load), bench, **options) for name, options in choices.items()}
+        columns = ["ELBO", "KL", "evidence", "beside the first", "KL > 0.1"]
+        show(f'{load.__name__.removeprefix("load_")}, `"predicted"`', results, columns)
+
+
 def length(bench: dict) -> None:
     """Epochs with and without patience, and the rate, where rows are few and where they are more."""
 
@@ -419,7 +438,8 @@ def picture(weights: dict, sizes: dict, priors: dict) -> Figure:
 
 
 SECTIONS = {
-    f.__name__: f for f in (counts, overdispersed, measurements, scale, mixed, prior, weight, objective, size, length)
+    section.__name__: section
+    for section in (counts, overdispersed, measurements, scale, mixed, prior, weight, objective, size, small, length)
 }
 
 
