@@ -26,7 +26,7 @@ def _tables(text):
 
 @pytest.mark.slow
 def test_the_page_shows_what_the_example_prints(example, tmp_path, capsys):
-    example["main"](tmp_path, keys=(0,), epochs=2, num_particles=2)
+    example["main"](tmp_path, keys=(0,), epochs=1, num_particles=2)
     printed = _tables(capsys.readouterr().out)
     assert len(printed) >= 10
     shown = _tables((_ROOT / "docs" / "choosing.md").read_text(encoding="utf-8"))
