@@ -201,7 +201,7 @@ def exact(X, law, decoder) -> np.ndarray:
     """ln ∫ p(x | z) p(z) dz of each row by the trapezoid rule.
 
     Half the step moves rows of the Poisson law, whose posteriors are the narrowest, by at most 0.014 nats and their
-    mean by 0.0004; rows of the others by less than 1e-6.
+    mean by 0.0004; rows of the negative binomial by 3e-7 (60 rows of each).
     """
     axis = np.arange(-5.0, 5.01, 0.125)
     z = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
