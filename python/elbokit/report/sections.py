@@ -231,8 +231,9 @@ def _rate(m: Measured) -> Section:
             + (", from above, since the ceiling cuts the information off" if index.reached else "")
             + f": {nats(rest)} nats. "
             + (
-                "If much of it is real, samples from the prior fall where no row was seen: a smaller latent_dim, or a "
-                "kl_weight above 1, brings the two together."
+                "If much of it is real, samples from the prior fall where no row was seen: "
+                + ('prior="vamp" or "mixture"' if m.vae.prior == "standard" else "more prior_components")
+                + ", or a kl_weight above 1, brings the two together."
                 if rest > 1.0
                 else "The prior and the rows' latents cover the same places, so samples are drawn where rows are."
             )
