@@ -149,10 +149,11 @@ impl<F: Float + Draw> Trainer<F> {
         let parallel = self.work[0] * self.blocks.len() * rows.div_ceil(self.batch_size) >= PARALLEL_WORK;
         let mut run = || {
             let mut sums = Sums::default();
-            for (b, rows) in order.chunks(self.batch_size).enumerate() {
+            for b in 0..steps {
                 interrupt.poll()?;
-                let position = (b * self.batch_size) as u64;
-                let batch = Batch { source, rows, weights, key, position, objective };
+                // Of equal size, but for a row: Adam makes a step by one left-over row as long as any other, and its noise shortens all later ones.
+                let [first, end] = [b, b + 1].map(|b| b * rows / steps);
+                let batch = Batch { source, rows: &order[first..end], weights, key, position: first as u64, objective };
                 let learning_rate = options.learning_rate.at(first_step.saturating_add(b as u64));
                 sums.learning_rate = learning_rate;
                 sums.add(self.step(model, &batch, learning_rate, options, interrupt)?);
