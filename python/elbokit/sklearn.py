@@ -132,11 +132,11 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
                 "max_grad_norm", "validation", "objective", "num_particles", "kl_weight", "free_bits", "progress",
             )
         }  # fmt: skip
-        options["patience"] = self._rule()
+        options["patience"] = self._rule(len(rows))
         self.history_ = model.fit(rows, sample_weight=weights, key=self._fit_seed, **options)
         self.model_ = model
 
-    def _rule(self) -> int | Patience | Stopping | None:
+    def _rule(self, num_rows: int) -> int | Patience | Stopping | None:  # noqa: ARG002 -- the imputer's own needs it
         """When to stop."""
         return self.patience
 
@@ -387,8 +387,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):  # type: i
     epochs, batch_size, learning_rate, optimizer, weight_decay, schedule, warmup, max_grad_norm, validation, objective
         As in `elbokit.VAE.fit`, and so are the next ones; epochs are the most.
     num_particles, kl_weight, free_bits, patience, progress
-        num_particles is that of training. patience, a number of epochs, is ``Patience(patience, "evidence")``; without
-        held-out rows (``validation=0.0``) it must be None.
+        num_particles is that of training. patience, a number of epochs, is ``Patience(patience, "evidence")``. Where
+        `validation` holds out no row, as of one to five rows by default, nothing is waited on and all epochs are run.
     impute_particles : int
         Draws of z a row when its cells are filled.
     random_state : int, RandomState or None
@@ -480,7 +480,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):  # type: i
             self.latent_dim, self.hidden, likelihood, self.activation, standardize=self.standardize, dtype=self.dtype
         )
 
-    def _rule(self) -> int | Patience | Stopping | None:
+    def _rule(self, num_rows: int) -> int | Patience | Stopping | None:
+        if np.ndim(self.validation) == 0 and not round(self.validation * num_rows):
+            return None
         # Under "iwae" the ELBO turns down in the first epochs, and one surprising row may turn it down under "elbo".
         return Patience(self.patience, "evidence") if isinstance(self.patience, (int, np.integer)) else self.patience
 
