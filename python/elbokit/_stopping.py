@@ -25,7 +25,7 @@ class Patience:
     epochs : int
     watch : {"elbo", "evidence"}
         Of the held-out rows, under one key: the mean ELBO, or the mean of `VAE.log_evidence`'s lower by 32 draws around
-        the mode, which costs about as much as an epoch that trains on the same rows ten times.
+        the mode. A row of that costs about as much as 5 to 20 rows of a training epoch.
 
     Notes
     -----
