@@ -38,9 +38,10 @@ QUICK = Effort(rounds=2, block=0.003)
 # What a call of a (1, 8) array is beside: a function of the extension that does next to nothing.
 ONE_CALL = {"beside": {"empty call": _core.get_num_threads}, "overhead": 2e-6}
 
-# Numbers that the copy moves, more than every cache holds; words that the generator makes; rows of the factors of a product.
+# Numbers that the copy moves, more than every cache holds, and words that the generator makes.
 COPIED = 1 << 24
 RAW_WORDS = 1 << 20
+# Rows and columns of the product's factors.
 SGEMM = 1024
 
 

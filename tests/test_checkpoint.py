@@ -36,6 +36,10 @@ _FITS = {
         "objective": "iwae", "num_particles": 3, "learning_rate": 0.02,
         "patience": ek.training.Stopping(improvement=5.0, window=2),
     },
+    "iwae, patience for the evidence": {
+        "objective": "iwae", "num_particles": 3, "learning_rate": 0.02,
+        "patience": ek.training.Patience(30, watch="evidence"),
+    },
     "plateau of the objective": {"schedule": ek.training.Plateau(patience=1), "validation": 0.0, "learning_rate": 0.1},
 }  # fmt: skip
 

@@ -107,19 +107,12 @@ def test_a_random_state_gives_the_same_bits_and_none_does_not(cancer):
     assert not np.array_equal(free.score_samples(X), first)
 
 
-def test_a_weight_is_as_good_as_rows_that_stand_several_times():
-    # The check that is expected to fail asks for the same numbers. The bounds of two such models were 0.004 to 0.070
-    # nats a row apart for three seeds, those of two seeds on the same rows 0.008 to 0.028; this seed's 0.029.
+def test_the_threshold_counts_a_row_as_often_as_it_weighs():
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 3)) + 3 * rng.integers(2, size=(400, 1))
-    weights = rng.integers(0, 4, size=400)
-    repeated = np.repeat(X, weights, axis=0)
-    long = {"epochs": 200, "learning_rate": 1e-2}
-    weighed, counted = vae(**long).fit(X, sample_weight=weights), vae(**long).fit(repeated)
-    assert 0 < abs(weighed.score(repeated) - counted.score(repeated)) < 0.06
-    assert abs(vae().fit(X).score(repeated) - counted.score(repeated)) > 0.3
-    # The threshold counts a row as often as it weighs.
-    assert np.isclose(weighed.offset_, np.quantile(weighed.score_samples(repeated), 0.1), rtol=1e-12)
+    X, weights = rng.normal(size=(400, 3)), rng.integers(0, 4, size=400)
+    weighed = vae().fit(X, sample_weight=weights)
+    scores = weighed.score_samples(np.repeat(X, weights, axis=0))
+    assert np.isclose(weighed.offset_, np.quantile(scores, 0.1), rtol=1e-12)
     ones = vae().fit(X, sample_weight=np.ones(400))
     assert np.isclose(ones.offset_, vae().fit(X).offset_, rtol=1e-12)
 
@@ -250,6 +243,49 @@ def test_the_imputer_beats_the_mean_and_keeps_what_is_there(cancer):
     assert error < 0.6 * by_mean
     assert imputer.transform(holes.astype(np.float32)).dtype == np.float32
     assert list(imputer.get_feature_names_out())[:2] == ["x0", "x1"]
+
+
+@pytest.mark.slow
+def test_the_imputer_as_it_comes_fills_half_of_all_cells_better_than_regressions(cancer):
+    # Ten masks and two further tables stand in docs/tables.md: 0.265, and 0.33 by IterativeImputer.
+    X = (cancer[0] - cancer[0].mean(axis=0)) / cancer[0].std(axis=0)
+    errors, by_q = [], []
+    for seed in range(2):
+        missing = np.random.default_rng(seed).random(X.shape) < 0.5
+        holes = np.where(missing, np.nan, X)
+        imputer = VAEImputer(random_state=seed).fit(holes)
+        assert imputer.history_.stopped_early
+        errors.append(((imputer.transform(holes) - X)[missing] ** 2).mean())
+        by_q.append(((imputer.model_.impute(holes, proposal="posterior") - X)[missing] ** 2).mean())
+    assert np.mean(errors) < 0.29
+    assert np.mean(errors) < np.mean(by_q)
+
+
+@pytest.mark.slow
+def test_benign_tumours_alone_tell_malignant_ones(cancer):
+    # Of the splits of docs/tables.md the first three, with everything by default.
+    X, benign = cancer
+    areas = []
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(int(benign.sum()))
+        rows = X[benign == 1][order]
+        scaler = StandardScaler().fit(rows[:250])
+        detector = VAE(random_state=seed).fit(scaler.transform(rows[:250]))
+        scores = [detector.score_samples(scaler.transform(part)) for part in (rows[250:], X[benign == 0])]
+        areas.append(roc_auc_score(np.repeat([1, 0], [len(part) for part in scores]), np.concatenate(scores)))
+    assert np.mean(areas) > 0.965
+
+
+def test_the_imputer_waits_on_the_evidence_as_its_patience_says(cancer):
+    holes = np.where(np.random.default_rng(0).random((200, 30)) < 0.2, np.nan, cancer[0][:200])
+    waiting = VAEImputer(2, hidden=(8,), epochs=300, patience=2, random_state=0).fit(holes)
+    evidence = waiting.history_.held_out_evidence
+    assert waiting.history_.best_epoch == len(evidence) - 3 == int(np.argmax(evidence))
+    assert waiting.model_.likelihood == ek.likelihood.Gaussian("per_feature")
+    whole = VAEImputer(2, hidden=(8,), epochs=3, validation=0.0, random_state=0).fit(holes)
+    assert whole.history_.held_out_evidence == []
+    assert whole.history_.best_epoch is None
+    assert len(whole.history_.elbo) == 3
 
 
 def test_what_is_wrong_is_said_at_fit(cancer):

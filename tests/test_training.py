@@ -95,6 +95,31 @@ def test_the_norm_is_that_of_the_gradient(rows, tmp_path):
     assert np.isclose(history.gradient_norm[0], np.linalg.norm(dict(vectors)["adam.first"] / 0.1), rtol=1e-13)
 
 
+def test_patience_for_the_evidence_watches_that_of_the_held_out_rows(rows):
+    train, held_out = rows[:250], rows[250:]
+    scoring = ek.Key(4).split(4)[3]
+    seen, kept = [], []
+
+    def watch(vae, _):
+        seen.append(vae.log_evidence(held_out, key=scoring, num_particles=32).lower.mean(dtype=np.float64))
+        kept.append(vae.core.snapshot())
+
+    rule = ek.training.Patience(3, watch="evidence")
+    options = {"objective": "iwae", "num_particles": 5, "learning_rate": 3e-2, "epochs": 200}
+    vae, history = fit(train, validation=held_out, patience=rule, callbacks=[watch], **options)
+    assert np.allclose(history.held_out_evidence, seen, rtol=1e-12)
+    assert history.stopped_early
+    assert history.best_epoch == int(np.argmax(seen)) == len(seen) - 4
+    assert np.array_equal(vae.core.snapshot(), kept[history.best_epoch])
+    assert history.to_frame()["held_out_evidence"].to_list() == history.held_out_evidence
+    # A share of the rows, which are numbered among all, and 5000 of them: more than are copied at a time.
+    many = np.repeat(rows, 20, axis=0)
+    _, shared = fit(many, validation=5000 / len(many), patience=rule, epochs=1)
+    assert len(shared.held_out_evidence) == 1
+    assert np.isfinite(shared.held_out_evidence[0])
+    assert "held_out_evidence" not in fit(rows, patience=3)[1].by_epoch()
+
+
 # Objectives
 
 
@@ -181,6 +206,7 @@ def test_objectives_are_the_same_bits_for_any_number_of_threads(rows):
         ({"kl_weight": lambda epoch: 1.0 - epoch}, "kl_weight.*epoch 2"),
         ({"kl_weight": lambda _: None}, "kl_weight"),
         ({"patience": ek.training.Stopping(), "validation": 0.0}, "patience"),
+        ({"patience": ek.training.Patience(watch="evidence"), "validation": 0.0}, "patience"),
         ({"checkpoint": "c", "checkpoint_every": 0}, "checkpoint_every"),
         ({"callbacks": print}, "callbacks"),
     ],
@@ -202,6 +228,8 @@ def test_an_option_out_of_its_range_is_refused_by_name(rows, options, name):
         (lambda: ek.training.Plateau(factor=1.0), "factor"),
         (lambda: ek.training.Plateau(patience=0), "patience"),
         (lambda: ek.training.Plateau(least=2), "least"),
+        (lambda: ek.training.Patience(0), "epochs"),
+        (lambda: ek.training.Patience(watch="loss"), "watch"),
         (lambda: ek.training.Stopping(window=1), "window"),
         (lambda: ek.training.Stopping(alpha=1.0), "alpha"),
         (lambda: ek.training.Stopping(improvement=math.inf), "improvement"),

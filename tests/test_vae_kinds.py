@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from fits import linear
 from reference_likelihood import LIKELIHOODS, case
 from scipy.special import logsumexp
 
@@ -53,27 +54,28 @@ def test_every_likelihood_trains_scores_and_survives_its_file(likelihood, tmp_pa
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
-def test_imputed_cells_are_of_the_row_alone_and_observed_ones_stay(likelihood):
+@pytest.mark.parametrize("proposal", ["laplace", "posterior"])
+def test_imputed_cells_are_of_the_row_alone_and_observed_ones_stay(likelihood, proposal):
     rows = rows_of_kind(likelihood, 60)
     rows[0] = np.nan
     vae = ek.VAE(2, hidden=(8,), likelihood=likelihood)
     vae.fit(rows, epochs=3, validation=0.0, progress=False)
-    filled = vae.impute(rows, num_particles=200)
+    filled = vae.impute(rows, num_particles=200, proposal=proposal)
     missing = np.isnan(rows)
     assert filled.dtype == rows.dtype
     assert np.isfinite(filled).all()
     assert np.array_equal(filled[~missing], rows[~missing])
     order = np.random.default_rng(0).permutation(60)
-    assert np.array_equal(vae.impute(rows[order], num_particles=200), filled[order])
-    assert np.array_equal(vae.impute(rows[7:9], num_particles=200), filled[7:9])
-    draws = vae.impute(rows, num_particles=200, draws=4)
+    assert np.array_equal(vae.impute(rows[order], num_particles=200, proposal=proposal), filled[order])
+    assert np.array_equal(vae.impute(rows[7:9], num_particles=200, proposal=proposal), filled[7:9])
+    draws = vae.impute(rows, num_particles=200, draws=4, proposal=proposal)
     assert draws.shape == (4, 60, rows.shape[1])
     assert np.array_equal(draws[:, ~missing], np.broadcast_to(rows[~missing], (4, (~missing).sum())))
     likelihood.check_support(draws.reshape(-1, rows.shape[1]))
-    assert np.array_equal(vae.impute(rows[order], num_particles=200, draws=2), draws[:2, order])
+    assert np.array_equal(vae.impute(rows[order], num_particles=200, draws=2, proposal=proposal), draws[:2, order])
     with ek.num_threads(1):
-        assert np.array_equal(vae.impute(rows, num_particles=200), filled)
-        assert np.array_equal(vae.impute(rows, num_particles=200, draws=4), draws)
+        assert np.array_equal(vae.impute(rows, num_particles=200, proposal=proposal), filled)
+        assert np.array_equal(vae.impute(rows, num_particles=200, draws=4, proposal=proposal), draws)
     whole = np.nan_to_num(rows, nan=0.0)
     assert np.array_equal(vae.impute(whole), whole)
 
@@ -109,6 +111,29 @@ def test_a_linear_model_imputes_the_conditional_mean_and_draws_its_spread():
         # 400 draws: a mean within 5 standard errors, a variance within a half.
         assert (np.abs(several[:, gap].mean(axis=0) - mean) <= 5 * np.sqrt(variance / 400) + 0.05).all()
         assert (np.abs(several[:, gap].var(axis=0) / variance - 1) < 0.5).all()
+
+
+def test_draws_around_the_mode_fill_what_the_encoder_cannot_tell():
+    """A linear model whose encoder is put far off: weights of its q have no effect, those around the mode are exact."""
+    rng = np.random.default_rng(0)
+    weight, offset = rng.standard_normal((5, 2)), np.arange(5.0)
+    vae = linear(weight, offset, 0.3, np.zeros((4, 5)), [4.0, -4.0, -3.0, -3.0])
+    rows = rng.standard_normal((30, 2)) @ weight.T + offset + 0.3 * rng.standard_normal((30, 5))
+    rows[:, [1, 3]] = np.nan
+    means, variances = map(np.array, zip(*conditional(weight, offset, np.full(5, 0.09), rows), strict=True))
+    gap = np.isnan(rows[0])
+    filled = vae.impute(rows)
+    # 1000 weights of nearly one size: a mean within 6 standard errors.
+    assert (np.abs(filled[:, gap] - means) <= 6 * np.sqrt(variances / 1000)).all()
+    draws = vae.impute(rows, draws=200)
+    assert (np.abs(draws[:, :, gap].mean(axis=0) - means) <= 6 * np.sqrt(variances * (1 / 200 + 1 / 1000))).all()
+    assert (
+        (np.abs(vae.impute(rows, proposal="posterior")[:, gap] - means) > 6 * np.sqrt(variances / 1000))
+        .any(axis=1)
+        .all()
+    )
+    with pytest.raises(ValueError, match="proposal: expected"):
+        vae.impute(rows, proposal="prior")
 
 
 def test_the_bound_of_several_particles_with_missing_cells_is_that_of_its_observed_ones():

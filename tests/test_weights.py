@@ -1,4 +1,4 @@
-"""Weights in the scaling of columns: those of the same rows standing as often as they weigh."""
+"""Weights are as good as the same rows standing as often as they weigh: in the scaling of columns, and in training."""
 
 import numpy as np
 import pytest
@@ -42,3 +42,31 @@ def test_equal_weights_scale_as_none():
     small = np.where(np.isnan(x[:, 0]), 1.0, 1e-6)
     shift, scale = scalings(x, c, small)[0]
     np.testing.assert_allclose([shift[0], scale[0]], [np.nanmean(x[:, 0]), np.nanstd(x[:, 0])], rtol=1e-12)
+
+
+def test_a_weight_is_as_good_as_rows_that_stand_several_times():
+    # Each row draws its own noise, so that what can be the same is the expectation over keys.
+    rng = np.random.default_rng(0)
+    group = rng.integers(2, size=400)
+    X = rng.normal(size=(400, 3)) @ rng.normal(size=(3, 3)) + 3 * group[:, None]
+    # The second group weighs 2 on average, the first a tenth.
+    weights = np.where(group, rng.integers(1, 4, size=400), rng.random(400) < 0.1)
+    repeated = np.repeat(X, weights, axis=0)
+
+    def bound(rows, key, sample_weight=None):
+        vae = ek.VAE(2, hidden=(8,))
+        # Whole epochs in one batch: weights of 0 leave a batch of some rows with fewer, and so with more noise.
+        vae.fit(
+            rows, sample_weight=sample_weight, epochs=600, learning_rate=1e-2, batch_size=1000, validation=0.0,
+            progress=False, key=key,
+        )  # fmt: skip
+        return vae.elbo(repeated, key=100).elbo.mean()
+
+    keys = range(6)
+    weighed = [bound(X, key, weights) for key in keys]
+    counted = [bound(repeated, key) for key in keys]
+    standard_error = np.sqrt((np.var(weighed, ddof=1) + np.var(counted, ddof=1)) / len(keys))
+    # Student's quantile of 10 degrees of freedom at 1 in 5,000, of a spread that is small beside what the weights do.
+    assert abs(np.mean(weighed) - np.mean(counted)) < 5.7 * standard_error < 0.12
+    assert weighed != counted
+    assert max(bound(X, key) for key in keys) < min(*weighed, *counted) - 0.2

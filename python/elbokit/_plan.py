@@ -13,7 +13,7 @@ from elbokit._arrays import Stream, count, number, rows_of
 from elbokit._checkpoint import Checkpoint, fingerprint
 from elbokit._condition import condition_of
 from elbokit._schedules import Plateau
-from elbokit._stopping import Stopping
+from elbokit._stopping import Patience, Stopping
 from elbokit.errors import ElbokitError, ShapeError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Plan:
     estimator: str
     kl_weight: list[float]
     free_bits: float
-    patience: int | Stopping | None
+    patience: Patience | Stopping | None
     checkpoint: Checkpoint | None
     callbacks: tuple[Callable[[VAE, History], object], ...]
     progress: bool
@@ -75,6 +75,11 @@ class Plan:
         if self.held_out is None:
             return 0
         return len(self.held_out.rows if self.held_out.index is None else self.held_out.index)
+
+    @property
+    def watches_evidence(self) -> bool:
+        """Whether patience watches the evidence of held-out rows."""
+        return isinstance(self.patience, Patience) and self.patience.watch == "evidence"
 
     @property
     def num_rows(self) -> int:
@@ -102,7 +107,7 @@ class Options:
     num_particles: int
     kl_weight: float | Callable[[int], float]
     free_bits: float
-    patience: int | Stopping | None
+    patience: int | Patience | Stopping | None
     checkpoint: str | os.PathLike[str] | None
     checkpoint_every: int
     callbacks: Sequence[Callable[[VAE, History], object]]
@@ -330,12 +335,12 @@ def _kl_weights(kl_weight: float | Callable[[int], float], epochs: int) -> list[
     ]
 
 
-def _patience(patience: int | Stopping | None, held_out: bool) -> int | Stopping | None:
+def _patience(patience: int | Patience | Stopping | None, held_out: bool) -> Patience | Stopping | None:
     if patience is None:
         return None
     if not held_out:
         raise ValueError("patience: expected held-out rows to wait on, got none; give validation=0.1")
-    return patience if isinstance(patience, Stopping) else count("patience", patience, 1)
+    return patience if isinstance(patience, (Patience, Stopping)) else Patience(count("patience", patience, 1))
 
 
 def check_held_out(core: _core.Vae, held_out: HeldOut) -> None:

@@ -202,14 +202,22 @@ class TableVAE:
         means = self.vae.reconstruct(self._rows(df))
         return self._frame(likeliest(means, self.vae.likelihood, len(self._modelled)), like=df)
 
-    def impute(self, df: Any, *, key: Key | int = 0, num_particles: int = 1000, draws: int | None = None) -> Any:
+    def impute(
+        self,
+        df: Any,
+        *,
+        key: Key | int = 0,
+        num_particles: int = 1000,
+        draws: int | None = None,
+        proposal: str = "laplace",
+    ) -> Any:
         """The frame with its missing cells filled as `VAE.impute` fills them; every other cell stays.
 
         Parameters
         ----------
         df : DataFrame
             Columns that the model leaves out, or does not know, stay as they are, missing cells included.
-        key, num_particles
+        key, num_particles, proposal
             As in `VAE.impute`.
         draws : int, optional
             Copies to draw, for multiple imputation.
@@ -230,7 +238,7 @@ class TableVAE:
         ['a', 'b']
         """
         rows = self._rows(df)
-        filled = self.vae.impute(rows, key=key, num_particles=num_particles, draws=draws)
+        filled = self.vae.impute(rows, key=key, num_particles=num_particles, draws=draws, proposal=proposal)
         if draws is None:
             return self._filled(df, rows, filled)
         return [self._filled(df, rows, copy) for copy in filled]

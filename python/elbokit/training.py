@@ -19,7 +19,7 @@ import numpy as np
 
 from elbokit import _checkpoint
 from elbokit._schedules import Cyclical, Descent, Linear, Plateau
-from elbokit._stopping import Stopping, Watch
+from elbokit._stopping import Patience, Stopping, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from elbokit import _core
-    from elbokit._plan import Plan
+    from elbokit._plan import HeldOut, Plan
     from elbokit.random import Key
     from elbokit.vae import VAE
 
-__all__ = ["Cyclical", "History", "Linear", "Plateau", "Stopping"]
+__all__ = ["Cyclical", "History", "Linear", "Patience", "Plateau", "Stopping"]
+
+# Draws a row of the evidence that patience watches, and rows that are copied at a time for it.
+_PARTICLES = 32
+_ROWS = 1 << 12
 
 
 @dataclass
@@ -54,6 +58,8 @@ class History:
     held_out_elbo, held_out_reconstruction, held_out_kl, held_out_standard_error : list of float
         Over the held-out rows after the epoch, at β = 1 and under one key throughout; empty where no row is held out.
         The last is the standard error of the mean over rows.
+    held_out_evidence : list of float
+        Likewise the lower bound of `VAE.log_evidence` by 32 draws, where a `Patience` watches it.
     seconds, rows_per_second : list of float
         Of the epoch's training, without the held-out rows.
     skipped_steps : list of int
@@ -77,6 +83,7 @@ class History:
     held_out_reconstruction: list[float] = field(default_factory=list)
     held_out_kl: list[float] = field(default_factory=list)
     held_out_standard_error: list[float] = field(default_factory=list)
+    held_out_evidence: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     rows_per_second: list[float] = field(default_factory=list)
     skipped_steps: list[int] = field(default_factory=list)
@@ -85,9 +92,16 @@ class History:
     data: str = ""
 
     def by_epoch(self) -> dict[str, list[Any]]:
-        """Every list of the history by its name; those of held-out rows are empty where there are none."""
+        """Every list of the history by its name; those of held-out rows are empty where there are none.
+
+        held_out_evidence is among them where it was watched.
+        """
         lists = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: value for name, value in lists.items() if isinstance(value, list)}
+        return {
+            name: value
+            for name, value in lists.items()
+            if isinstance(value, list) and (value or name != "held_out_evidence")
+        }
 
     def plot(self) -> Figure:
         """Figure of the ELBO and its two terms by epoch, as `elbokit.plot.history` draws it; needs matplotlib."""
@@ -194,6 +208,8 @@ class State:
             # A row that the network has left the range for has elbo −inf, and the rows then have no finite spread.
             spread = float(elbo.std(ddof=1)) if len(elbo) > 1 and np.isfinite(elbo).all() else np.inf
             history.held_out_standard_error.append(spread / len(elbo) ** 0.5)
+            if plan.watches_evidence:
+                history.held_out_evidence.append(_evidence(core, held_out, key))
             if plan.patience is not None:
                 self._judge(core, elbo)
         if self.descent is not None:
@@ -201,12 +217,13 @@ class State:
 
     def _judge(self, core: _core.Vae, elbo: NDArray[np.float64]) -> None:
         history = self.history
-        epoch, means = len(history.elbo) - 1, history.held_out_elbo
+        epoch = len(history.elbo) - 1
+        means = history.held_out_evidence if self.plan.watches_evidence else history.held_out_elbo
         if self.best is None or history.best_epoch is None or means[-1] > means[history.best_epoch]:
             self.best, history.best_epoch = core.snapshot(), epoch
         if self.watch is not None:
             history.stopped_early |= self.watch.see(elbo, means)
-        elif isinstance(self.plan.patience, int) and epoch - history.best_epoch >= self.plan.patience:
+        elif isinstance(self.plan.patience, Patience) and epoch - history.best_epoch >= self.plan.patience.epochs:
             history.stopped_early = True
 
     def save(self, core: _core.Vae, checkpoint: _checkpoint.Checkpoint) -> None:
@@ -235,11 +252,12 @@ class State:
         with checkpoint.reading():
             epochs = found.length("history.elbo")
             held_out = epochs if self.plan.held_out is not None else 0
-            for name, values in history.by_epoch().items():
-                stored = found.vector(
-                    f"history.{name}", np.dtype(np.float64), held_out if "held_out" in name else epochs
-                )
-                values.extend(int(x) if name == "skipped_steps" else float(x) for x in stored)
+            lengths = {name: held_out if "held_out" in name else epochs for name in history.by_epoch()}
+            if self.plan.watches_evidence:
+                lengths["held_out_evidence"] = epochs
+            for name, length in lengths.items():
+                stored = found.vector(f"history.{name}", np.dtype(np.float64), length)
+                getattr(history, name).extend(int(x) if name == "skipped_steps" else float(x) for x in stored)
             parameters = core.snapshot()
             dtype, size = parameters.dtype, len(parameters)
             history.best_epoch = found.optional_count("best_epoch", epochs)
@@ -270,6 +288,20 @@ class State:
         if self.descent is not None:
             for value in history.held_out_elbo or history.objective:
                 self.descent.see(value)
+
+
+def _evidence(core: _core.Vae, held_out: HeldOut, key: Key) -> float:
+    """The mean bound on the log evidence of held-out rows, of which a part is copied at most."""
+    count = len(held_out.rows if held_out.index is None else held_out.index)
+    total = 0.0
+    for first in range(0, count, _ROWS):
+        chosen: Any = slice(first, first + _ROWS)
+        if held_out.index is not None:
+            chosen = held_out.index[chosen]
+        condition = None if held_out.condition is None else held_out.condition[chosen]
+        (lower, *_), _ = core.log_evidence(held_out.rows[chosen], key.seed, _PARTICLES, True, condition)
+        total += float(lower.sum(dtype=np.float64))
+    return total / count
 
 
 def _watched(history: History) -> float:

@@ -34,7 +34,7 @@ from elbokit.errors import DtypeError, ModelFileError, NotFittedError, ShapeErro
 from elbokit.evidence import ElboTerms, GaussianParams
 from elbokit.likelihood import Gaussian, Likelihood
 from elbokit.random import Key, seed_of
-from elbokit.training import History, Plateau, Stopping
+from elbokit.training import History, Patience, Plateau, Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -253,7 +253,7 @@ class VAE(Calibrated):
         num_particles: int = 1,
         kl_weight: float | Callable[[int], float] = 1.0,
         free_bits: float = 0.0,
-        patience: int | Stopping | None = None,
+        patience: int | Patience | Stopping | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         callbacks: Sequence[Callable[[VAE, History], object]] = (),
@@ -315,9 +315,10 @@ class VAE(Calibrated):
         free_bits : float
             λ, nats a latent: Σ_j max(λ, mean_i kl_ij) stands in the place of the KL, the mean being Σ w_i kl_ij / batch
             (Kingma et al. 2016). A latent whose mean KL is below λ gets no gradient from it. Only with "elbo".
-        patience : int or Stopping, optional
-            Stop when the held-out ELBO (at β = 1, under one key) has not risen for so many epochs, or by the test of
-            ``ek.training.Stopping``, and keep the weights of its best epoch; by default the last ones are kept.
+        patience : int, Patience or Stopping, optional
+            Stop when the held-out ELBO (at β = 1, under one key) has not risen for so many epochs, when the held-out
+            evidence has not (``ek.training.Patience(20, watch="evidence")``), or by the test of
+            ``ek.training.Stopping``, and keep the weights of the best epoch; by default the last ones are kept.
         checkpoint : path-like, optional
             A file that holds the whole fit after every `checkpoint_every` epochs and the last, written whole or not at
             all. Where it exists, the fit goes on from it: the parameters are then the same bits as of a fit that was
@@ -527,13 +528,14 @@ class VAE(Calibrated):
         key: Key | int = 0,
         num_particles: int = 1000,
         draws: int | None = None,
+        proposal: str = "laplace",
     ) -> NDArray[Any]:
         """Rows with their missing cells (NaN) filled from the model, given the observed ones; observed cells stay.
 
-        z is drawn from the encoder's q(z | x_obs) and weighed by w_k ∝ p(x_obs | z_k) p(z_k) / q(z_k | x_obs). A cell
-        of a real or count column gets Σ_k w_k E[x | z_k] / Σ_k w_k, one of `Bernoulli` or `Categorical` the value that
-        is most probable by the weighted mean of its probabilities. With `draws`, each copy of a row takes one z_k by
-        its weight, and its missing cells from p(x | z_k): sampling-importance-resampling, for multiple imputation.
+        z is drawn from a proposal r and weighed by w_k ∝ p(x_obs | z_k) p(z_k) / r(z_k). A cell of a real or count
+        column gets Σ_k w_k E[x | z_k] / Σ_k w_k, one of `Bernoulli` or `Categorical` the value that is most probable by
+        the weighted mean of its probabilities. With `draws`, each copy of a row takes one z_k by its weight, and its
+        missing cells from p(x | z_k): sampling-importance-resampling, for multiple imputation.
 
         Parameters
         ----------
@@ -547,6 +549,9 @@ class VAE(Calibrated):
             Draws of z a row; memory does not grow with rows times particles.
         draws : int, optional
             Copies to draw; draw d does not depend on how many there are.
+        proposal : {"laplace", "posterior"}
+            As in `log_evidence`: a Gaussian around the mode of log p(x_obs, z), or the encoder's q. A row without an
+            observed cell, or without a mode, is drawn from q.
 
         Returns
         -------
@@ -559,7 +564,9 @@ class VAE(Calibrated):
 
         Notes
         -----
-        The mean is right in the limit of many particles, and where q covers the posterior.
+        The mean is right in the limit of many particles, and where r covers the posterior. Given few cells, or cells
+        unlike those of the training rows, the encoder's q does so worse than the mode's Gaussian; where a learned
+        prior gives the posterior several modes, it may do so better.
 
         References
         ----------
@@ -577,12 +584,12 @@ class VAE(Calibrated):
         >>> bool(abs(filled[0, 1] - 1.0) < 0.3), vae.impute(X, draws=3).shape
         (True, (3, 300, 4))
         """
-        particles = count("num_particles", num_particles, 1)
+        laplace, particles = _is_laplace(proposal), count("num_particles", num_particles, 1)
         rows, beside = self._checked(X, condition)
         if draws is None:
-            filled = self.core.impute(rows, seed_of(key), particles, beside)
+            filled = self.core.impute(rows, seed_of(key), particles, laplace, beside)
         else:
-            filled = self.core.impute_draws(rows, seed_of(key), particles, count("draws", draws, 1), beside)
+            filled = self.core.impute_draws(rows, seed_of(key), particles, count("draws", draws, 1), laplace, beside)
         if filled.dtype == rows.dtype:
             return filled
         if rows.dtype.kind != "f":
@@ -646,14 +653,12 @@ class VAE(Calibrated):
         evidence approximations"; Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling";
         Marquardt (1963), "An algorithm for least-squares estimation of nonlinear parameters".
         """
-        if proposal not in ("laplace", "posterior"):
-            raise ValueError(f'proposal: expected "laplace" or "posterior", got {proposal!r}; use one of these')
-        particles, seed = count("num_particles", num_particles, 1), seed_of(key)
+        laplace, particles, seed = _is_laplace(proposal), count("num_particles", num_particles, 1), seed_of(key)
         without = 0
 
         def bounds(rows: NDArray[Any], beside: NDArray[Any] | None) -> tuple[NDArray[Any], ...]:
             nonlocal without
-            evidence, lost = self.core.log_evidence(rows, seed, particles, proposal == "laplace", beside)
+            evidence, lost = self.core.log_evidence(rows, seed, particles, laplace, beside)
             without += lost
             return evidence
 
@@ -893,6 +898,12 @@ class VAE(Calibrated):
 
     def _latents(self, z: ArrayLike) -> NDArray[Any]:
         return floats("z", z).astype(self.dtype, copy=False)
+
+
+def _is_laplace(proposal: str) -> bool:
+    if proposal not in ("laplace", "posterior"):
+        raise ValueError(f'proposal: expected "laplace" or "posterior", got {proposal!r}; use one of these')
+    return proposal == "laplace"
 
 
 def _likelihood(name: str, arguments: list[Any]) -> Likelihood:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from elbokit.likelihood import Likelihood
-    from elbokit.training import History, Plateau, Stopping
+    from elbokit.training import History, Patience, Plateau, Stopping
 
 __all__ = ["Estimator"]
 
@@ -60,7 +60,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         num_particles: int = 1,
         kl_weight: float | Callable[[int], float] = 1.0,
         free_bits: float = 0.0,
-        patience: int | Stopping | None = None,
+        patience: int | Patience | Stopping | None = None,
         progress: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -107,9 +107,17 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         rows: NDArray[Any] = validate_data(self, X, reset=reset, ensure_all_finite="allow-nan")
         return rows
 
+    def _kind(self) -> Likelihood | None:
+        """The likelihood."""
+        return self.likelihood
+
+    def _rule(self, num_rows: int) -> int | Patience | Stopping | None:  # noqa: ARG002 -- the imputer's own needs it
+        """When to stop."""
+        return self.patience
+
     def _new(self) -> vae.VAE:
         return vae.VAE(
-            self.latent_dim, self.hidden, self.likelihood, self.activation, self.prior, self.standardize, self.dtype,
+            self.latent_dim, self.hidden, self._kind(), self.activation, self.prior, self.standardize, self.dtype,
             self.layer_norm, self.residual, self.prior_components,
         )  # fmt: skip
 
@@ -136,9 +144,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             for name in (
                 "epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "warmup",
                 "max_grad_norm", "validation", "objective", "estimator", "num_particles", "kl_weight", "free_bits",
-                "patience", "progress",
+                "progress",
             )
         }  # fmt: skip
+        options["patience"] = self._rule(len(rows))
         self.history_ = model.fit(rows, condition=condition, sample_weight=weights, key=self._fit_seed, **options)
         self.model_ = model
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from elbokit.likelihood import Likelihood
-    from elbokit.training import History, Plateau, Stopping
+    from elbokit.training import History, Patience, Plateau, Stopping
 
 __all__ = ["VAE"]
 
@@ -108,7 +108,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, Estim
         num_particles: int = 1,
         kl_weight: float | Callable[[int], float] = 1.0,
         free_bits: float = 0.0,
-        patience: int | Stopping | None = None,
+        patience: int | Patience | Stopping | None = None,
         contamination: float = 0.1,
         score_particles: int = 16,
         progress: bool = False,

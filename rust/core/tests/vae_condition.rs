@@ -184,10 +184,12 @@ fn a_row_scores_the_same_alone_shuffled_in_chunks_on_any_threads_and_at_every_le
         let mut scores = elbo(&model, &source).unwrap();
         scores.extend(evidence(&model, &source, 30, Proposal::Laplace));
         scores.extend(evidence(&model, &source, 30, Proposal::Posterior));
-        let mut cells = vec![0.0; x.len() * 2];
-        let [means, draws] = [0, 1].map(|i| i * x.len()..(i + 1) * x.len());
-        vae::impute(&model, &source, Key(4), 30, &Interrupt::default(), &mut cells[means]).unwrap();
-        vae::impute_draws(&model, &source, Key(4), 30, 1, &Interrupt::default(), &mut cells[draws]).unwrap();
+        let mut cells = vec![0.0; x.len() * 4];
+        for (cells, proposal) in cells.chunks_exact_mut(x.len() * 2).zip([Proposal::Laplace, Proposal::Posterior]) {
+            let (means, draws) = cells.split_at_mut(x.len());
+            vae::impute(&model, &source, Key(4), 30, proposal, &Interrupt::default(), means).unwrap();
+            vae::impute_draws(&model, &source, Key(4), 30, 1, proposal, &Interrupt::default(), draws).unwrap();
+        }
         let mut columns = vec![0.0; x.len()];
         vae::elbo_per_column(&model, &source, Key(3), 7, &Interrupt::default(), &mut columns).unwrap();
         // One line a row.

@@ -282,11 +282,14 @@ fn scores<F: Float + elbokit_core::random::Draw>(model: &Model<F>, x: &[f64]) ->
         evidence(model, &source, 30, Proposal::Posterior),
     ];
     let out = out.concat();
-    let mut cells = vec![F::ZERO; x.len()];
-    vae::impute(model, &source, Key(4), 30, &Interrupt::default(), &mut cells).unwrap();
+    let cells = [Proposal::Laplace, Proposal::Posterior].map(|proposal| {
+        let mut cells = vec![F::ZERO; x.len()];
+        vae::impute(model, &source, Key(4), 30, proposal, &Interrupt::default(), &mut cells).unwrap();
+        cells
+    });
     // One line a row.
-    let lines = cells.chunks_exact(WIDTH).enumerate();
-    lines.flat_map(|(row, cells)| out.iter().map(move |s| s[row]).chain(cells.iter().copied())).collect()
+    let lines = cells[0].chunks_exact(WIDTH).zip(cells[1].chunks_exact(WIDTH)).enumerate();
+    lines.flat_map(|(row, (a, b))| out.iter().map(move |s| s[row]).chain(a.iter().chain(b).copied())).collect()
 }
 
 #[test]

@@ -280,21 +280,22 @@ impl Vae {
     }
 
     /// Rows with their missing cells filled.
-    #[pyo3(signature = (x, key, num_particles, condition=None))]
+    #[pyo3(signature = (x, key, num_particles, laplace, condition=None))]
     fn impute<'py>(
         &self,
         py: Python<'py>,
         x: &Any<'py>,
         key: u64,
         num_particles: usize,
+        laplace: bool,
         condition: Option<&Any<'py>>,
     ) -> PyResult<Any<'py>> {
         let data = Data::new(x, condition)?;
-        typed!(&self.typed, state => scores::impute(py, state, &data, Key(key), num_particles))
+        typed!(&self.typed, state => scores::impute(py, state, &data, Key(key), num_particles, proposal(laplace)))
     }
 
     /// (draws, rows, columns): rows with their missing cells drawn.
-    #[pyo3(signature = (x, key, num_particles, num_draws, condition=None))]
+    #[pyo3(signature = (x, key, num_particles, num_draws, laplace, condition=None))]
     fn impute_draws<'py>(
         &self,
         py: Python<'py>,
@@ -302,10 +303,11 @@ impl Vae {
         key: u64,
         num_particles: usize,
         num_draws: usize,
+        laplace: bool,
         condition: Option<&Any<'py>>,
     ) -> PyResult<Any<'py>> {
         let data = Data::new(x, condition)?;
-        typed!(&self.typed, state => scores::impute_draws(py, state, &data, Key(key), num_particles, num_draws))
+        typed!(&self.typed, state => scores::impute_draws(py, state, &data, Key(key), num_particles, num_draws, proposal(laplace)))
     }
 
     /// lower, estimate, upper, standard error, k-hat, effective sample size and observed cells of each row, and for how many rows no mode was found.
@@ -320,8 +322,7 @@ impl Vae {
         condition: Option<&Any<'py>>,
     ) -> PyResult<(Bound<'py, PyTuple>, usize)> {
         let data = Data::new(x, condition)?;
-        let proposal = if laplace { Proposal::Laplace } else { Proposal::Posterior };
-        typed!(&self.typed, state => scores::log_evidence(py, state, &data, Key(key), num_particles, proposal))
+        typed!(&self.typed, state => scores::log_evidence(py, state, &data, Key(key), num_particles, proposal(laplace)))
     }
 
     /// The log weight of one z a row, and for how many rows no mode was found.
@@ -335,8 +336,7 @@ impl Vae {
         condition: Option<&Any<'py>>,
     ) -> PyResult<(Any<'py>, usize)> {
         let data = Data::new(x, condition)?;
-        let proposal = if laplace { Proposal::Laplace } else { Proposal::Posterior };
-        typed!(&self.typed, state => scores::weigh(py, state, &data, z, proposal))
+        typed!(&self.typed, state => scores::weigh(py, state, &data, z, proposal(laplace)))
     }
 
     /// Each row's hash.
@@ -473,6 +473,10 @@ impl Vae {
         });
         typed.map(|typed| Self { typed }).map_err(|error| exception(py, error))
     }
+}
+
+fn proposal(laplace: bool) -> Proposal {
+    if laplace { Proposal::Laplace } else { Proposal::Posterior }
 }
 
 fn not_started() -> PyErr {

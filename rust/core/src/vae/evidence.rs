@@ -75,7 +75,7 @@ pub fn log_evidence<F: Float + Draw>(
         let mut numbers = numbers.map(|out| out.data);
         scorer.encode();
         if proposal == Proposal::Laplace {
-            without.fetch_add(scorer.find_modes(interrupt)?, Ordering::Relaxed);
+            without.fetch_add(scorer.find_modes(|_| true, interrupt)?, Ordering::Relaxed);
         }
         let push = |(folds, tail): &mut (Folds, Tail), drawn: Drawn<F>| {
             folds.push(drawn.log_weights());

@@ -1,14 +1,16 @@
 //! Missing cells from the model: their mean or most probable value given the observed cells, and draws of them.
 //!
-//! z comes from the encoder's q and is weighed as for the evidence, wₖ ∝ p(x | zₖ) p(zₖ) / q(zₖ | x) with x the observed cells (Rubin 1987; Mattei and Frellsen 2019, eq. 10). The mean is Σ wₖ E[x | zₖ] / Σ wₖ, streamed
+//! z comes from a [`Proposal`] r and is weighed as for the evidence, wₖ ∝ p(x | zₖ) p(zₖ) / r(zₖ) with x the observed cells (Rubin 1987; Mattei and Frellsen 2019, eq. 10). The mean is Σ wₖ E[x | zₖ] / Σ wₖ, streamed
 //! with a running largest weight; a draw takes one of the zₖ by its weight, then the cell from p(x | zₖ) (sampling-importance-resampling). A row's noise comes from its own key, that
 //! of [`score`](super::score): normals of particle k give zₖ, uniform d chooses the z of draw d, and key `split(0)` draws row d of its cells. So a row's cells are the same
 //! bits alone, shuffled, repeated or in chunks, and draw d does not depend on how many there are.
 
+use super::evidence::Proposal;
+use super::laplace;
 use super::members::{is_real, kinds_of_columns};
 use super::model::Model;
 use super::score::check_particles;
-use super::scorer::{Drawn, over_rows, work, work_of_draw};
+use super::scorer::{Drawn, Scorer, over_rows, work, work_of_draw};
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -17,7 +19,8 @@ use crate::random::{Draw, Key, fill_uniforms};
 use crate::rows::check_len;
 use crate::threads::{Interrupt, Outputs, RowsMut};
 
-/// Rows with their missing cells filled, (rows, columns): by the mean for real and count columns, by the most probable value for bits and codes. Observed cells stay.
+/// Rows with their missing cells filled, (rows, columns): by the mean for real and count columns, by the most probable value for bits and codes. Observed cells stay. A row without
+/// an observed cell, and one without a mode, is drawn from q whatever the proposal.
 ///
 /// # Errors
 /// As [`check`](super::check), and [`Error::Value`] for 0 particles.
@@ -26,6 +29,7 @@ pub fn impute<F: Float + Draw>(
     source: &dyn Source<F>,
     key: Key,
     num_particles: usize,
+    proposal: Proposal,
     interrupt: &Interrupt,
     out: &mut [F],
 ) -> Result<()> {
@@ -34,9 +38,9 @@ pub fn impute<F: Float + Draw>(
     let mut out = RowsMut::new(out, width);
     copy(source, width, &mut out)?;
     let kinds = kinds_of_columns(&model.config().likelihood, width);
-    let work = work(&model.encoder) + num_particles.saturating_mul(work_of_draw(model) + width);
+    let work = work_of_row(model, num_particles, proposal);
     over_rows(model, source, work, interrupt, out, |scorer, mut out: RowsMut<F>| {
-        scorer.encode();
+        start(scorer, proposal, interrupt)?;
         let num_means = model.likelihood.num_means();
         let mut scratch = Vec::new();
         let push = |mean: &mut Mean, drawn: Drawn<F>| {
@@ -65,6 +69,7 @@ pub fn impute_draws<F: Float + Draw>(
     key: Key,
     num_particles: usize,
     num_draws: usize,
+    proposal: Proposal,
     interrupt: &Interrupt,
     out: &mut [F],
 ) -> Result<()> {
@@ -79,9 +84,9 @@ pub fn impute_draws<F: Float + Draw>(
         copy(source, width, copied)?;
     }
     let kinds = kinds_of_columns(&model.config().likelihood, width);
-    let work = work(&model.encoder) + num_particles.saturating_add(num_draws).saturating_mul(work_of_draw(model) + width);
+    let work = work_of_row(model, num_particles.saturating_add(num_draws), proposal);
     over_rows(model, source, work, interrupt, out, |scorer, mut out: Copies<F>| {
-        scorer.encode();
+        start(scorer, proposal, interrupt)?;
         let push = |weights: &mut Vec<f64>, drawn: Drawn<F>| {
             weights.extend(drawn.log_weights());
             Ok(())
@@ -112,6 +117,22 @@ pub fn impute_draws<F: Float + Draw>(
         }
         Ok(())
     })
+}
+
+/// About the nanoseconds of a row.
+fn work_of_row<F: Float + Draw>(model: &Model<F>, num_draws: usize, proposal: Proposal) -> usize {
+    let of_decoder = work_of_draw(model);
+    let of_mode = if proposal == Proposal::Laplace { laplace::work(&model.decoder, of_decoder) } else { 0 };
+    work(&model.encoder) + num_draws.saturating_mul(of_decoder + model.config().num_features).saturating_add(of_mode)
+}
+
+/// Makes the block's incomplete rows ready to be drawn from.
+fn start<F: Float + Draw>(scorer: &mut Scorer<F>, proposal: Proposal, interrupt: &Interrupt) -> Result<()> {
+    scorer.encode();
+    if proposal == Proposal::Laplace {
+        scorer.find_modes(incomplete, interrupt)?;
+    }
+    Ok(())
 }
 
 /// Several arrays of the same rows.

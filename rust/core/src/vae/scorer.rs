@@ -245,14 +245,17 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
         }
     }
 
-    /// Finds the mode of log p(x, z) of each row with an observed cell, from the encoder's loc, to [`draw`](Self::draw) around it instead of from q. Returns for how many rows
-    /// there was none, which stay with q.
-    pub(super) fn find_modes(&mut self, interrupt: &Interrupt) -> Result<usize> {
+    /// Finds the mode of log p(x, z) of each `wanted` row with an observed cell, from the encoder's loc, to [`draw`](Self::draw) around it instead of from q. Returns for how many
+    /// rows there was none, which stay with q.
+    pub(super) fn find_modes(&mut self, wanted: impl Fn(&[F]) -> bool, interrupt: &Interrupt) -> Result<usize> {
         self.replace_unsound();
         let (model, width) = (self.model, self.model.config().num_features);
         let finder = self.finder.get_or_insert_with(|| Finder::new(model, self.sound.len()));
-        let seen = |row: &usize| self.x[row * width..][..width].iter().any(|x| !x.to_f64().is_nan());
-        let found = finder.find(&self.x, &self.conditions, &self.loc, (0..self.rows).filter(seen), interrupt)?;
+        let wanted = |row: &usize| {
+            let x = &self.x[row * width..][..width];
+            x.iter().any(|x| !x.to_f64().is_nan()) && wanted(x)
+        };
+        let found = finder.find(&self.x, &self.conditions, &self.loc, (0..self.rows).filter(wanted), interrupt)?;
         let without = found.iter().filter(|(_, peak)| peak.is_none()).count();
         self.peaks.resize_with(self.rows, || None);
         for (row, peak) in found {
@@ -372,7 +375,11 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
             for (noise, &particle) in noise.chunks_exact_mut(latent_dim).zip(particles) {
                 fill_normals(key, 0, particle, latent_dim, noise);
             }
-            draw_and_weigh(posterior, None, noise, z, &mut draws.log_ratio[..particles.len()]);
+            let log_ratio = &mut draws.log_ratio[..particles.len()];
+            match self.peaks.get(index).and_then(Option::as_ref) {
+                Some(peak) => peak.draw_and_weigh(None, noise, z, log_ratio),
+                None => draw_and_weigh(posterior, None, noise, z, log_ratio),
+            }
             let beside = model.condition.width;
             draws.place(0, particles.len(), latent_dim, &self.conditions[index * beside..][..beside]);
             draws.decode(model, particles.len());

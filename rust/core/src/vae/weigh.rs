@@ -39,7 +39,7 @@ pub fn weigh<F: Float + Draw>(
     over_rows(model, source, work, interrupt, RowsMut::new(out, 1), |scorer, out| {
         scorer.encode();
         if proposal == Proposal::Laplace {
-            without.fetch_add(scorer.find_modes(interrupt)?, Ordering::Relaxed);
+            without.fetch_add(scorer.find_modes(|_| true, interrupt)?, Ordering::Relaxed);
         }
         scorer.weigh(z, out.data)
     })?;

@@ -101,9 +101,10 @@ pub(super) fn impute<'py, F: Element>(
     data: &Data<'py>,
     key: Key,
     num_particles: usize,
+    proposal: Proposal,
 ) -> PyResult<Any<'py>> {
     by_cell(py, state, data, num_particles, None, |source, interrupt, out| {
-        vae::impute(&state.model, source, key, num_particles, interrupt, out)
+        vae::impute(&state.model, source, key, num_particles, proposal, interrupt, out)
     })
 }
 
@@ -114,9 +115,10 @@ pub(super) fn impute_draws<'py, F: Element>(
     key: Key,
     num_particles: usize,
     num_draws: usize,
+    proposal: Proposal,
 ) -> PyResult<Any<'py>> {
     by_cell(py, state, data, num_particles.saturating_add(num_draws), Some(num_draws), |source, interrupt, out| {
-        vae::impute_draws(&state.model, source, key, num_particles, num_draws, interrupt, out)
+        vae::impute_draws(&state.model, source, key, num_particles, num_draws, proposal, interrupt, out)
     })
 }
 
