@@ -104,10 +104,13 @@ pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
         if rows.len() < out.len() {
             out.fill(F::ZERO);
         }
-        for (block, out) in out.chunks_mut(BLOCK * width).enumerate() {
-            for (column, row) in rows.chunks_exact(depth).enumerate() {
-                for (x, out) in row[block * BLOCK..].iter().zip(out.chunks_exact_mut(width)) {
-                    out[column] = *x;
+        // By half a panel: rows of W are pages apart, and the processor keeps few of those at hand.
+        for (half, rows) in rows.chunks(F::LANES * depth).enumerate() {
+            for (block, out) in out.chunks_mut(BLOCK * width).enumerate() {
+                for (column, row) in rows.chunks_exact(depth).enumerate() {
+                    for (x, out) in row[block * BLOCK..].iter().zip(out.chunks_exact_mut(width)) {
+                        out[half * F::LANES + column] = *x;
+                    }
                 }
             }
         }
