@@ -65,23 +65,6 @@ fn batches_of_every_size_work() {
 }
 
 #[test]
-fn no_row_is_left_over() {
-    let x = rows(&Likelihood::Bernoulli, 33, 5);
-    let run = |batch_size| {
-        let config = config(5, Likelihood::Bernoulli, Activation::Relu);
-        let mut model = Model::<f32>::new(config, Scaling::identity(5), Key(0)).unwrap();
-        let mut trainer = Trainer::new(&model, 33, batch_size, 1).unwrap();
-        let source = Matrix::new(&x, 5);
-        trainer.epoch(&mut model, &source, None, 0, Key(7), Options::default(), &Interrupt::default()).unwrap();
-        (trainer.moments().0, model.parameters().to_vec())
-    };
-    // In two batches, of 16 and 17, whatever the largest allowed is.
-    let [narrow, wide, three] = [17, 32, 16].map(run);
-    assert_eq!(narrow, wide);
-    assert_eq!((narrow.0, three.0), (2, 3));
-}
-
-#[test]
 fn training_improves_the_bound_and_is_the_same_through_a_subset() {
     let run = |shuffled: bool| {
         let x = rows(&Likelihood::Gaussian(Scale::Predicted), 500, 6);
