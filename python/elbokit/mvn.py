@@ -246,7 +246,7 @@ def kl_grad(
     where a triangle is shared. Like X they vanish at q = p without cancellation.
 
     Largest error measured: 6.0e-08 (float32) and 5.5e-15 (float64), relative to a row's largest number of each result,
-    at 1 to 17 latents; 4.6e-16 (float64) but for priors whose condition number is large.
+    at 1 to 17 latents; 98 % of the float64 results are within 4.6e-16.
 
     Parameters and errors are those of `kl`.
 
