@@ -62,6 +62,16 @@ def test_a_weight_is_the_row_several_times_bit_for_bit_where_a_batch_holds_all(o
     assert (weighed.score_samples(X) != vae(**options).fit(X).score_samples(X)).any()
 
 
+def test_many_rows_of_few_kinds_stay_the_rows_they_are():
+    # As three bits make only eight different rows; an epoch of those would be one step in the place of five.
+    X = np.random.default_rng(0).integers(0, 2, size=(300, 3)).astype(float)
+    fitted = vae(likelihood=ek.likelihood.Bernoulli(), batch_size=64).fit(X)
+    model = ek.VAE(2, (8,), ek.likelihood.Bernoulli())
+    model.fit(X, epochs=5, batch_size=64, validation=0.0, progress=False, key=fitted._fit_seed)
+    parameters = fitted.model_.parameters()
+    assert all((parameters[name] == values).all() for name, values in model.parameters().items())
+
+
 def test_the_rows_of_one_batch_are_named_as_they_were_given():
     X = np.random.default_rng(0).permutation(np.repeat(np.eye(4), 3, axis=0))
     X[7, 2] = 0.5

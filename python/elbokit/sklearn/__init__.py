@@ -9,11 +9,10 @@
     >>> pipe.transform(X).shape, pipe.score_samples(X).shape
     ((200, 2), (200,))
 
-The estimators pass all of scikit-learn's own `check_estimator`. Where no more different rows than `batch_size` are
-given, a row of weight 2 trains the same model, bit for bit, as the row twice, whatever the order; where there are more,
-each step's rows and noise are drawn by position, and the two are equal in expectation. NaN is a missing cell
-throughout. A score is a function of the row and `random_state`: alone, shuffled, in chunks or on another worker it is
-the same bits.
+The estimators pass all of scikit-learn's own `check_estimator`. Where one batch holds all rows, a row of weight 2
+trains the same model, bit for bit, as the row twice, whatever the order; of more rows each step's rows and noise are
+drawn by position, and the two are two models of one objective. NaN is a missing cell throughout. A score is a function
+of the row and `random_state`: alone, shuffled, in chunks or on another worker it is the same bits.
 
 scikit-learn 1.6 or newer comes with ``pip install "elbokit[sklearn]"``, and is imported by this package alone.
 """

@@ -126,10 +126,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """Train a new model; the keys of training and of everything later are drawn from random_state."""
         self._draw_keys()
-        # Noise is drawn by a row's place in its epoch. Where one batch holds all there is, equal rows can have one
-        # place, so that a weight of 2 trains the very model that the row twice does, in whatever order they come.
-        whole = isinstance(self.batch_size, Integral)
-        if whole and (found := distinct(rows, weights, condition, int(self.batch_size))):
+        # Noise is drawn by a row's place in its epoch. Where one batch holds all rows, equal ones can have one place,
+        # so that a weight of 2 trains the very model that the row twice does, in whatever order they come. Of more
+        # rows the equal ones stay apart: an epoch has as many steps as they fill batches.
+        whole = isinstance(self.batch_size, Integral) and len(rows) <= self.batch_size
+        if whole and (found := distinct(rows, weights, condition)):
             first, together = found
             with contextlib.suppress(ElbokitError):
                 self._fit(rows[first], together, None if condition is None else condition[first])

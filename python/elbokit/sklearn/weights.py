@@ -23,22 +23,20 @@ def weights_of(sample_weight: ArrayLike | None, rows: NDArray[Any]) -> NDArray[n
 
 
 def distinct(
-    rows: NDArray[Any], weights: NDArray[np.float64] | None, beside: NDArray[Any] | None, most: int
+    rows: NDArray[Any], weights: NDArray[np.float64] | None, beside: NDArray[Any] | None
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]] | None:
     """The first of each of the different rows, in an order of their own, and what all equal to it weigh.
 
-    Rows that weigh nothing are left out; `beside` has further columns. None if there are more than `most` different
-    rows, which is known as soon as they are met, or none at all, or a weight is below 0.
+    Rows that weigh nothing are left out; `beside` has further columns. None if no row is left, or a weight is below 0.
     """
     found: dict[bytes, tuple[int, list[float]]] = {}
     for i, row in enumerate(rows):
         weight = 1.0 if weights is None else float(weights[i])
-        if weight == 0.0:
-            continue
-        key = row.tobytes() + (b"" if beside is None else beside[i].tobytes())
-        found.setdefault(key, (i, []))[1].append(weight)
-        if len(found) > most or weight < 0.0:
+        if weight < 0.0:
             return None
+        if weight > 0.0:
+            key = row.tobytes() + (b"" if beside is None else beside[i].tobytes())
+            found.setdefault(key, (i, []))[1].append(weight)
     if not found:
         return None
     first = [found[key] for key in sorted(found)]
