@@ -260,10 +260,3 @@ def test_a_resumed_fit_ends_at_the_same_bits_and_knows_its_condition(tmp_path):
         single = ek.VAE(2, hidden=(8,))
         single.fit(x, condition=c, **QUICK)
     assert all(np.array_equal(single.parameters()[name], value) for name, value in whole.parameters().items())
-
-
-def test_a_model_of_a_table_refuses_a_condition_plainly():
-    pl = pytest.importorskip("polars")
-    df = pl.DataFrame({"size": np.linspace(0, 1, 50), "kind": ["a", "b"] * 25})
-    with pytest.raises(ValueError, match=r"condition: expected none for a model of a table.*model\.rows\(df\)"):
-        ek.VAE.for_table(df, latent_dim=1).fit(df, condition=np.ones((50, 1)), **QUICK)

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["LIBRARIES", "Cells", "Made", "column", "fill", "frame", "library_of", "names_of"]
+__all__ = ["FLOAT64", "LIBRARIES", "Cells", "Made", "column", "exact", "fill", "frame", "library_of", "names_of"]
 
 LIBRARIES = ("pandas", "polars")
+FLOAT64 = {"pandas": "float64", "polars": "Float64"}
 
 
 class Cells(NamedTuple):
@@ -48,36 +49,40 @@ class Made(NamedTuple):
     ordered: bool = False
 
 
-def library_of(df: Any) -> str:
+def library_of(df: Any, argument: str = "df") -> str:
     """The frame's library, one of `LIBRARIES`."""
     for base in type(df).__mro__:
         root = base.__module__.partition(".")[0]
         if base.__name__ == "DataFrame" and root in LIBRARIES:
             return root
     raise DtypeError(
-        f"df: expected a DataFrame of pandas or polars, got {type(df).__module__}.{type(df).__name__}; make one, or "
-        "collect a lazy one, or use ek.VAE for an array",
-        argument="df",
+        f"{argument}: expected a DataFrame of pandas or polars, got {type(df).__module__}.{type(df).__name__}; make "
+        "one, or collect a lazy one, or use ek.VAE for an array",
+        argument=argument,
     )
 
 
-def names_of(df: Any) -> list[str | int]:
+def names_of(df: Any, argument: str = "df") -> list[str | int]:
     """The columns' names, each of which must be text or a whole number and stand once."""
+    library_of(df, argument)
     names = [int(name) if isinstance(name, numbers.Integral) else name for name in df.columns]
     for name in names:
         if not isinstance(name, (str, int)):
             raise DtypeError(
-                f"df: expected columns named by text or whole numbers, got {name!r}; rename the columns", argument="df"
+                f"{argument}: expected columns named by text or whole numbers, got {name!r}; rename the columns",
+                argument=argument,
             )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ShapeError(f"df: expected columns of different names, got {twice!r} twice; rename one", argument="df")
+        raise ShapeError(
+            f"{argument}: expected columns of different names, got {twice!r} twice; rename one", argument=argument
+        )
     return names
 
 
-def column(df: Any, name: str | int) -> Cells:
+def column(df: Any, name: str | int, argument: str = "df") -> Cells:
     """A column of the frame."""
-    return _from_pandas(df[name], name) if library_of(df) == "pandas" else _from_polars(df[name])
+    return _from_pandas(df[name], name, argument) if library_of(df) == "pandas" else _from_polars(df[name])
 
 
 def frame(library: str, columns: dict[str | int, Made], like: Any = None) -> Any:
@@ -89,6 +94,13 @@ def frame(library: str, columns: dict[str | int, Made], like: Any = None) -> Any
         return pd.DataFrame(made, index=index)
     pl = _module("polars")
     return pl.DataFrame([_to_polars(str(name), made) for name, made in columns.items()])
+
+
+def exact(library: str, made: Made) -> Made:
+    """The same column, of floats where its integer dtype would round or cut a number."""
+    if isinstance(made.cells, list) or np.array_equal(_whole(made.cells, made.dtype), made.cells):
+        return made
+    return Made(FLOAT64[library], made.cells)
 
 
 def fill(df: Any, columns: dict[str | int, tuple[NDArray[np.bool_], Made]]) -> Any:
@@ -117,7 +129,7 @@ def _module(library: str) -> Any:
         raise ImportError(f"the model's frames are of {library} ({error}): pip install {library}") from error
 
 
-def _from_pandas(series: Any, name: str | int) -> Cells:
+def _from_pandas(series: Any, name: str | int, argument: str) -> Cells:
     pd = _module("pandas")
     dtype, text = series.dtype, str(series.dtype)
     if isinstance(dtype, pd.CategoricalDtype):
@@ -127,7 +139,7 @@ def _from_pandas(series: Any, name: str | int) -> Cells:
     if isinstance(dtype, pd.StringDtype):
         return Cells(text, "text", _objects(series, series.isna()))
     if text == "object":
-        return _mixed(text, _objects(series, series.isna()), name)
+        return _mixed(text, _objects(series, series.isna()), name, argument)
     boolean = pd.api.types.is_bool_dtype(dtype)
     if boolean or (pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)):
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -156,7 +168,7 @@ def _objects(series: Any, missing: Any) -> NDArray[Any]:
     return objects
 
 
-def _mixed(dtype: str, cells: NDArray[Any], name: str | int) -> Cells:
+def _mixed(dtype: str, cells: NDArray[Any], name: str | int, argument: str) -> Cells:
     """A column of any objects, by what it holds."""
     held = {type(cell) for cell in cells if cell is not None}
     if all(issubclass(kind, (bool, np.bool_)) for kind in held):
@@ -167,7 +179,8 @@ def _mixed(dtype: str, cells: NDArray[Any], name: str | int) -> Cells:
         return Cells(dtype, "text", cells)
     kinds = ", ".join(sorted(kind.__name__ for kind in held))
     raise DtypeError(
-        f"df: expected column {name!r} to hold one kind of thing, got {kinds}; convert it with .astype", argument="df"
+        f"{argument}: expected column {name!r} to hold one kind of thing, got {kinds}; convert it with .astype",
+        argument=argument,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from elbokit import likelihood as likelihoods
 from elbokit._metadata import CURE
-from elbokit.errors import DtypeError, ModelFileError, SupportError
+from elbokit.errors import DtypeError, ModelFileError, NonFiniteError, ShapeError, SupportError
 from elbokit.likelihood import Bernoulli, Categorical, Columns, Gaussian, Likelihood, NegativeBinomial, Poisson
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from elbokit._frames import Cells
 
-__all__ = ["NAMES", "Column", "described", "joint", "parts", "propose", "read"]
+__all__ = ["NAMES", "Column", "beside", "described", "joint", "parts", "propose", "read", "written"]
 
 # A learned scale for all rows and not a predicted one: the density of a column with repeated values (zeros of an
 # amount, say) grows without end where a predicted scale may fall to 0.
@@ -38,6 +38,8 @@ NAMES: dict[str, Likelihood | type[Likelihood]] = {
 _MOST_CODES, _ROWS_A_CODE = 10, 10
 # More values than this are names or texts.
 _MOST_LEVELS = 50
+# What a file holds as it is.
+_WRITABLE = (str, bool, int, float)
 # A count's variance is at least about its mean; above this multiple of it Poisson is too narrow.
 _SPREAD = 1.5
 # A negative binomial of numbers in the millions is a Gaussian that costs more.
@@ -54,12 +56,15 @@ class Column:
     dtype : str
         The frame's own.
     likelihood : Likelihood or None
-        None for a column that the model leaves out.
+        None for a column that the model leaves out, or is conditioned on.
     values : tuple or None
         Where cells are codes, the value of each code.
     levels : bool
         Whether the dtype itself declares the values, and `ordered` whether in an order.
     reason : str
+    condition : tuple of int or None
+        Of a column that the model is conditioned on, the codes that the table held, each of which is a column of bits;
+        () where the cells go in as one number. None for every other column.
     """
 
     name: str | int
@@ -69,27 +74,43 @@ class Column:
     levels: bool = False
     ordered: bool = False
     reason: str = ""
+    condition: tuple[int, ...] | None = None
 
-    def encode(self, cells: Cells) -> NDArray[np.float64]:
-        """The cells as the model's numbers, NaN for a missing one."""
+    def encode(self, cells: Cells, argument: str = "df") -> NDArray[np.float64]:
+        """The cells as numbers or codes, (rows,): NaN for a missing one, which a condition may not have."""
+        numbers = self._numbers(cells, argument)
+        if self.condition is not None and not np.isfinite(numbers).all():
+            row = int(np.argmin(np.isfinite(numbers)))
+            raise NonFiniteError(
+                f"{argument}: column {self.name!r}, row {row} (from 0): expected a known and finite cell, as the model "
+                f"is conditioned on it, got {cells.values[row]}; fill it first, or leave the row out",
+                argument=argument,
+                row=row,
+                value=float(numbers[row]),
+            )
+        return numbers
+
+    def _numbers(self, cells: Cells, argument: str) -> NDArray[np.float64]:
         if self.values is None:
             if cells.kind not in ("number", "bool"):
                 raise DtypeError(
-                    f"df: expected numbers in column {self.name!r}, got {cells.dtype}; convert it with .astype",
-                    argument="df",
+                    f"{argument}: expected numbers in column {self.name!r}, got {cells.dtype}; convert it with .astype",
+                    argument=argument,
                 )
             return cells.values
-        codes = {value: float(code) for code, value in enumerate(self.values)}
+        codes = {self.values[code]: float(code) for code in self.condition or range(len(self.values))}
         missing = missing_of(cells)
         coded = np.array(
             [np.nan if gone else codes.get(x, -1.0) for x, gone in zip(cells.values, missing, strict=True)]
         )
         if (coded == -1.0).any():
             row = int(np.argmax(coded == -1.0))
+            [found] = cells.values[row : row + 1].tolist()
+            cure = "make it missing" if self.condition is None else "leave the row out"
             raise SupportError(
-                f"df: column {self.name!r}, row {row} (from 0): expected one of the values of the fit, got "
-                f"{cells.values[row]!r}; make it missing, or fit with it",
-                argument="df",
+                f"{argument}: column {self.name!r}, row {row} (from 0): expected one of the values of the fit, got "
+                f"{found!r}; {cure}, or fit with it",
+                argument=argument,
                 row=row,
             )
         return coded
@@ -112,9 +133,11 @@ def missing_of(cells: Cells) -> NDArray[np.bool_]:
 
 
 def propose(name: str | int, cells: Cells, kind: str | Likelihood | None) -> Column:
-    """The column's likelihood by its cells, or the one asked for: a name of `NAMES`, a likelihood, "leave_out"."""
+    """The column by its cells, or as asked for: a name of `NAMES`, a likelihood, "condition", "leave_out"."""
     if isinstance(kind, str) and kind == "leave_out":
         return Column(name, cells.dtype, None, reason="as asked")
+    if isinstance(kind, str) and kind == "condition":
+        return _as_condition(name, cells)
     if kind is not None:
         return _as_asked(name, cells, kind)
     likelihood, reason = _by_cells(cells)
@@ -158,7 +181,7 @@ def _left_out(cells: Cells, observed: int, values: list[Any]) -> str | None:
     """Why a column is not modelled, if it is not."""
     if not observed:
         return "no observed cell"
-    if not all(isinstance(value, (str, bool, int, float)) for value in values):
+    if not all(isinstance(value, _WRITABLE) for value in values):
         return f"values of type {type(values[0]).__name__} are not modelled"
     if len(values) == 1:
         return "one value only"
@@ -187,7 +210,7 @@ def _of_numbers(observed: NDArray[np.float64], distinct: int) -> tuple[Likelihoo
 def _as_asked(name: str | int, cells: Cells, kind: str | Likelihood) -> Column:
     found = NAMES.get(kind) if isinstance(kind, str) else kind
     if found is not Categorical and (not isinstance(found, Likelihood) or isinstance(found, Columns)):
-        known = ", ".join((*NAMES, "leave_out"))
+        known = ", ".join((*NAMES, "condition", "leave_out"))
         raise ValueError(
             f"kinds: expected for column {name!r} a likelihood of one column or one of {known}, got {kind!r}; "
             "use one of them"
@@ -211,6 +234,33 @@ def _as_asked(name: str | int, cells: Cells, kind: str | Likelihood) -> Column:
     return made
 
 
+def _as_condition(name: str | int, cells: Cells) -> Column:
+    values = _values(cells) if cells.kind in ("bool", "text") else None
+    if cells.kind == "other" or not all(isinstance(value, _WRITABLE) for value in values or ()):
+        raise DtypeError(
+            f'kinds: expected numbers, booleans, text or categories in column {name!r} for "condition", got '
+            f"{cells.dtype}; convert it with .astype",
+            argument="kinds",
+        )
+    observed = set(cells.values[~missing_of(cells)])
+    if not observed:
+        raise ShapeError(
+            f'kinds: expected known cells in column {name!r} for "condition", got none; fill it, or use "leave_out"',
+            argument="kinds",
+        )
+    seen: tuple[int, ...] = ()
+    reason = "as asked, one number"
+    if values is not None and cells.kind == "text":
+        seen = tuple(code for code, value in enumerate(values) if value in observed)
+        reason = f"as asked, one of {len(seen)} values"
+    if len(observed) == 1:
+        reason += ", which never changes"
+    return Column(
+        name, cells.dtype, None, None if values is None else tuple(values), cells.levels is not None, cells.ordered,
+        reason, seen,
+    )  # fmt: skip
+
+
 def _values(cells: Cells) -> list[Any]:
     """The values that there are, in order."""
     if cells.kind == "bool":
@@ -219,6 +269,21 @@ def _values(cells: Cells) -> list[Any]:
         return cells.levels
     observed = cells.values[~missing_of(cells)]
     return np.unique(observed).tolist() if cells.kind == "number" else sorted(set(observed))
+
+
+def beside(columns: Sequence[Column], cells: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The condition of some rows, (rows, width), of these columns' numbers and codes; None where there are no columns.
+
+    A code becomes a column of bits for each value that the table held, since its weights are trained on those alone.
+    """
+    if not columns:
+        return None
+    return np.hstack(
+        [
+            cells[:, [j]] == np.array(column.condition) if column.condition else cells[:, [j]]
+            for j, column in enumerate(columns)
+        ]
+    ).astype(np.float64)
 
 
 def joint(columns: Sequence[Column]) -> Columns:
@@ -236,6 +301,20 @@ def parts(likelihood: Likelihood) -> list[Likelihood]:
     return [by_place[place] for place in sorted(by_place, reverse=True)]
 
 
+def written(column: Column) -> dict[str, Any]:
+    """The column as `read` takes it; "condition" stands in it only where there is one, so that other files stay."""
+    fields = {
+        "name": column.name,
+        "dtype": column.dtype,
+        "modelled": column.likelihood is not None,
+        "values": column.values,
+        "levels": column.levels,
+        "ordered": column.ordered,
+        "reason": column.reason,
+    }
+    return fields if column.condition is None else fields | {"condition": column.condition}
+
+
 def read(given: Any, likelihoods: list[Likelihood]) -> Column:
     """A column from a file, with the likelihood at the end of the list; a ModelFileError if it is not sound."""
     kinds: dict[str, Any] = {
@@ -246,14 +325,16 @@ def read(given: Any, likelihoods: list[Likelihood]) -> Column:
         "ordered": bool,
         "reason": str,
     }
-    sound = isinstance(given, dict) and given.keys() == {*kinds, "values"}
+    sound = isinstance(given, dict) and given.keys() - {"condition"} == {*kinds, "values"}
     sound = sound and all(isinstance(given[field], kind) for field, kind in kinds.items())
     if not sound or (given["modelled"] and not likelihoods):
         raise ModelFileError(f"expected a column of the model, got {str(given)[:80]!r}; {CURE}")
+    if "condition" in given:
+        return _read_condition(given)
     likelihood = likelihoods.pop() if given["modelled"] else None
     values = given["values"]
     many = 2 if isinstance(likelihood, Bernoulli) else getattr(likelihood, "num_classes", 0)
-    listed = isinstance(values, list) and all(isinstance(value, (str, bool, int, float)) for value in values)
+    listed = isinstance(values, list) and all(isinstance(value, _WRITABLE) for value in values)
     if (len(values) != many or not listed) if many and isinstance(values, list) else (values is not None or many):
         raise ModelFileError(f"expected {many} values of column {given['name']!r}, got {str(values)[:80]}; {CURE}")
     return Column(
@@ -262,14 +343,32 @@ def read(given: Any, likelihoods: list[Likelihood]) -> Column:
     )  # fmt: skip
 
 
+def _read_condition(given: dict[str, Any]) -> Column:
+    values, codes = given["values"], given["condition"]
+    sound = not given["modelled"] and isinstance(codes, list) and (values is None or isinstance(values, list))
+    sound = sound and all(isinstance(value, _WRITABLE) for value in values or ())
+    # True is an int, and no code.
+    sound = sound and all(type(code) is int and 0 <= code < len(values or ()) for code in codes)
+    if not sound or codes != sorted(set(codes)) or (not codes and values not in (None, [False, True])):
+        raise ModelFileError(f"expected a column of the condition, got {str(given)[:80]!r}; {CURE}")
+    return Column(
+        given["name"], given["dtype"], None, None if values is None else tuple(values), given["levels"],
+        given["ordered"], given["reason"], tuple(codes),
+    )  # fmt: skip
+
+
 def described(columns: Sequence[Column]) -> str:
     """The columns as a table to print."""
     head = ("column", "dtype", "likelihood", "why")
-    lines = [
-        (str(c.name), c.dtype, "left out" if c.likelihood is None else repr(c.likelihood), c.reason) for c in columns
-    ]
+    lines = [(str(c.name), c.dtype, _place(c), c.reason) for c in columns]
     widths = [max(len(line[j]) for line in (head, *lines)) for j in range(3)]
     return "\n".join(
         "  ".join((*(cell.ljust(width) for cell, width in zip(line[:3], widths, strict=True)), line[3])).rstrip()
         for line in (head, *lines)
     )
+
+
+def _place(column: Column) -> str:
+    if column.likelihood is not None:
+        return repr(column.likelihood)
+    return "left out" if column.condition is None else "condition"

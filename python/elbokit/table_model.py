@@ -24,7 +24,7 @@
     True
 
 `TableVAE` keeps what a matrix loses: the columns' names, dtypes and values. The model itself is its attribute `vae`, of
-the matrix that `rows` makes of a frame.
+the matrix that `rows` makes of a frame and, where columns are given and not modelled, the one that `conditions` makes.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class TableVAE:
     Attributes
     ----------
     vae : VAE
-        The model, of rows as `rows` gives them.
+        The model, of rows as `rows` gives them and conditions as `conditions` does.
     columns : tuple of Column
-        Every column of the table: name, dtype, likelihood (None where it is left out), values, reason.
+        Every column of the table: name, dtype, likelihood (None where it is left out or a condition), values, reason.
     library : {"pandas", "polars"}
         Of the frames that come back.
     """
@@ -96,9 +96,9 @@ class TableVAE:
         return _schema.described(self.columns)
 
     def __repr__(self) -> str:
-        vae = self.vae
+        vae, given = self.vae, f" given {len(self._given)}" if self._given else ""
         return (
-            f"TableVAE of {len(self._modelled)} columns, latent_dim={vae.latent_dim}, hidden={vae.hidden}, "
+            f"TableVAE of {len(self._modelled)} columns{given}, latent_dim={vae.latent_dim}, hidden={vae.hidden}, "
             f"{self.library}\n{self.proposal}"
         )
 
@@ -106,8 +106,12 @@ class TableVAE:
     def _modelled(self) -> list[Column]:
         return [column for column in self.columns if column.likelihood is not None]
 
+    @property
+    def _given(self) -> list[Column]:
+        return [column for column in self.columns if column.condition is not None]
+
     def rows(self, df: Any) -> NDArray[np.float64]:
-        """The matrix that the model sees, (rows, modelled columns): numbers as they are, values as codes, NaN missing.
+        """The matrix that is modelled, (rows, modelled columns): numbers as they are, values as codes, NaN missing.
 
         It is a float64 copy, which every method that takes a frame makes of it.
 
@@ -119,17 +123,36 @@ class TableVAE:
             For a value that the fit's table did not hold.
         DtypeError
         """
-        return self._rows(df)
+        return self._read(df, self._modelled)
 
-    def _rows(self, df: Any) -> NDArray[np.float64]:
-        names = set(_frames.names_of(df))
-        for column in self._modelled:
+    def conditions(self, df: Any) -> NDArray[np.float64] | None:
+        """The condition that the model sees beside `rows`, (rows, width), or None for a model without one.
+
+        Columns of the kind "condition" in the table's order: numbers and booleans as one number each, text and
+        categories as a column of bits for each value that the table held. `vae` scales what is no bit.
+
+        Raises
+        ------
+        NonFiniteError
+            For a missing or infinite cell.
+        SupportError
+            For a value that the fit's table did not hold.
+        ShapeError, DtypeError
+        """
+        return _schema.beside(self._given, self._read(df, self._given))
+
+    def _read(self, df: Any, columns: list[Column], argument: str = "df") -> NDArray[np.float64]:
+        """These columns of a frame as numbers and codes, (rows, columns)."""
+        names = set(_frames.names_of(df, argument))
+        for column in columns:
             if column.name not in names:
-                raise ShapeError(f"df: expected a column {column.name!r}, got none; give the table's", argument="df")
-        rows = np.empty((len(df), len(self._modelled)))
-        for j, column in enumerate(self._modelled):
-            rows[:, j] = column.encode(_frames.column(df, column.name))
-        return rows
+                raise ShapeError(
+                    f"{argument}: expected a column {column.name!r}, got none; give the table's", argument=argument
+                )
+        cells = np.empty((len(df), len(columns)))
+        for j, column in enumerate(columns):
+            cells[:, j] = column.encode(_frames.column(df, column.name, argument), argument)
+        return cells
 
     def fit(self, df: Any, **options: Any) -> History:
         """Train from scratch on the table's rows.
@@ -139,68 +162,115 @@ class TableVAE:
         df : DataFrame
             The table, or another with its columns.
         **options
-            As in `VAE.fit`, all but `condition`; `validation` may be a DataFrame.
+            As in `VAE.fit`, all but `condition`, which stands in the frame; `validation` may be a DataFrame.
 
         Returns
         -------
         History
         """
-        if options.get("condition") is not None:
+        if options.pop("condition", None) is not None:
             raise ValueError(
-                "condition: expected none for a model of a table, got one; fit ek.VAE(likelihood=model.vae.likelihood) "
-                "on model.rows(df) with it"
+                "condition: expected none beside the frame of a table's model, got one; name its columns in "
+                'ek.VAE.for_table(df, kinds={column: "condition"})'
             )
-        if hasattr(options.get("validation"), "columns"):
-            options["validation"] = self._rows(options["validation"])
-        return self.vae.fit(self._rows(df), **options)
+        if hasattr(held_out := options.get("validation"), "columns"):
+            rows = self._read(held_out, self._modelled, "validation")
+            beside = _schema.beside(self._given, self._read(held_out, self._given, "validation"))
+            options["validation"] = rows if beside is None else (rows, beside)
+        return self.vae.fit(self.rows(df), condition=self.conditions(df), **options)
 
-    # Scores, which are the model's own
+    # Scores, which are the model's own, beside the frame's own conditions
 
     def encode(self, df: Any) -> GaussianParams:
         """The posterior q(z | x) of each row, as `VAE.encode` gives it."""
-        return self.vae.encode(self._rows(df))
+        return self.vae.encode(self.rows(df), condition=self.conditions(df))
 
     def elbo(self, df: Any, *, key: Key | int = 0, num_particles: int = 16) -> ElboTerms:
         """The evidence lower bound of each row and its parts, as `VAE.elbo` gives them."""
-        return self.vae.elbo(self._rows(df), key=key, num_particles=num_particles)
+        beside = self.conditions(df)
+        return self.vae.elbo(self.rows(df), condition=beside, key=key, num_particles=num_particles)
 
     def elbo_per_column(self, df: Any, *, key: Key | int = 0, num_particles: int = 16) -> Any:
         """A frame of each column's part of the reconstruction, in nats: which column made a row odd."""
-        parts = self.vae.elbo_per_column(self._rows(df), key=key, num_particles=num_particles).astype(np.float64)
-        dtype = "float64" if self.library == "pandas" else "Float64"
+        rows, beside = self.rows(df), self.conditions(df)
+        parts = self.vae.elbo_per_column(rows, condition=beside, key=key, num_particles=num_particles)
+        dtype, parts = _frames.FLOAT64[self.library], parts.astype(np.float64)
         made = {column.name: _frames.Made(dtype, parts[:, j]) for j, column in enumerate(self._modelled)}
         return _frames.frame(self.library, made, like=df)
 
     def log_evidence(self, df: Any, **options: Any) -> Evidence:
         """Bounds on log p(x) of each row, as `VAE.log_evidence` gives them."""
-        return self.vae.log_evidence(self._rows(df), **options)
+        return self.vae.log_evidence(self.rows(df), condition=self.conditions(df), **options)
 
     def report(self, df: Any, *, key: Key | int = 0, num_particles: int = 1000) -> EvidenceReport:
         """What the bounds of these rows say and what to do, as `VAE.report` has it, with the columns' names."""
         columns = [column.name for column in self._modelled]
-        return report(self.vae, self._rows(df), key=key, num_particles=num_particles, columns=columns, stacklevel=2)
+        return report(
+            self.vae,
+            self.rows(df),
+            condition=self.conditions(df),
+            key=key,
+            num_particles=num_particles,
+            columns=columns,
+            stacklevel=2,
+        )
 
     def calibrate(self, df: Any, *, key: Key | int = 0, num_particles: int = 16) -> None:
         """Keep the scores of reference rows, as `VAE.calibrate` does."""
-        self.vae.calibrate(self._rows(df), key=key, num_particles=num_particles)
+        self.vae.calibrate(self.rows(df), condition=self.conditions(df), key=key, num_particles=num_particles)
 
     def p_value(self, df: Any) -> NDArray[np.float64]:
         """The share of reference rows that score no higher than each row, as `VAE.p_value` gives it."""
-        return self.vae.p_value(self._rows(df))
+        return self.vae.p_value(self.rows(df), condition=self.conditions(df))
 
     # Frames
 
-    def sample(self, n: int, *, key: Key | int) -> Any:
-        """A frame of n rows drawn from the model, with the modelled columns' names and dtypes.
+    def sample(self, n: int, *, key: Key | int, condition: Any = None) -> Any:
+        """A frame of n rows drawn from the model, with the table's columns but those that are left out.
 
-        Numbers of an integer dtype are rounded, and kept within its range.
+        Parameters
+        ----------
+        n : int
+        key : Key or int
+            Of all randomness.
+        condition : DataFrame, optional
+            Of a model with columns that are given: n rows of these, or one for all; other columns are passed over.
+
+        Returns
+        -------
+        DataFrame
+            Drawn numbers of an integer dtype are rounded, and kept within its range; a column that was given, and that
+            its integer dtype cannot hold, is of floats.
+
+        Raises
+        ------
+        ShapeError
+            For a condition that is missing, not asked for, or of other columns or rows.
+        NonFiniteError, SupportError, DtypeError, NotFittedError
         """
-        return self._frame(self.vae.sample(n, key=key))
+        names = [column.name for column in self._given]
+        if names and condition is None:
+            raise ShapeError(
+                f"condition: expected a frame of the columns {names}, got none; give one row for each, or one for all",
+                argument="condition",
+            )
+        if condition is not None and not names:
+            raise ShapeError(
+                "condition: expected none, got one; the model has no columns that are given, leave it out",
+                argument="condition",
+            )
+        given = self._read(condition, self._given, "condition") if names else np.empty((1, 0))
+        drawn = self.vae.sample(n, key=key, condition=_schema.beside(self._given, given))
+        return self._frame(drawn, given if len(given) == len(drawn) else np.repeat(given, len(drawn), axis=0))
 
     def reconstruct(self, df: Any) -> Any:
-        """A frame of the likelihood's mean at z = loc, of codes the likeliest value; with the rows' index in pandas."""
-        means = self.vae.reconstruct(self._rows(df))
-        return self._frame(likeliest(means, self.vae.likelihood, len(self._modelled)), like=df)
+        """A frame of the likelihood's mean at z = loc, of codes the likeliest value; with the rows' index in pandas.
+
+        Columns that are given stand in it as they are.
+        """
+        means = self.vae.reconstruct(self.rows(df), condition=self.conditions(df))
+        codes = likeliest(means, self.vae.likelihood, len(self._modelled))
+        return self._frame(codes, self._read(df, self._given), like=df)
 
     def impute(
         self,
@@ -216,7 +286,8 @@ class TableVAE:
         Parameters
         ----------
         df : DataFrame
-            Columns that the model leaves out, or does not know, stay as they are, missing cells included.
+            Columns that are given stay as they are, as do those that the model leaves out or does not know, missing
+            cells included.
         key, num_particles, proposal
             As in `VAE.impute`.
         draws : int, optional
@@ -237,8 +308,10 @@ class TableVAE:
         >>> model.impute(pl.DataFrame({"kind": [None, "b"], "size": [1.0, 3.0]}))["kind"].to_list()
         ['a', 'b']
         """
-        rows = self._rows(df)
-        filled = self.vae.impute(rows, key=key, num_particles=num_particles, draws=draws, proposal=proposal)
+        rows, beside = self.rows(df), self.conditions(df)
+        filled = self.vae.impute(
+            rows, condition=beside, key=key, num_particles=num_particles, draws=draws, proposal=proposal
+        )
         if draws is None:
             return self._filled(df, rows, filled)
         return [self._filled(df, rows, copy) for copy in filled]
@@ -251,9 +324,11 @@ class TableVAE:
                 columns[column.name] = missing, self._made(column, filled[:, j], _frames.column(df, column.name).dtype)
         return _frames.fill(df, columns)
 
-    def _frame(self, cells: NDArray[Any], like: Any = None) -> Any:
+    def _frame(self, cells: NDArray[Any], given: NDArray[np.float64], like: Any = None) -> Any:
         made = {c.name: self._made(c, cells[:, j], c.dtype) for j, c in enumerate(self._modelled)}
-        return _frames.frame(self.library, made, like=like)
+        for j, c in enumerate(self._given):
+            made[c.name] = _frames.exact(self.library, self._made(c, given[:, j], c.dtype))
+        return _frames.frame(self.library, {c.name: made[c.name] for c in self.columns if c.name in made}, like=like)
 
     def _made(self, column: Column, cells: NDArray[Any], dtype: str) -> _frames.Made:
         levels = column.values if column.levels else None
@@ -266,18 +341,7 @@ class TableVAE:
 
         `VAE.load` reads it too, as the model of the matrix. Values and names of columns stand in it as text.
         """
-        columns = [
-            {
-                "name": c.name,
-                "dtype": c.dtype,
-                "modelled": c.likelihood is not None,
-                "values": c.values,
-                "levels": c.levels,
-                "ordered": c.ordered,
-                "reason": c.reason,
-            }
-            for c in self.columns
-        ]
+        columns = [_schema.written(column) for column in self.columns]
         data = self.vae._to_bytes(**{_KEY: json.dumps({"library": self.library, "columns": columns})})
         with whole(path) as draft:
             draft.write_bytes(data)
@@ -311,4 +375,7 @@ def _columns(text: str | None, vae: VAE) -> tuple[tuple[Column, ...], str]:
     columns = [_schema.read(described, likelihoods) for described in found["columns"]]
     if likelihoods:
         raise ModelFileError(f"expected as many columns as the model has, got fewer; {_metadata.CURE}")
+    width = sum(len(column.condition) or 1 for column in columns if column.condition is not None)
+    if width != vae.condition_width:
+        raise ModelFileError(f"expected a condition of {vae.condition_width} numbers, got {width}; {_metadata.CURE}")
     return tuple(columns), found["library"]

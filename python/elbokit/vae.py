@@ -204,7 +204,9 @@ class VAE(Calibrated):
         kinds : mapping, optional
             Columns' names to what they shall be instead: a likelihood, or one of "gaussian", "laplace", "student_t"
             (4 degrees of freedom), "bernoulli", "continuous_bernoulli", "categorical", "poisson", "negative_binomial",
-            "zero_inflated_negative_binomial" and "leave_out".
+            "zero_inflated_negative_binomial", "leave_out" and "condition": given and not modelled, so that the model is
+            p(the other columns | these), as `fit` has it with a condition. Numbers and booleans are then one number
+            each, text and categories a bit for each value of the table, and no cell may be missing.
         **options
             Of `VAE`, all but its likelihood.
 
