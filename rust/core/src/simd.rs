@@ -175,12 +175,12 @@ pub fn with_level<R>(level: Level, f: impl FnOnce() -> R) -> R {
 
 /// Asks for the cache line of a number that will soon be written to; nothing is read, and elsewhere than on x86-64 nothing is done.
 #[inline(always)]
-pub(crate) fn prefetch<T>(at: &T) {
+pub(crate) fn prefetch<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
         // SAFETY: a hint, which may name any address at all.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(std::ptr::from_ref(at).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;

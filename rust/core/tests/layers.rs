@@ -23,6 +23,7 @@ const ROWS: usize = 9;
 struct Case<F> {
     network: Mlp,
     parameters: Parameters<F>,
+    back: Vec<F>,
     x: Vec<F>,
 }
 
@@ -33,7 +34,9 @@ fn case<F: Float>(widths: &[usize], activation: Activation, hidden: Hidden) -> C
     let mut numbers = Numbers(3);
     parameters.parts_mut().0.copy_from_slice(&numbers.vec::<F>(extent.parameters, -0.8, 0.8));
     parameters.pack(&[&network]);
-    Case { network, parameters, x: numbers.vec(ROWS * widths[0], -2.0, 2.0) }
+    let mut back = vec![F::ZERO; extent.back];
+    network.pack_back(&parameters, &mut back);
+    Case { network, parameters, back, x: numbers.vec(ROWS * widths[0], -2.0, 2.0) }
 }
 
 fn activated(activation: Activation, x: f64) -> f64 {
@@ -100,7 +103,7 @@ fn assert_close(what: &str, got: &[f64], expected: &[f64], bound: f64) {
 }
 
 fn forward_is_the_slow_one<F: Float>(bound: f64) {
-    every::<F>(|what, Case { network, parameters, x }| {
+    every::<F>(|what, Case { network, parameters, x, .. }| {
         let mut trace = Trace::forward(&network, ROWS);
         network.forward(&parameters, &x, ROWS, &mut trace);
         let outputs = network.layers[network.layers.len() - 1].outputs;
@@ -119,12 +122,12 @@ fn forward_is_that_of_the_slow_network() {
 
 /// The gradient of Σ cᵢⱼ yᵢⱼ in all parameters, and in x.
 fn gradients<F: Float>(case: &Case<F>, c: &[F]) -> [Vec<f64>; 2] {
-    let Case { network, parameters, x } = case;
+    let Case { network, parameters, back, x } = case;
     let mut trace = Trace::both_ways(network, ROWS);
     network.forward(parameters, x, ROWS, &mut trace);
     trace.output_and_gradient().1.copy_from_slice(c);
     let mut dx = vec![F::ZERO; x.len()];
-    network.backward(parameters, ROWS, &mut trace, Some(&mut dx));
+    network.backward(parameters, back, ROWS, &mut trace, Some(&mut dx));
     let mut gradient = vec![0.0; parameters.flat().len()];
     for (l, layer) in network.layers.iter().enumerate() {
         let input = if l == 0 { x.as_slice() } else { trace.activated(l - 1) };
@@ -194,7 +197,7 @@ fn gradients_are_those_of_differences() {
 /// ⟨c, J v⟩ = ⟨Jᵀ c, v⟩, row by row.
 fn jacobian_is_the_transpose<F: Float>(bound: f64) {
     every::<F>(|what, case| {
-        let Case { network, parameters, x } = &case;
+        let Case { network, parameters, x, .. } = &case;
         let outputs = network.layers[network.layers.len() - 1].outputs;
         let c = Numbers(4).vec::<F>(ROWS * outputs, -1.0, 1.0);
         let v = Numbers(5).vec::<F>(x.len(), -1.0, 1.0);
@@ -270,7 +273,7 @@ fn the_ends_of_the_range<F: Float>(huge: f64) {
     // Beside the bias and ε, whose part is small at 1 and none at 10²⁵.
     assert_close(F::NAME, &outputs[8..16], &slow_first(&case, &[huge, -huge]), 1e-5);
     trace.output_and_gradient().1.fill(F::ONE);
-    case.network.backward(&case.parameters, 3, &mut trace, None);
+    case.network.backward(&case.parameters, &case.back, 3, &mut trace, None);
     assert!(trace.gradient(0).iter().all(|g| g.finite()));
 }
 

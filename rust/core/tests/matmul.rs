@@ -1,7 +1,9 @@
 //! The contract of `network::matmul`, bit for bit against three loops.
 
 use elbokit_core::Float;
-use elbokit_core::network::matmul::{Left, Part, Right, multiply, multiply_parts, pack_rows, pack_transposed, packed_len, panel};
+use elbokit_core::network::matmul::{
+    Left, Part, Right, multiply, multiply_parts, pack_rows, pack_strips, pack_transposed, packed_len, panel, strip, strips_len,
+};
 use elbokit_core::simd::{levels, with_level};
 use elbokit_core::threads::{RowsMut, for_rows, set_num_threads};
 
@@ -54,15 +56,15 @@ fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
             let (left, right) = (Left::transposed(&a_transposed, rows, 0), Right::rows(&b, columns));
             multiply(rows, columns, depth, left, right, None, &mut c, columns);
             assert_eq!(c, plain, "in place, {level:?}, {shape}");
-            // Both factors packed from rows, a panel of C's rows at a time.
-            let (mut left, mut right) = (vec![F::NAN; packed_len::<F>(depth, rows)], vec![F::NAN; packed_len::<F>(depth, columns)]);
-            pack_rows(&a_transposed, rows, &mut left);
+            // Both factors packed from rows, a strip of C's rows at a time.
+            let (mut left, mut right) = (vec![F::NAN; strips_len::<F>(depth, rows)], vec![F::NAN; packed_len::<F>(depth, columns)]);
+            pack_strips(&a_transposed, rows, &mut left);
             pack_rows(&b[..depth * columns], columns, &mut right);
-            for (first, c) in (0..rows).step_by(panel::<F>()).zip(c.chunks_mut((panel::<F>() * columns).max(1))) {
-                let (left, right) = (Left::transposed_panel(&left, depth, first), Right::packed(&right, depth));
-                multiply(panel::<F>().min(rows - first), columns, depth, left, right, Some(&bias), c, columns);
+            for (first, c) in (0..rows).step_by(strip::<F>()).zip(c.chunks_mut((strip::<F>() * columns).max(1))) {
+                let (left, right) = (Left::transposed_strip(&left, depth, first), Right::packed(&right, depth));
+                multiply(strip::<F>().min(rows - first), columns, depth, left, right, Some(&bias), c, columns);
             }
-            assert_eq!(c, expected, "panels, {level:?}, {shape}");
+            assert_eq!(c, expected, "strips, {level:?}, {shape}");
             // In parts of 13, C being the left columns of a wider matrix.
             let parts = (0..depth).step_by(13).map(|k| Part {
                 a: Left::transposed(&a_transposed[k * rows..], rows, 0),

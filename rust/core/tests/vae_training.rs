@@ -200,7 +200,7 @@ fn buffers_past_all_memory_are_refused_before_they_are_made() {
     }
     let refused = Trainer::new(&model, 4_000_000_000, 4_000_000_000, 1).err();
     assert!(matches!(refused, Some(Error::Value { argument: "batch_size", .. })), "{refused:?}");
-    // Two outputs a layer fill a panel.
+    // Two outputs a layer fill a strip.
     let wide = Config { num_features: 100_000_000, latent_dim: 1, hidden: vec![], ..model.config().clone() };
     assert!(matches!(wide.check(), Err(Error::Value { argument: "hidden", .. })));
 }

@@ -22,12 +22,20 @@
 //! ```
 
 use crate::float::Float;
-use crate::simd::{Fused, Kernel, Simd, SimdBase, SimdFloat, dispatch, prefetch};
+use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch, prefetch};
 use crate::vmath::Lanes;
+use std::hint::black_box;
 
-/// Columns of a panel: two vectors, at every level, so that what is packed does not depend on it.
+/// Columns of a panel of B: a logical vector, at every level, so that what is packed does not depend on it. A tile of one vector reads whole cache lines of a panel one after
+/// another; with wider panels it would read some of each, and half the places of the first-level cache would hold all of what it reads.
 #[must_use]
 pub const fn panel<F: Float>() -> usize {
+    F::LANES
+}
+
+/// Columns of a strip of Aᵀ, or rows of B that are packed together: what a thread takes of a weight gradient at a time.
+#[must_use]
+pub const fn strip<F: Float>() -> usize {
     2 * F::LANES
 }
 
@@ -57,10 +65,10 @@ impl<'a, F: Float> Left<'a, F> {
         Self { data: &data[first.min(data.len())..], row_stride: 1, k_stride: stride }
     }
 
-    /// The transpose of what [`pack_rows`] made of `depth` rows, from its column `first` on, which begins a panel, to that panel's end.
+    /// The transpose of what [`pack_strips`] made of `depth` rows, from its column `first` on, which begins a strip, to that strip's end.
     #[must_use]
-    pub fn transposed_panel(data: &'a [F], depth: usize, first: usize) -> Self {
-        Self { data: &data[(first * depth).min(data.len())..], row_stride: 1, k_stride: panel::<F>() }
+    pub fn transposed_strip(data: &'a [F], depth: usize, first: usize) -> Self {
+        Self { data: &data[(first * depth).min(data.len())..], row_stride: 1, k_stride: strip::<F>() }
     }
 }
 
@@ -92,6 +100,12 @@ pub fn packed_len<F: Float>(depth: usize, columns: usize) -> usize {
     columns.next_multiple_of(panel::<F>()) * depth
 }
 
+/// The length of an Aᵀ of `depth` rows and `columns` columns in strips.
+#[must_use]
+pub fn strips_len<F: Float>(depth: usize, columns: usize) -> usize {
+    columns.next_multiple_of(strip::<F>()) * depth
+}
+
 /// Packs B = Wᵀ from the row-major rows of W, each of `depth` numbers; columns that fill up the last panel are 0.
 pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
     /// A cache line of float32: each line of W is read once.
@@ -104,13 +118,10 @@ pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
         if rows.len() < out.len() {
             out.fill(F::ZERO);
         }
-        // By half a panel: rows of W are pages apart, and the processor keeps few of those at hand.
-        for (half, rows) in rows.chunks(F::LANES * depth).enumerate() {
-            for (block, out) in out.chunks_mut(BLOCK * width).enumerate() {
-                for (column, row) in rows.chunks_exact(depth).enumerate() {
-                    for (x, out) in row[block * BLOCK..].iter().zip(out.chunks_exact_mut(width)) {
-                        out[half * F::LANES + column] = *x;
-                    }
+        for (block, out) in out.chunks_mut(BLOCK * width).enumerate() {
+            for (column, row) in rows.chunks_exact(depth).enumerate() {
+                for (x, out) in row[block * BLOCK..].iter().zip(out.chunks_exact_mut(width)) {
+                    out[column] = *x;
                 }
             }
         }
@@ -120,34 +131,37 @@ pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
 /// Packs a B of row-major rows of `width` numbers; columns that fill up the last panel are 0. `out` may be longer than that takes.
 pub fn pack_rows<F: Float>(x: &[F], width: usize, out: &mut [F]) {
     if !x.is_empty() {
-        dispatch(PackRows { x, width, out });
+        dispatch(Pack { x, width, panel: panel::<F>(), out });
     }
 }
 
-struct PackRows<'a, F> {
+/// Packs an Aᵀ of row-major rows of `width` numbers in strips; columns that fill up the last strip are 0. `out` may be longer than that takes.
+pub fn pack_strips<F: Float>(x: &[F], width: usize, out: &mut [F]) {
+    if !x.is_empty() {
+        dispatch(Pack { x, width, panel: strip::<F>(), out });
+    }
+}
+
+struct Pack<'a, F> {
     x: &'a [F],
     width: usize,
+    panel: usize,
     out: &'a mut [F],
 }
 
-impl<F: Float> Kernel for PackRows<'_, F> {
+impl<F: Float> Kernel for Pack<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { x, width, out } = self;
-        let panel = panel::<F>();
+        let Self { x, width, panel, out } = self;
         let depth = x.len() / width;
         for (first, out) in (0..width).step_by(panel).zip(out.chunks_exact_mut(panel * depth)) {
-            let live = panel.min(width - first);
             for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(panel)) {
-                let (x, (low, high)) = (&x[first..][..live], out.split_at_mut(F::LANES));
-                if live == panel {
-                    F::Lanes::from_slice(simd, &x[..F::LANES]).store_slice(low);
-                    F::Lanes::from_slice(simd, &x[F::LANES..]).store_slice(high);
-                } else {
-                    let (x, rest) = x.split_at(live.min(F::LANES));
-                    load::<F, S>(simd, x).store_slice(low);
-                    load::<F, S>(simd, rest).store_slice(high);
+                let mut x = &x[first..width.min(first + panel)];
+                for out in out.chunks_exact_mut(F::LANES) {
+                    let (here, rest) = x.split_at(x.len().min(F::LANES));
+                    load::<F, S>(simd, here).store_slice(out);
+                    x = rest;
                 }
             }
         }
@@ -293,103 +307,155 @@ impl<F: Float> Sums<'_, F> {
     /// Continues every chain by the segments, made for this C.
     #[inline(always)]
     fn add<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], bias: Option<&[F]>) {
-        // Registers: with 512-bit vectors a tile of 8 × 2 hides the latency of multiply-adds and leaves half of them free, which the compiler
-        // needs when it loads all of A at once (12 × 2 was spilled: 145 instead of 230 GFLOP/s). Elsewhere one logical vector
-        // is two or four registers, and 6 × 1 fills them.
-        let wide = S::f32s::LEN == 16;
         let mut column = 0;
         while column < self.columns {
-            let two = wide && self.columns - column > F::LANES;
-            let mut row = 0;
-            while row < self.rows {
-                row += match (self.rows - row, wide, two) {
-                    (8.., true, true) => self.tile::<S, 8, 2>(simd, segments, row, column, bias),
-                    (8.., true, false) => self.tile::<S, 8, 1>(simd, segments, row, column, bias),
-                    (6.., false, _) => self.tile::<S, 6, 1>(simd, segments, row, column, bias),
-                    (4.., _, true) => self.tile::<S, 4, 2>(simd, segments, row, column, bias),
-                    (4.., _, false) => self.tile::<S, 4, 1>(simd, segments, row, column, bias),
-                    (2.., _, true) => self.tile::<S, 2, 2>(simd, segments, row, column, bias),
-                    (2.., _, false) => self.tile::<S, 2, 1>(simd, segments, row, column, bias),
-                    (_, _, true) => self.tile::<S, 1, 2>(simd, segments, row, column, bias),
-                    (_, _, false) => self.tile::<S, 1, 1>(simd, segments, row, column, bias),
-                };
-            }
-            column += if two { panel::<F>() } else { F::LANES };
+            let left = self.columns - column;
+            column += if left < F::LANES {
+                self.edge(simd, segments, bias, column);
+                left
+            } else {
+                let two = S::f32s::LEN == 16 && left >= 2 * F::LANES;
+                let bias = bias.map(|bias| bias[column..].as_ptr());
+                let mut row = 0;
+                while row < self.rows {
+                    let c = self.c[row * self.c_stride + column..].as_mut_ptr();
+                    let place = Place { c, stride: self.c_stride, started: self.started, bias };
+                    // SAFETY: C has these rows and at least as many columns from here on as the tile, and so has the bias; `Segment::new` has checked the factors for all of C.
+                    row += unsafe { tile(simd, segments, (row, self.rows - row), column, two, place) };
+                }
+                if two { 2 * F::LANES } else { F::LANES }
+            };
         }
         self.started = true;
     }
 
-    /// One tile of ROWS rows and VECTORS vectors of columns; returns ROWS. A frame of its own: among its siblings the innermost loop
-    /// loses registers, and two fifths of its speed.
-    #[inline(never)]
-    fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
-        &mut self,
-        simd: S,
-        segments: &[Segment<F>],
-        row: usize,
-        column: usize,
-        bias: Option<&[F]>,
-    ) -> usize {
-        simd.vectorize(
-            #[inline(always)]
-            || self.tile_lanes::<S, ROWS, VECTORS>(simd, segments, row, column, bias),
-        );
-        ROWS
-    }
-
+    /// The columns from `column` on, fewer than a vector: as a tile that stands elsewhere meanwhile.
     #[inline(always)]
-    fn tile_lanes<S: Simd, const ROWS: usize, const VECTORS: usize>(
-        &mut self,
-        simd: S,
-        segments: &[Segment<F>],
-        row: usize,
-        column: usize,
-        bias: Option<&[F]>,
-    ) {
-        let zero = F::Lanes::splat(simd, F::ZERO);
-        let mut sums = [[zero; VECTORS]; ROWS];
-        let place = |i, v| {
-            let first = column + v * F::LANES;
-            let start = (row + i) * self.c_stride + first;
-            start..start + F::LANES.min(self.columns - first)
-        };
-        if self.started {
-            for (i, sums) in sums.iter_mut().enumerate() {
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    *sum = load(simd, &self.c[place(i, v)]);
+    fn edge<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], bias: Option<&[F]>, column: usize) {
+        let mut tile_of_c = [[F::ZERO; MOST_LANES]; MOST_ROWS];
+        let mut padded = [F::ZERO; MOST_LANES];
+        let left = self.columns - column;
+        if let Some(bias) = bias {
+            padded[..left].copy_from_slice(&bias[column..self.columns]);
+        }
+        let bias = bias.map(|_| padded.as_ptr());
+        let mut row = 0;
+        while row < self.rows {
+            let rows = (self.rows - row).min(MOST_ROWS);
+            let own = |i| (row + i) * self.c_stride + column..(row + i) * self.c_stride + self.columns;
+            if self.started {
+                for (i, there) in tile_of_c.iter_mut().take(rows).enumerate() {
+                    there[..left].copy_from_slice(&self.c[own(i)]);
                 }
             }
-        } else {
-            // A row of C is a page or more from the next, so no processor foresees where the sums will go, and a gradient's place is seldom in its caches.
-            for i in 0..ROWS {
-                prefetch(&self.c[place(i, 0).start]);
+            let place = Place { c: tile_of_c.as_mut_ptr().cast(), stride: MOST_LANES, started: self.started, bias };
+            // SAFETY: the tile and the bias have a vector's columns; `Segment::new` has checked the factors for all of C, B up to its last vector's end.
+            let done = unsafe { tile(simd, segments, (row, rows), column, false, place) };
+            for (i, there) in tile_of_c.iter().take(done).enumerate() {
+                self.c[own(i)].copy_from_slice(&there[..left]);
             }
-        }
-        for s in segments {
-            let offset = column / panel::<F>() * s.b_panel + column % panel::<F>();
-            // SAFETY: `Segment::new` has checked every element that a tile of this C reaches in `depth` steps; the pointers are
-            // moved past the last of them with `wrapping_add` and not read there.
-            unsafe { chain(simd, &mut sums, s, s.a.add(row * s.a_row), s.b.add(offset)) };
-        }
-        for (i, sums) in sums.iter().enumerate() {
-            for (v, &sum) in sums.iter().enumerate() {
-                let sum = match bias {
-                    Some(bias) => {
-                        let first = column + v * F::LANES;
-                        sum + load::<F, S>(simd, &bias[first..self.columns.min(first + F::LANES)])
-                    }
-                    None => sum,
-                };
-                store(sum, &mut self.c[place(i, v)]);
-            }
+            row += done;
         }
     }
+}
+
+/// Rows of the highest tile.
+const MOST_ROWS: usize = 8;
+/// Lanes of float32, the most that there are.
+const MOST_LANES: usize = 16;
+
+/// Where a tile of C lies, whether its sums have been started, and the bias of its columns where it is finished.
+#[derive(Clone, Copy)]
+struct Place<F> {
+    c: *mut F,
+    stride: usize,
+    started: bool,
+    bias: Option<*const F>,
+}
+
+/// A tile from row `row` of A and column `column` of B on, as high as `left` rows allow; returns its rows.
+///
+/// Registers: with 512-bit vectors a tile of 8 × 2 hides the latency of multiply-adds and leaves half of them free, which the compiler needs when it loads all of A
+/// at once (12 × 2 was spilled: 145 instead of 230 GFLOP/s). Elsewhere one logical vector is two or four registers, and 6 × 1 fills them.
+///
+/// # Safety
+/// `place` must have the tile's rows and one vector of columns, or `two`, and the segments must be those of a C that has the tile's rows and columns.
+#[inline(always)]
+unsafe fn tile<F: Float, S: Simd>(
+    simd: S,
+    segments: &[Segment<F>],
+    (row, left): (usize, usize),
+    column: usize,
+    two: bool,
+    place: Place<F>,
+) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (left, S::f32s::LEN == 16, two) {
+            (8.., true, true) => tile_of::<F, S, 8, 2>(simd, segments, row, column, place),
+            (8.., true, false) => tile_of::<F, S, 8, 1>(simd, segments, row, column, place),
+            (6.., false, _) => tile_of::<F, S, 6, 1>(simd, segments, row, column, place),
+            (4.., _, true) => tile_of::<F, S, 4, 2>(simd, segments, row, column, place),
+            (4.., _, false) => tile_of::<F, S, 4, 1>(simd, segments, row, column, place),
+            (2.., _, true) => tile_of::<F, S, 2, 2>(simd, segments, row, column, place),
+            (2.., _, false) => tile_of::<F, S, 2, 1>(simd, segments, row, column, place),
+            (_, _, true) => tile_of::<F, S, 1, 2>(simd, segments, row, column, place),
+            (_, _, false) => tile_of::<F, S, 1, 1>(simd, segments, row, column, place),
+        }
+    }
+}
+
+/// A tile of ROWS rows and VECTORS vectors of columns; returns ROWS. A frame of its own: among its siblings the innermost loop
+/// loses registers, and two fifths of its speed.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(never)]
+unsafe fn tile_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    segments: &[Segment<F>],
+    row: usize,
+    column: usize,
+    place: Place<F>,
+) -> usize {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let Place { c, stride, started, bias } = place;
+            let at = |i, v| c.wrapping_add(i * stride + v * F::LANES);
+            let mut sums = [[F::Lanes::splat(simd, F::ZERO); VECTORS]; ROWS];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    if started {
+                        // SAFETY: the caller's promise.
+                        *sum = unsafe { vector(simd, at(i, v)) };
+                    } else if v == 0 {
+                        // A row of C is a page or more from the next, so no processor foresees where the sums will go, and a gradient's place is seldom in its caches.
+                        prefetch(at(i, v));
+                    }
+                }
+            }
+            for s in segments {
+                // SAFETY: the caller's promise; the pointers are moved past the last element with `wrapping_add` and not read there.
+                unsafe { chain(simd, &mut sums, s, s.a.add(row * s.a_row), s.b.add(column / panel::<F>() * s.b_panel)) };
+            }
+            for (i, sums) in sums.iter().enumerate() {
+                for (v, &sum) in sums.iter().enumerate() {
+                    // SAFETY: the caller's promise.
+                    let sum = bias.map_or(sum, |bias| sum + unsafe { vector(simd, bias.wrapping_add(v * F::LANES)) });
+                    // SAFETY: the caller's promise.
+                    sum.store_slice(unsafe { std::slice::from_raw_parts_mut(at(i, v), F::LANES) });
+                }
+            }
+        },
+    );
+    ROWS
 }
 
 /// The innermost loop.
 ///
 /// # Safety
-/// `a.add(i · a_row + k · a_k)` for i < ROWS, and VECTORS vectors from `b.add(k · b_k)` on, must be readable for k < `s.depth`.
+/// `a.add(i · a_row + k · a_k)` for i < ROWS, and a vector from each `b.add(v · b_panel + k · b_k)` on for v < VECTORS, must be readable for k < `s.depth`.
 #[inline(always)]
 unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
@@ -399,14 +465,14 @@ unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     mut b: *const F,
 ) {
     let mut held = *sums;
+    // Not to be seen through: as multiples of one stride they would become a chain of additions from row to row, as long as the multiply-adds take.
+    let rows: [usize; ROWS] = black_box(std::array::from_fn(|i| i * s.a_row));
     for _ in 0..s.depth {
         // SAFETY: the caller's promise.
-        let columns: [_; VECTORS] = std::array::from_fn(|v| unsafe {
-            F::Lanes::from_slice(simd, std::slice::from_raw_parts(b.add(v * F::LANES), F::LANES))
-        });
+        let columns: [_; VECTORS] = std::array::from_fn(|v| unsafe { vector(simd, b.add(v * s.b_panel)) });
         for (i, held) in held.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            let x = F::Lanes::splat(simd, unsafe { *a.add(i * s.a_row) });
+            let x = F::Lanes::splat(simd, unsafe { *a.add(if i == 0 { 0 } else { rows[i] }) });
             for (held, &column) in held.iter_mut().zip(&columns) {
                 *held = x.fma(column, *held);
             }
@@ -415,6 +481,16 @@ unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
         b = b.wrapping_add(s.b_k);
     }
     *sums = held;
+}
+
+/// The vector that begins at `from`.
+///
+/// # Safety
+/// All of it must be readable.
+#[inline(always)]
+unsafe fn vector<F: Float, S: Simd>(simd: S, from: *const F) -> Lanes<F, S> {
+    // SAFETY: the caller's promise.
+    F::Lanes::from_slice(simd, unsafe { std::slice::from_raw_parts(from, F::LANES) })
 }
 
 /// A vector from at most as many numbers as it has lanes, 0 in the others.
@@ -426,14 +502,4 @@ fn load<F: Float, S: Simd>(simd: S, from: &[F]) -> Lanes<F, S> {
     let mut x = F::Lanes::splat(simd, F::ZERO);
     x.as_mut_slice()[..from.len()].copy_from_slice(from);
     x
-}
-
-/// The first lanes of a vector, as many as fit.
-#[inline(always)]
-fn store<F: Float, S: Simd>(x: impl SimdFloat<S, Element = F>, to: &mut [F]) {
-    if to.len() == F::LANES {
-        x.store_slice(to);
-    } else {
-        to.copy_from_slice(&x.as_slice()[..to.len()]);
-    }
 }

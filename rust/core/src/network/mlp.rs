@@ -1,12 +1,13 @@
 //! Layers in a row: y = activation(norm(x · Wᵀ + b)) + x, the norm and the sum where a hidden layer has them, and nothing but x · Wᵀ + b in the last one.
 //!
 //! Parameters of several networks share one flat array: a layer's weights (outputs × inputs, as `PyTorch` and model files hold
-//! them), then its biases, then its norm's gains and shifts. Beside it stands a copy of the weights packed for the forward product, renewed after every change; the way back reads
-//! them in place.
+//! them), then its biases, then its norm's gains and shifts. Beside it stands a copy of the weights packed for the forward product, renewed after every change. Who goes the way
+//! back keeps another, packed for that: in place each row of weights is a page of memory, or one of few places in the cache.
 
 use super::activation::Activation;
+use super::aligned::Aligned;
 use super::layer_norm::{Normalised, back, normalise};
-use super::matmul::{Left, Right, multiply, pack_transposed, packed_len, panel};
+use super::matmul::{Left, Part, Right, multiply, multiply_parts, pack_rows, pack_transposed, packed_len, panel, strip};
 use crate::float::Float;
 use crate::network::lanewise;
 use crate::simd::{Kernel, Simd, dispatch};
@@ -24,6 +25,8 @@ pub struct Layer {
     pub bias: usize,
     /// Where the packed weights begin.
     pub packed: usize,
+    /// Where the weights begin in what [`Mlp::pack_back`] made.
+    pub back: usize,
     /// Where the norm's gains begin, as many as outputs and followed by as many shifts.
     pub norm: Option<usize>,
     /// Whether what comes in is added to what goes out.
@@ -48,13 +51,15 @@ pub struct Mlp {
     pub activation: Activation,
 }
 
-/// Numbers a flat array of parameters, and its packed copy, need.
+/// Numbers a flat array of parameters, and its packed copies, need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     /// Of the flat array.
     pub parameters: usize,
     /// Of the packed copy.
     pub packed: usize,
+    /// Of what [`Mlp::pack_back`] makes.
+    pub back: usize,
 }
 
 impl Mlp {
@@ -64,13 +69,14 @@ impl Mlp {
         let last = widths.len().saturating_sub(2);
         let layers = widths.windows(2).enumerate().map(|(l, w)| {
             let (inputs, outputs) = (w[0], w[1]);
-            let (weight, packed) = (extent.parameters, extent.packed);
+            let (weight, packed, back) = (extent.parameters, extent.packed, extent.back);
             let bias = weight + inputs * outputs;
             extent.parameters = bias + outputs;
             extent.packed += packed_len::<F>(inputs, outputs);
+            extent.back += packed_len::<F>(outputs, inputs);
             let norm = (hidden.layer_norm && l < last).then_some(extent.parameters);
             extent.parameters += if norm.is_some() { 2 * outputs } else { 0 };
-            Layer { inputs, outputs, weight, bias, packed, norm, residual: hidden.residual && l < last && inputs == outputs }
+            Layer { inputs, outputs, weight, bias, packed, back, norm, residual: hidden.residual && l < last && inputs == outputs }
         });
         Self { layers: layers.collect(), activation }
     }
@@ -80,7 +86,7 @@ impl Mlp {
         let last = self.layers.len() - 1;
         for (l, layer) in self.layers.iter().enumerate() {
             let (before, here) = trace.outputs.split_at_mut(l);
-            let x = before.last().map_or(x, Vec::as_slice);
+            let x = before.last().map_or(x, |x| x);
             let y = &mut here[0][..rows * layer.outputs];
             let (left, right) = (Left::rows(x, layer.inputs), Right::packed(&parameters.packed[layer.packed..], layer.inputs));
             let bias = &parameters.flat[layer.bias..];
@@ -99,12 +105,35 @@ impl Mlp {
         }
     }
 
+    /// Packs the weights for the way back, by strips of each layer's outputs, into an array of [`Extent::back`].
+    pub fn pack_back<F: Float>(&self, parameters: &Parameters<F>, back: &mut [F]) {
+        for layer in &self.layers {
+            let weights = parameters.flat[layer.weight..layer.bias].chunks(strip::<F>() * layer.inputs);
+            for (first, weights) in (0..).step_by(strip::<F>()).zip(weights) {
+                let out = &mut back[layer.back + packed_len::<F>(first, layer.inputs)..];
+                pack_rows(weights, layer.inputs, &mut out[..packed_len::<F>(weights.len() / layer.inputs, layer.inputs)]);
+            }
+        }
+    }
+
     /// Takes the gradient with respect to the output, which stands in [`Trace::gradient`] of the last layer, back to every layer's
-    /// output before norm and activation, and to the network's input where `dx` is wanted. `trace` holds what [`Mlp::forward`] left.
-    pub fn backward<F: Float>(&self, parameters: &Parameters<F>, rows: usize, trace: &mut Trace<F>, dx: Option<&mut [F]>) {
+    /// output before norm and activation, and to the network's input where `dx` is wanted. `trace` holds what [`Mlp::forward`] left, and `packed_back` what [`Mlp::pack_back`] made;
+    /// of the first layer that is read where `dx` is wanted.
+    pub fn backward<F: Float>(
+        &self,
+        parameters: &Parameters<F>,
+        packed_back: &[F],
+        rows: usize,
+        trace: &mut Trace<F>,
+        dx: Option<&mut [F]>,
+    ) {
         let through = |layer: &Layer, dy: &[F], dx: &mut [F]| {
-            let (left, right) = (Left::rows(dy, layer.outputs), Right::rows(&parameters.flat[layer.weight..], layer.inputs));
-            multiply(rows, layer.inputs, layer.outputs, left, right, None, dx, layer.inputs);
+            let strips = (0..layer.outputs).step_by(strip::<F>()).map(|first| {
+                let depth = strip::<F>().min(layer.outputs - first);
+                let weights = &packed_back[layer.back + packed_len::<F>(first, layer.inputs)..];
+                Part { a: Left::rows(&dy[first..], layer.outputs), b: Right::packed(weights, depth), depth }
+            });
+            multiply_parts(rows, layer.inputs, strips, None, dx, layer.inputs);
         };
         for (l, layer) in self.layers.iter().enumerate().skip(1).rev() {
             let (before, here) = trace.gradients.split_at_mut(l);
@@ -184,23 +213,20 @@ impl<F: Float> Kernel for Plus<'_, F> {
 #[derive(Clone, Debug)]
 pub struct Parameters<F> {
     flat: Vec<F>,
-    packed: Vec<F>,
-    len: usize,
+    packed: Aligned<F>,
 }
 
 impl<F: Float> Parameters<F> {
     /// All 0.
     #[must_use]
     pub fn zeros(extent: Extent) -> Self {
-        // The way back reads weights by whole vectors, past the last row's end.
-        let flat = vec![F::ZERO; extent.parameters + panel::<F>()];
-        Self { flat, packed: vec![F::ZERO; extent.packed], len: extent.parameters }
+        Self { flat: vec![F::ZERO; extent.parameters], packed: Aligned::zeros(extent.packed) }
     }
 
     /// The flat array.
     #[must_use]
     pub fn flat(&self) -> &[F] {
-        &self.flat[..self.len]
+        &self.flat
     }
 
     /// The packed copy.
@@ -211,7 +237,7 @@ impl<F: Float> Parameters<F> {
 
     /// The flat array and the packed copy, for a caller that changes both alike.
     pub fn parts_mut(&mut self) -> (&mut [F], &mut [F]) {
-        (&mut self.flat[..self.len], &mut self.packed)
+        (&mut self.flat, &mut self.packed)
     }
 
     /// Packs the weights of `networks` anew, after the flat array was changed.
@@ -226,9 +252,9 @@ impl<F: Float> Parameters<F> {
 /// What a network leaves behind on its way forward, and needs on its way back, for some rows.
 #[derive(Clone, Debug)]
 pub struct Trace<F> {
-    outputs: Vec<Vec<F>>,
-    slopes: Vec<Vec<F>>,
-    gradients: Vec<Vec<F>>,
+    outputs: Vec<Aligned<F>>,
+    slopes: Vec<Aligned<F>>,
+    gradients: Vec<Aligned<F>>,
     /// Empty of layers without a norm.
     norms: Vec<Normalised<F>>,
     /// The gradient with respect to a layer's output, which goes to its input too; empty of layers without such a connection.
@@ -240,14 +266,14 @@ impl<F: Float> Trace<F> {
     #[must_use]
     pub fn forward(network: &Mlp, rows: usize) -> Self {
         // Layers' inputs are read by whole vectors when the weights' gradients are made.
-        let outputs = network.layers.iter().map(|l| vec![F::ZERO; rows * l.outputs + panel::<F>()]).collect();
+        let outputs = network.layers.iter().map(|l| Aligned::zeros(rows * l.outputs + panel::<F>())).collect();
         Self { outputs, slopes: Vec::new(), gradients: Vec::new(), norms: Vec::new(), passed: Vec::new() }
     }
 
     /// Buffers for up to `rows` rows forward and back.
     #[must_use]
     pub fn both_ways(network: &Mlp, rows: usize) -> Self {
-        let buffers = || network.layers.iter().map(|l| vec![F::ZERO; rows * l.outputs]).collect();
+        let buffers = || network.layers.iter().map(|l| Aligned::zeros(rows * l.outputs)).collect();
         let norm = |l: &Layer| if l.norm.is_some() { Normalised::new(rows, l.outputs) } else { Normalised::default() };
         let norms = network.layers.iter().map(norm).collect();
         let passed = network.layers.iter().map(|l| if l.residual { vec![F::ZERO; rows * l.outputs] } else { Vec::new() }).collect();

@@ -4,12 +4,14 @@
 //! which rows came with it.
 
 pub mod activation;
+mod aligned;
 pub mod layer_norm;
 pub mod matmul;
 pub mod mlp;
 pub mod tangents;
 
 pub use activation::Activation;
+pub use aligned::Aligned;
 pub use mlp::{Hidden, Layer, Mlp, Parameters, Trace};
 
 use crate::float::Float;

@@ -4,7 +4,7 @@ use super::members::{is_real, learned, members, view_width};
 use super::prior::{self, Prior};
 use crate::error::{Error, Result};
 use crate::likelihood::{Likelihood, check_columns};
-use crate::network::matmul::panel;
+use crate::network::matmul::strip;
 use crate::network::{Activation, Hidden};
 
 /// The shape of a variational autoencoder. The encoder goes from what it sees of the features (and of the condition) through `hidden` to loc and log-variance of the
@@ -32,7 +32,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// More parameters than this are taken for a mistake. A layer's outputs count as the whole panels that its packed weights fill.
+    /// More parameters than this are taken for a mistake. A layer's outputs count as the whole strips that training packs them in.
     const MAX_PARAMETERS: usize = 1 << 31;
 
     /// # Errors
@@ -53,7 +53,7 @@ impl Config {
         let count = |widths: &[usize]| {
             widths.windows(2).try_fold(0_usize, |sum, w| {
                 w[0].checked_add(if self.layer_norm { 3 } else { 1 })?
-                    .checked_mul(w[1].checked_next_multiple_of(panel::<f32>())?)?
+                    .checked_mul(w[1].checked_next_multiple_of(strip::<f32>())?)?
                     .checked_add(sum)
             })
         };

@@ -14,8 +14,8 @@ use super::source::Source;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::gaussian::kl_grad;
-use crate::network::matmul::{Left, Part, Right, pack_rows, packed_len, panel};
-use crate::network::{Layer, Mlp, Trace};
+use crate::network::matmul::{Left, Part, Right, pack_rows, pack_strips, packed_len, panel, strips_len};
+use crate::network::{Aligned, Layer, Mlp, Trace};
 use crate::random::{Draw, Key, fill_normals};
 use crate::reduce::ordered_sum_of;
 use crate::rows::check_finite;
@@ -75,7 +75,7 @@ pub(super) struct Block<F> {
     inputs: [Vec<F>; 2],
     decoder: Trace<F>,
     /// Of each layer, the encoder's first, its inputs and the gradient with respect to its output, packed for the product that is the weights' gradient where that pays.
-    packed: Vec<Option<[Vec<F>; 2]>>,
+    packed: Vec<Option<[Aligned<F>; 2]>>,
     /// Of a likelihood with learned scales, whose params are more than the decoder's output, the params and their gradient; else empty.
     params: [Vec<F>; 2],
     /// The gradient with respect to the learned scales, unit by unit: its draws added up in order.
@@ -132,7 +132,8 @@ impl<F: Float + Draw> Block<F> {
         let packed = |network: &Mlp, rows: usize| {
             let of = |l: &Layer| {
                 let pays = l.inputs * l.outputs >= PACKED_FROM;
-                pays.then(|| [l.inputs, l.outputs].map(|width| vec![F::ZERO; packed_len::<F>(rows, width)]))
+                let lens = [packed_len::<F>(rows, l.inputs), strips_len::<F>(rows, l.outputs)];
+                pays.then(|| lens.map(Aligned::zeros))
             };
             network.layers.iter().map(of).collect::<Vec<_>>()
         };
@@ -193,9 +194,16 @@ impl<F: Float + Draw> Block<F> {
     }
 
     /// Runs the block's rows of `batch` forward and back. What goes wrong is kept in `error`.
-    pub(super) fn run(&mut self, model: &Model<F>, batch: &Batch<F>, components: Option<&Components>, interrupt: &Interrupt) {
+    pub(super) fn run(
+        &mut self,
+        model: &Model<F>,
+        back: &[F],
+        batch: &Batch<F>,
+        components: Option<&Components>,
+        interrupt: &Interrupt,
+    ) {
         self.encode(model, batch, interrupt);
-        self.decode_and_back(model, batch, components, None);
+        self.decode_and_back(model, back, batch, components, None);
     }
 
     /// The first half: through the encoder to the KL, and its parts by latent where they have a floor.
@@ -205,16 +213,17 @@ impl<F: Float + Draw> Block<F> {
         self.error = done.err().map(|error| self.blame(model, error));
     }
 
-    /// The second half, unless the first went wrong. A mixture prior has `components`; latents whose KL is `below` its floor get no gradient from it.
+    /// The second half, unless the first went wrong. `back` are the weights packed for it; a mixture prior has `components`; latents whose KL is `below` its floor get no gradient from it.
     pub(super) fn decode_and_back(
         &mut self,
         model: &Model<F>,
+        back: &[F],
         batch: &Batch<F>,
         components: Option<&Components>,
         below: Option<&[bool]>,
     ) {
         if self.rows > 0 && self.error.is_none() {
-            let done = self.gradients(model, batch, components, below);
+            let done = self.gradients(model, back, batch, components, below);
             self.error = done.err().map(|error| self.blame(model, error));
         }
     }
@@ -299,6 +308,7 @@ impl<F: Float + Draw> Block<F> {
     fn gradients(
         &mut self,
         model: &Model<F>,
+        back: &[F],
         batch: &Batch<F>,
         components: Option<&Components>,
         below: Option<&[bool]>,
@@ -309,7 +319,7 @@ impl<F: Float + Draw> Block<F> {
         let draws = self.rows * self.num_particles;
         let (latent_dim, beside) = (self.latent_dim, model.condition.width);
         let d_inputs = if beside > 0 { &mut self.inputs[1] } else { &mut self.dz };
-        model.decoder.backward(&model.parameters, draws, &mut self.decoder, Some(d_inputs));
+        model.decoder.backward(&model.parameters, back, draws, &mut self.decoder, Some(d_inputs));
         if beside > 0 {
             // No gradient is asked for of a condition.
             let d_inputs = self.inputs[1].chunks_exact(latent_dim + beside);
@@ -318,7 +328,7 @@ impl<F: Float + Draw> Block<F> {
             }
         }
         self.heads(batch, components, below);
-        model.encoder.backward(&model.parameters, self.rows, &mut self.encoder, None);
+        model.encoder.backward(&model.parameters, back, self.rows, &mut self.encoder, None);
         self.pack(model);
         Ok(())
     }
@@ -457,10 +467,9 @@ impl<F: Float + Draw> Block<F> {
         for layer in 0..self.packed.len() {
             let Some(mut packed) = self.packed[layer].take() else { continue };
             let pass = self.pass(model, layer < encoder);
-            let [dy, x] = pass.layer(if layer < encoder { layer } else { layer - encoder });
-            for ((data, width), packed) in [x, dy].into_iter().zip(&mut packed) {
-                pack_rows(&data[..pass.depth * width], width, packed);
-            }
+            let [(dy, outputs), (x, inputs)] = pass.layer(if layer < encoder { layer } else { layer - encoder });
+            pack_rows(&x[..pass.depth * inputs], inputs, &mut packed[0]);
+            pack_strips(&dy[..pass.depth * outputs], outputs, &mut packed[1]);
             self.packed[layer] = Some(packed);
         }
     }
@@ -520,7 +529,7 @@ pub(super) struct Pass<'a, F> {
     /// Rows.
     pub(super) depth: usize,
     /// Of each layer, as a block keeps it; empty where nothing is packed.
-    pub(super) packed: &'a [Option<[Vec<F>; 2]>],
+    pub(super) packed: &'a [Option<[Aligned<F>; 2]>],
 }
 
 impl<'a, F: Float> Pass<'a, F> {
@@ -531,11 +540,11 @@ impl<'a, F: Float> Pass<'a, F> {
         [(self.trace.gradient(layer), shape.outputs), (x, shape.inputs)]
     }
 
-    /// The factors of layer `layer`'s weight gradient, dYᵀ from output `output` on, which begins a panel, times X, summed over these rows.
+    /// The factors of layer `layer`'s weight gradient, dYᵀ from output `output` on, which begins a strip, times X, summed over these rows.
     pub(super) fn weight_gradient(self, layer: usize, output: usize) -> Part<'a, F> {
         let ([(dy, outputs), (x, inputs)], depth) = (self.layer(layer), self.depth);
         match self.packed.get(layer) {
-            Some(Some([x, dy])) => Part { a: Left::transposed_panel(dy, depth, output), b: Right::packed(x, depth), depth },
+            Some(Some([x, dy])) => Part { a: Left::transposed_strip(dy, depth, output), b: Right::packed(x, depth), depth },
             _ => Part { a: Left::transposed(dy, outputs, output), b: Right::rows(x, inputs), depth },
         }
     }

@@ -60,7 +60,7 @@ impl<F: Float + Draw> PriorPath<F> {
     }
 
     /// Adds up what the data's blocks have left, and takes it back to the pseudo-inputs.
-    pub(super) fn backward(&mut self, model: &Model<F>, data: &[Block<F>]) {
+    pub(super) fn backward(&mut self, model: &Model<F>, back: &[F], data: &[Block<F>]) {
         self.gradient.fill(0.0);
         for block in data.iter().filter(|b| b.rows > 0) {
             for unit in block.d_components() {
@@ -73,7 +73,7 @@ impl<F: Float + Draw> PriorPath<F> {
             2 * self.work,
             RowsMut::new(&mut self.blocks, 1),
             &|_, blocks: RowsMut<PseudoBlock<F>>| {
-                blocks.data.iter_mut().for_each(|block| block.backward(model, gradient, places));
+                blocks.data.iter_mut().for_each(|block| block.backward(model, back, gradient, places));
             },
         );
     }
@@ -155,7 +155,7 @@ impl<F: Float + Draw> PseudoBlock<F> {
     }
 
     /// From the `places` gradients with respect to all locs, and as many to all log-variances.
-    fn backward(&mut self, model: &Model<F>, gradient: &[f64], places: usize) {
+    fn backward(&mut self, model: &Model<F>, back: &[F], gradient: &[f64], places: usize) {
         let width = model.config().latent_dim;
         let (_, d_heads) = self.trace.output_and_gradient();
         for (row, heads) in d_heads.chunks_exact_mut(2 * width).take(self.rows).enumerate() {
@@ -164,7 +164,7 @@ impl<F: Float + Draw> PseudoBlock<F> {
                 half.iter_mut().zip(&gradient[from..]).for_each(|(half, d)| *half = F::from_f64(*d));
             }
         }
-        model.encoder.backward(&model.parameters, self.rows, &mut self.trace, Some(&mut self.d_input));
+        model.encoder.backward(&model.parameters, back, self.rows, &mut self.trace, Some(&mut self.d_input));
     }
 
     /// What the encoder's gradients read.

@@ -1,10 +1,10 @@
-//! How the parameters are cut for the threads: whole panels of a layer's outputs, each layer's biases, its norm, what is learned for all rows, and the prior's own.
+//! How the parameters are cut for the threads: strips of a layer's outputs, each layer's biases, its norm, what is learned for all rows, and the prior's own.
 
 use super::model::Model;
 use super::prior::Prior;
 use super::prior_path::BLOCK;
 use crate::float::Float;
-use crate::network::matmul::panel;
+use crate::network::matmul::{packed_len, strip};
 use crate::threads::Outputs;
 use std::ops::Range;
 
@@ -19,6 +19,8 @@ pub(super) struct Tile {
     pub(super) of: Of,
     /// The packed copy of these weights.
     pub(super) packed: Range<usize>,
+    /// Their copy packed for the way back, where that goes through them.
+    pub(super) back: Range<usize>,
 }
 
 /// Which parameters these are.
@@ -40,23 +42,30 @@ pub(super) enum Of {
 pub(super) fn tiles<F: Float>(model: &Model<F>) -> Vec<Tile> {
     let mut tiles = Vec::new();
     for (layer, l) in model.encoder.layers.iter().chain(&model.decoder.layers).enumerate() {
-        let mut packed = l.packed;
-        for output in (0..l.outputs).step_by(panel::<F>()) {
-            let outputs = panel::<F>().min(l.outputs - output);
-            let end = packed + panel::<F>() * l.inputs;
+        let (mut packed, mut back) = (l.packed, l.back);
+        // No gradient is asked for of the encoder's input, unless that is learned.
+        let passed = layer > 0 || matches!(model.config().prior, Prior::Vamp(_));
+        back += if passed { 0 } else { packed_len::<F>(l.outputs, l.inputs) };
+        for output in (0..l.outputs).step_by(strip::<F>()) {
+            let outputs = strip::<F>().min(l.outputs - output);
+            let ends =
+                [packed + packed_len::<F>(l.inputs, outputs), back + if passed { packed_len::<F>(outputs, l.inputs) } else { 0 }];
             let (start, len) = (l.weight + output * l.inputs, outputs * l.inputs);
-            tiles.push(Tile { start, len, layer, inputs: l.inputs, of: Of::Weights(output), packed: packed..end });
-            packed = end;
+            let (of, copies) = (Of::Weights(output), (packed..ends[0], back..ends[1]));
+            tiles.push(Tile { start, len, layer, inputs: l.inputs, of, packed: copies.0, back: copies.1 });
+            [packed, back] = ends;
         }
-        tiles.push(Tile { start: l.bias, len: l.outputs, layer, inputs: l.inputs, of: Of::Biases, packed: packed..packed });
+        let without = |start, len, inputs, of| Tile { start, len, layer, inputs, of, packed: packed..packed, back: back..back };
+        tiles.push(without(l.bias, l.outputs, l.inputs, Of::Biases));
         if let Some(start) = l.norm {
-            tiles.push(Tile { start, len: 2 * l.outputs, layer, inputs: 1, of: Of::Norm, packed: packed..packed });
+            tiles.push(without(start, 2 * l.outputs, 1, Of::Norm));
         }
     }
+    let [packed, back] = tiles.last().map_or([0; 2], |tile: &Tile| [tile.packed.end, tile.back.end]);
+    let without = |start, len, of| Tile { start, len, layer: 0, inputs: 1, of, packed: packed..packed, back: back..back };
     let (start, len) = (model.learned_at(), model.learned().len());
     if len > 0 {
-        let end = tiles.last().map_or(0, |tile: &Tile| tile.packed.end);
-        tiles.push(Tile { start, len, layer: 0, inputs: 1, of: Of::Scales, packed: end..end });
+        tiles.push(without(start, len, Of::Scales));
     }
     let (at, all) = (model.prior_at(), model.prior_parameters().len());
     // Pseudo-inputs in the blocks in which they go through the encoder.
@@ -65,9 +74,7 @@ pub(super) fn tiles<F: Float>(model: &Model<F>) -> Vec<Tile> {
         _ => (all.max(1), 0),
     };
     for (block, first) in (0..all).step_by(each).enumerate() {
-        let end = tiles.last().map_or(0, |tile: &Tile| tile.packed.end);
-        let (start, len) = (at + first, each.min(all - first));
-        tiles.push(Tile { start, len, layer: 0, inputs: 1, of: Of::Prior(block * number), packed: end..end });
+        tiles.push(without(at + first, each.min(all - first), Of::Prior(block * number)));
     }
     tiles
 }

@@ -1,7 +1,7 @@
 //! Training: an epoch of steps in one call, every step two passes over blocks and one over the parameters, in buffers made once.
 //!
 //! A step (1) runs blocks of rows forward and back, (2) makes the gradient of the parameters tile by tile, each element one chain over the batch's
-//! rows in order, and (3) lets Adam move the parameters and packs them anew. Blocks and tiles are shared out among threads; no sum crosses them, so
+//! rows in order, and (3) lets Adam move the parameters and packs them anew, for both ways. Blocks and tiles are shared out among threads; no sum crosses them, so
 //! parameters have the same bits for any number of threads. A norm, a scale that is learned for all rows and the prior's own parameters are spared the decay, and the scale is held at its least. A step whose gradient is not finite, or has squares past the range, is not taken.
 
 use super::condition::check_widths;
@@ -14,7 +14,8 @@ use super::terms::{BatchTerms, EpochTerms, Sums};
 use super::tiles::{Of, Tile, Tiles, tiles};
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::network::matmul::{multiply_parts, pack_transposed};
+use crate::network::Aligned;
+use crate::network::matmul::{multiply_parts, pack_rows, pack_transposed};
 use crate::optimizer::{Adam, Schedule};
 use crate::random::{Draw, Key, permutation};
 use crate::reduce::{ordered_sum, ordered_sum_of, sum_of_squares};
@@ -51,7 +52,9 @@ pub struct Trainer<F> {
     batch_size: usize,
     num_particles: usize,
     tiles: Vec<Tile>,
-    gradient: Vec<F>,
+    gradient: Aligned<F>,
+    /// The weights packed for the way back.
+    back: Aligned<F>,
     /// Of each tile's gradient, the sum of squares.
     squares: Vec<f64>,
     moments: [Vec<F>; 2],
@@ -97,7 +100,8 @@ impl<F: Float + Draw> Trainer<F> {
             blocks,
             batch_size,
             num_particles,
-            gradient: vec![F::ZERO; parameters],
+            gradient: Aligned::zeros(parameters),
+            back: Aligned::zeros(model.back_len),
             squares: vec![0.0; tiles.len()],
             moments: [vec![F::ZERO; parameters], vec![F::ZERO; parameters]],
             steps: 0,
@@ -147,6 +151,7 @@ impl<F: Float + Draw> Trainer<F> {
         permutation(key, &mut order);
         let objective = options.objective;
         let parallel = self.work[0] * self.blocks.len() * rows.div_ceil(self.batch_size) >= PARALLEL_WORK;
+        self.pack_back(model);
         let mut run = || {
             let mut sums = Sums::default();
             for (b, rows) in order.chunks(self.batch_size).enumerate() {
@@ -186,12 +191,14 @@ impl<F: Float + Draw> Trainer<F> {
         let (flat, packed) = model.parameters.parts_mut();
         let [m, v] = &mut self.moments;
         let all = |data| Tiles::new(&self.tiles, data, |t| t.start..t.start + t.len);
-        let out = ((all(flat), Tiles::new(&self.tiles, packed, |t| t.packed.clone())), (all(m), all(v)));
+        let back = &mut self.back[self.tiles[0].back.start..];
+        let copies = (Tiles::new(&self.tiles, packed, |t| t.packed.clone()), Tiles::new(&self.tiles, back, |t| t.back.clone()));
+        let out = ((all(flat), copies), (all(m), all(v)));
         let [.., update_work] = self.work;
-        for_rows_awake(self.tiles.len(), update_work, out, &|range: Range<usize>, ((flat, packed), (m, v))| {
+        for_rows_awake(self.tiles.len(), update_work, out, &|range: Range<usize>, ((flat, (packed, back)), (m, v))| {
             let (g, tiles) = (&self.gradient, &self.tiles[range]);
-            let moved = flat.zip(m).zip(v).zip(packed).zip(tiles);
-            for ((((x, m), v), packed), tile) in moved {
+            let moved = flat.zip(m).zip(v).zip(packed.zip(back)).zip(tiles);
+            for ((((x, m), v), (packed, back)), tile) in moved {
                 let g = &g[tile.start..][..tile.len];
                 if tile.of == Of::Scales {
                     update.without_decay().update(x, m, v, g);
@@ -204,6 +211,9 @@ impl<F: Float + Draw> Trainer<F> {
                 update.update(x, m, v, g);
                 if !packed.is_empty() {
                     pack_transposed(x, tile.inputs, packed);
+                }
+                if !back.is_empty() {
+                    pack_rows(x, tile.inputs, back);
                 }
             }
         });
@@ -223,7 +233,14 @@ impl<F: Float + Draw> Trainer<F> {
         batch.objective.check()?;
         batch.objective.check_prior(model.config().prior)?;
         batch.objective.check_particles(self.num_particles)?;
+        self.pack_back(model);
         self.gradient_unless(&Interrupt::default(), model, batch)
+    }
+
+    fn pack_back(&mut self, model: &Model<F>) {
+        for network in [&model.encoder, &model.decoder] {
+            network.pack_back(&model.parameters, &mut self.back);
+        }
     }
 
     fn gradient_unless(&mut self, interrupt: &Interrupt, model: &Model<F>, batch: &Batch<F>) -> Result<Option<BatchTerms>> {
@@ -233,7 +250,7 @@ impl<F: Float + Draw> Trainer<F> {
         if let Some(prior) = &mut self.prior {
             prior.forward(model);
         }
-        let components = self.prior.as_ref().map(|prior| &prior.components);
+        let (components, back) = (self.prior.as_ref().map(|prior| &prior.components), &*self.back);
         if batch.objective.free_bits > 0.0 {
             // A latent's KL counts by its mean over the whole batch, which stands between the two halves.
             for_rows_awake(blocks, block_work / 3, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
@@ -242,11 +259,11 @@ impl<F: Float + Draw> Trainer<F> {
             self.floor.take(&self.blocks, batch);
             let below = self.floor.below.as_slice();
             for_rows_awake(blocks, block_work, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
-                blocks.data.iter_mut().for_each(|block| block.decode_and_back(model, batch, None, Some(below)));
+                blocks.data.iter_mut().for_each(|block| block.decode_and_back(model, back, batch, None, Some(below)));
             });
         } else {
             for_rows_awake(blocks, block_work, RowsMut::new(&mut self.blocks, 1), &|_, blocks: RowsMut<Block<F>>| {
-                blocks.data.iter_mut().for_each(|block| block.run(model, batch, components, interrupt));
+                blocks.data.iter_mut().for_each(|block| block.run(model, back, batch, components, interrupt));
             });
         }
         let mut out_of_range = false;
@@ -267,7 +284,7 @@ impl<F: Float + Draw> Trainer<F> {
             return Ok(None);
         }
         if let Some(prior) = &mut self.prior {
-            prior.backward(model, &self.blocks);
+            prior.backward(model, &self.back, &self.blocks);
         }
         let refused = AtomicBool::new(false);
         let prior = self.prior.as_ref();
