@@ -7,7 +7,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use elbokit_core::network::matmul::{Left, Right, multiply, pack_transposed, packed_len};
+use elbokit_core::network::matmul::{Left, Right, multiply};
+use elbokit_core::network::panels::{pack_transposed, packed_len};
 use gemmkit::{MatMut, MatRef, Parallelism, gemm, gemm_packed_b, prepack_rhs};
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::NdTensorView;

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use elbokit_core::Float;
-use elbokit_core::network::matmul::{Left, Right, multiply, pack_transposed, packed_len, panel};
+use elbokit_core::network::matmul::{Left, Right, multiply};
+use elbokit_core::network::panels::{pack_transposed, packed_len, panel};
 
 fn median(mut run: impl FnMut(), flops: f64) -> f64 {
     let repeats = (2e8 / flops).ceil() as usize;

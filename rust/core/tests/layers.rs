@@ -35,7 +35,7 @@ fn case<F: Float>(widths: &[usize], activation: Activation, hidden: Hidden) -> C
     parameters.parts_mut().0.copy_from_slice(&numbers.vec::<F>(extent.parameters, -0.8, 0.8));
     parameters.pack(&[&network]);
     let mut back = vec![F::ZERO; extent.back];
-    network.pack_back(&parameters, &mut back);
+    network.pack_back(&parameters, true, &mut back);
     Case { network, parameters, back, x: numbers.vec(ROWS * widths[0], -2.0, 2.0) }
 }
 

@@ -1,9 +1,8 @@
 //! The contract of `network::matmul`, bit for bit against three loops.
 
 use elbokit_core::Float;
-use elbokit_core::network::matmul::{
-    Left, Part, Right, multiply, multiply_parts, pack_rows, pack_strips, pack_transposed, packed_len, panel, strip, strips_len,
-};
+use elbokit_core::network::matmul::{Left, Part, Right, multiply, multiply_parts};
+use elbokit_core::network::panels::{pack_rows, pack_strips, pack_transposed, packed_len, panel, strip, strips_len};
 use elbokit_core::simd::{levels, with_level};
 use elbokit_core::threads::{RowsMut, for_rows, set_num_threads};
 

@@ -5,7 +5,8 @@
 
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::network::matmul::{Left, Right, multiply, panel};
+use crate::network::matmul::{Left, Right, multiply};
+use crate::network::panels::panel;
 use crate::rows::check_finite;
 use crate::threads::{RowsMut, for_rows};
 

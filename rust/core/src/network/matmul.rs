@@ -5,12 +5,13 @@
 //! accumulator is put down in C and picked up again), not the tile's shape (it follows the level), not the threads (callers share out rows or columns of C, never k).
 //! No path is chosen by shape. No memory is allocated. Not promised: speed at the baseline level, which emulates fusion.
 //!
-//! A is read in place with any strides. B is read in panels of [`panel`] columns: [`pack_transposed`] makes them from rows of Bᵀ, [`pack_rows`] from rows of B, and
+//! A is read in place with any strides. B is read in panels of [`panel`](super::panels::panel) columns, as [`panels`](super::panels) packs them, and
 //! a row-major B is read in place, which needs some readable numbers after its last row. Panels that are read often pay: a row-major matrix is a page of memory a row,
 //! or one of few places in the cache where its width is a power of two.
 //!
 //! ```
-//! use elbokit_core::network::matmul::{Left, Right, multiply, pack_transposed, packed_len};
+//! use elbokit_core::network::matmul::{Left, Right, multiply};
+//! use elbokit_core::network::panels::{pack_transposed, packed_len};
 //!
 //! // x (2 × 3) times wᵀ, w (2 × 3) being a layer's weights, plus a bias.
 //! let (x, w) = ([1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
@@ -21,23 +22,11 @@
 //! assert_eq!(y, [11.0, 25.0, 14.0, 31.0]);
 //! ```
 
+use super::panels::{panel, strip};
 use crate::float::Float;
 use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch, prefetch};
 use crate::vmath::Lanes;
 use std::hint::black_box;
-
-/// Columns of a panel of B: a logical vector, at every level, so that what is packed does not depend on it. A tile of one vector reads whole cache lines of a panel one after
-/// another; with wider panels it would read some of each, and half the places of the first-level cache would hold all of what it reads.
-#[must_use]
-pub const fn panel<F: Float>() -> usize {
-    F::LANES
-}
-
-/// Columns of a strip of Aᵀ, or rows of B that are packed together: what a thread takes of a weight gradient at a time.
-#[must_use]
-pub const fn strip<F: Float>() -> usize {
-    2 * F::LANES
-}
 
 /// The inner dimension is cut here: a panel's cut and the rows that meet it then lie in the first-level cache together.
 const DEPTH: usize = 256;
@@ -65,7 +54,7 @@ impl<'a, F: Float> Left<'a, F> {
         Self { data: &data[first.min(data.len())..], row_stride: 1, k_stride: stride }
     }
 
-    /// The transpose of what [`pack_strips`] made of `depth` rows, from its column `first` on, which begins a strip, to that strip's end.
+    /// The transpose of what [`pack_strips`](super::panels::pack_strips) made of `depth` rows, from its column `first` on, which begins a strip, to that strip's end.
     #[must_use]
     pub fn transposed_strip(data: &'a [F], depth: usize, first: usize) -> Self {
         Self { data: &data[(first * depth).min(data.len())..], row_stride: 1, k_stride: strip::<F>() }
@@ -81,90 +70,16 @@ pub struct Right<'a, F> {
 }
 
 impl<'a, F: Float> Right<'a, F> {
-    /// What [`pack_transposed`] made for the inner dimension `depth`, or [`pack_rows`] of `depth` rows.
+    /// What [`pack_transposed`](super::panels::pack_transposed) made for the inner dimension `depth`, or [`pack_rows`](super::panels::pack_rows) of `depth` rows.
     #[must_use]
     pub fn packed(data: &'a [F], depth: usize) -> Self {
         Self { data, k_stride: panel::<F>(), panel_stride: panel::<F>() * depth }
     }
 
-    /// A row-major matrix read in place, `stride` numbers a row, followed by at least [`panel`] readable numbers of any value.
+    /// A row-major matrix read in place, `stride` numbers a row, followed by at least [`panel`](super::panels::panel) readable numbers of any value.
     #[must_use]
     pub fn rows(data: &'a [F], stride: usize) -> Self {
         Self { data, k_stride: stride, panel_stride: panel::<F>() }
-    }
-}
-
-/// The length of a packed B of `depth` rows and `columns` columns.
-#[must_use]
-pub fn packed_len<F: Float>(depth: usize, columns: usize) -> usize {
-    columns.next_multiple_of(panel::<F>()) * depth
-}
-
-/// The length of an Aᵀ of `depth` rows and `columns` columns in strips.
-#[must_use]
-pub fn strips_len<F: Float>(depth: usize, columns: usize) -> usize {
-    columns.next_multiple_of(strip::<F>()) * depth
-}
-
-/// Packs B = Wᵀ from the row-major rows of W, each of `depth` numbers; columns that fill up the last panel are 0.
-pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
-    /// A cache line of float32: each line of W is read once.
-    const BLOCK: usize = 16;
-    let width = panel::<F>();
-    if depth == 0 {
-        return;
-    }
-    for (rows, out) in w.chunks(width * depth).zip(out.chunks_exact_mut(width * depth)) {
-        if rows.len() < out.len() {
-            out.fill(F::ZERO);
-        }
-        for (block, out) in out.chunks_mut(BLOCK * width).enumerate() {
-            for (column, row) in rows.chunks_exact(depth).enumerate() {
-                for (x, out) in row[block * BLOCK..].iter().zip(out.chunks_exact_mut(width)) {
-                    out[column] = *x;
-                }
-            }
-        }
-    }
-}
-
-/// Packs a B of row-major rows of `width` numbers; columns that fill up the last panel are 0. `out` may be longer than that takes.
-pub fn pack_rows<F: Float>(x: &[F], width: usize, out: &mut [F]) {
-    if !x.is_empty() {
-        dispatch(Pack { x, width, panel: panel::<F>(), out });
-    }
-}
-
-/// Packs an Aᵀ of row-major rows of `width` numbers in strips; columns that fill up the last strip are 0. `out` may be longer than that takes.
-pub fn pack_strips<F: Float>(x: &[F], width: usize, out: &mut [F]) {
-    if !x.is_empty() {
-        dispatch(Pack { x, width, panel: strip::<F>(), out });
-    }
-}
-
-struct Pack<'a, F> {
-    x: &'a [F],
-    width: usize,
-    panel: usize,
-    out: &'a mut [F],
-}
-
-impl<F: Float> Kernel for Pack<'_, F> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { x, width, panel, out } = self;
-        let depth = x.len() / width;
-        for (first, out) in (0..width).step_by(panel).zip(out.chunks_exact_mut(panel * depth)) {
-            for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(panel)) {
-                let mut x = &x[first..width.min(first + panel)];
-                for out in out.chunks_exact_mut(F::LANES) {
-                    let (here, rest) = x.split_at(x.len().min(F::LANES));
-                    load::<F, S>(simd, here).store_slice(out);
-                    x = rest;
-                }
-            }
-        }
     }
 }
 
@@ -491,15 +406,4 @@ unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
 unsafe fn vector<F: Float, S: Simd>(simd: S, from: *const F) -> Lanes<F, S> {
     // SAFETY: the caller's promise.
     F::Lanes::from_slice(simd, unsafe { std::slice::from_raw_parts(from, F::LANES) })
-}
-
-/// A vector from at most as many numbers as it has lanes, 0 in the others.
-#[inline(always)]
-fn load<F: Float, S: Simd>(simd: S, from: &[F]) -> Lanes<F, S> {
-    if from.len() == F::LANES {
-        return F::Lanes::from_slice(simd, from);
-    }
-    let mut x = F::Lanes::splat(simd, F::ZERO);
-    x.as_mut_slice()[..from.len()].copy_from_slice(from);
-    x
 }

@@ -7,7 +7,8 @@
 use super::activation::Activation;
 use super::aligned::Aligned;
 use super::layer_norm::{Normalised, back, normalise};
-use super::matmul::{Left, Part, Right, multiply, multiply_parts, pack_rows, pack_transposed, packed_len, panel, strip};
+use super::matmul::{Left, Part, Right, multiply, multiply_parts};
+use super::panels::{pack_rows, pack_transposed, packed_len, panel, strip};
 use crate::float::Float;
 use crate::network::lanewise;
 use crate::simd::{Kernel, Simd, dispatch};
@@ -105,9 +106,9 @@ impl Mlp {
         }
     }
 
-    /// Packs the weights for the way back, by strips of each layer's outputs, into an array of [`Extent::back`].
-    pub fn pack_back<F: Float>(&self, parameters: &Parameters<F>, back: &mut [F]) {
-        for layer in &self.layers {
+    /// Packs the weights for the way back, by strips of each layer's outputs, into an array of [`Extent::back`]; the first layer's only for a way back to the `input`.
+    pub fn pack_back<F: Float>(&self, parameters: &Parameters<F>, input: bool, back: &mut [F]) {
+        for layer in self.layers.iter().skip(usize::from(!input)) {
             let weights = parameters.flat[layer.weight..layer.bias].chunks(strip::<F>() * layer.inputs);
             for (first, weights) in (0..).step_by(strip::<F>()).zip(weights) {
                 let out = &mut back[layer.back + packed_len::<F>(first, layer.inputs)..];

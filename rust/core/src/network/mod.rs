@@ -8,6 +8,7 @@ mod aligned;
 pub mod layer_norm;
 pub mod matmul;
 pub mod mlp;
+pub mod panels;
 pub mod tangents;
 
 pub use activation::Activation;

@@ -4,7 +4,7 @@ use super::members::{is_real, learned, members, view_width};
 use super::prior::{self, Prior};
 use crate::error::{Error, Result};
 use crate::likelihood::{Likelihood, check_columns};
-use crate::network::matmul::strip;
+use crate::network::panels::strip;
 use crate::network::{Activation, Hidden};
 
 /// The shape of a variational autoencoder. The encoder goes from what it sees of the features (and of the condition) through `hidden` to loc and log-variance of the

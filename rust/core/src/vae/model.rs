@@ -27,8 +27,6 @@ pub struct Model<F: Float> {
     pub(super) encoder: Mlp,
     pub(super) decoder: Mlp,
     pub(super) parameters: Parameters<F>,
-    /// The length of the weights packed for the way back.
-    pub(super) back_len: usize,
     /// Where training holds what is learned for all rows.
     pub(super) least: Vec<F>,
     /// Of a mixture prior, made of the parameters.
@@ -109,7 +107,6 @@ impl<F: Float> Model<F> {
             encoder,
             decoder,
             parameters,
-            back_len: extent.back,
             least: Vec::new(),
             components: None,
         };

@@ -10,7 +10,7 @@ use super::model::Model;
 use super::prior::Prior;
 use crate::float::Float;
 use crate::network::Trace;
-use crate::network::matmul::panel;
+use crate::network::panels::panel;
 use crate::random::Draw;
 use crate::threads::{RowsMut, for_rows_awake};
 

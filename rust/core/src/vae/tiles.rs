@@ -4,7 +4,7 @@ use super::model::Model;
 use super::prior::Prior;
 use super::prior_path::BLOCK;
 use crate::float::Float;
-use crate::network::matmul::{packed_len, strip};
+use crate::network::panels::{packed_len, strip};
 use crate::threads::Outputs;
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ pub(super) struct Tile {
     pub(super) of: Of,
     /// The packed copy of these weights.
     pub(super) packed: Range<usize>,
-    /// Their copy packed for the way back, where that goes through them.
+    /// Their copy packed for the way back.
     pub(super) back: Range<usize>,
 }
 
@@ -43,16 +43,11 @@ pub(super) fn tiles<F: Float>(model: &Model<F>) -> Vec<Tile> {
     let mut tiles = Vec::new();
     for (layer, l) in model.encoder.layers.iter().chain(&model.decoder.layers).enumerate() {
         let (mut packed, mut back) = (l.packed, l.back);
-        // No gradient is asked for of the encoder's input, unless that is learned.
-        let passed = layer > 0 || matches!(model.config().prior, Prior::Vamp(_));
-        back += if passed { 0 } else { packed_len::<F>(l.outputs, l.inputs) };
         for output in (0..l.outputs).step_by(strip::<F>()) {
             let outputs = strip::<F>().min(l.outputs - output);
-            let ends =
-                [packed + packed_len::<F>(l.inputs, outputs), back + if passed { packed_len::<F>(outputs, l.inputs) } else { 0 }];
-            let (start, len) = (l.weight + output * l.inputs, outputs * l.inputs);
-            let (of, copies) = (Of::Weights(output), (packed..ends[0], back..ends[1]));
-            tiles.push(Tile { start, len, layer, inputs: l.inputs, of, packed: copies.0, back: copies.1 });
+            let ends = [packed + packed_len::<F>(l.inputs, outputs), back + packed_len::<F>(outputs, l.inputs)];
+            let (start, len, of) = (l.weight + output * l.inputs, outputs * l.inputs, Of::Weights(output));
+            tiles.push(Tile { start, len, layer, inputs: l.inputs, of, packed: packed..ends[0], back: back..ends[1] });
             [packed, back] = ends;
         }
         let without = |start, len, inputs, of| Tile { start, len, layer, inputs, of, packed: packed..packed, back: back..back };

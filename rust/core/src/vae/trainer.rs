@@ -8,6 +8,7 @@ use super::condition::check_widths;
 use super::data_path::{Batch, Block, block_rows};
 use super::model::Model;
 use super::objective::{Floor, Objective, weighted};
+use super::prior::Prior;
 use super::prior_path::PriorPath;
 use super::source::{Source, of_whole_column};
 use super::terms::{BatchTerms, EpochTerms, Sums};
@@ -15,7 +16,8 @@ use super::tiles::{Of, Tile, Tiles, tiles};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::network::Aligned;
-use crate::network::matmul::{multiply_parts, pack_rows, pack_transposed};
+use crate::network::matmul::multiply_parts;
+use crate::network::panels::{pack_rows, pack_transposed};
 use crate::optimizer::{Adam, Schedule};
 use crate::random::{Draw, Key, permutation};
 use crate::reduce::{ordered_sum, ordered_sum_of, sum_of_squares};
@@ -101,7 +103,7 @@ impl<F: Float + Draw> Trainer<F> {
             batch_size,
             num_particles,
             gradient: Aligned::zeros(parameters),
-            back: Aligned::zeros(model.back_len),
+            back: Aligned::zeros(tiles.last().map_or(0, |tile| tile.back.end)),
             squares: vec![0.0; tiles.len()],
             moments: [vec![F::ZERO; parameters], vec![F::ZERO; parameters]],
             steps: 0,
@@ -188,11 +190,12 @@ impl<F: Float + Draw> Trainer<F> {
             update = update.shrunk(most / terms.gradient_norm);
         }
         let scales_least = &model.least;
+        let passes = passes_input(model);
         let (flat, packed) = model.parameters.parts_mut();
         let [m, v] = &mut self.moments;
         let all = |data| Tiles::new(&self.tiles, data, |t| t.start..t.start + t.len);
-        let back = &mut self.back[self.tiles[0].back.start..];
-        let copies = (Tiles::new(&self.tiles, packed, |t| t.packed.clone()), Tiles::new(&self.tiles, back, |t| t.back.clone()));
+        let back = Tiles::new(&self.tiles, &mut self.back, |t| t.back.clone());
+        let copies = (Tiles::new(&self.tiles, packed, |t| t.packed.clone()), back);
         let out = ((all(flat), copies), (all(m), all(v)));
         let [.., update_work] = self.work;
         for_rows_awake(self.tiles.len(), update_work, out, &|range: Range<usize>, ((flat, (packed, back)), (m, v))| {
@@ -211,9 +214,9 @@ impl<F: Float + Draw> Trainer<F> {
                 update.update(x, m, v, g);
                 if !packed.is_empty() {
                     pack_transposed(x, tile.inputs, packed);
-                }
-                if !back.is_empty() {
-                    pack_rows(x, tile.inputs, back);
+                    if tile.layer > 0 || passes {
+                        pack_rows(x, tile.inputs, back);
+                    }
                 }
             }
         });
@@ -238,9 +241,8 @@ impl<F: Float + Draw> Trainer<F> {
     }
 
     fn pack_back(&mut self, model: &Model<F>) {
-        for network in [&model.encoder, &model.decoder] {
-            network.pack_back(&model.parameters, &mut self.back);
-        }
+        model.encoder.pack_back(&model.parameters, passes_input(model), &mut self.back);
+        model.decoder.pack_back(&model.parameters, true, &mut self.back);
     }
 
     fn gradient_unless(&mut self, interrupt: &Interrupt, model: &Model<F>, batch: &Batch<F>) -> Result<Option<BatchTerms>> {
@@ -360,6 +362,11 @@ impl<F: Float + Draw> Trainer<F> {
         };
         BatchTerms { reconstruction, kl, objective, weight, gradient_norm: ordered_sum(&self.squares).sqrt() }
     }
+}
+
+/// Whether a gradient is asked for of the encoder's input, which pseudo-inputs are.
+fn passes_input<F: Float>(model: &Model<F>) -> bool {
+    matches!(model.config().prior, Prior::Vamp(_))
 }
 
 /// One tile of the gradient: rows of a layer's weights, a layer's biases, its norm, or the learned scales, whose blocks have added up their draws in float64, particle after particle.
