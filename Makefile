@@ -37,7 +37,7 @@ TESTU01 ?= /usr/local
 CRUSH ?= small
 
 test-exhaustive:  ## hold the elementary functions to their ulps over every float32 there is (minutes)
-	cargo test --locked --profile tested -p elbokit-core --test vmath --test vmath_gamma -- --include-ignored --nocapture
+	cargo test --locked --profile tested -p elbokit-core --test vmath -- --include-ignored --nocapture
 
 test-statistics: $(VENV)/.built  ## run the long batteries on the random numbers, TestU01's too where it is installed
 	$(BIN)/python -m pytest -m statistics tests/statistics

@@ -68,7 +68,7 @@ class Gaussian(_Scaled):
     Notes
     -----
     Value and gradient are within 4e-7 (float32) and 4e-15 (float64) of the sum of the terms' magnitudes, which
-    ``tests/test_likelihood_exact.py`` and ``rust/core/tests/likelihood.rs`` assert.
+    ``tests/test_likelihood_exact.py`` and ``rust/core/tests/likelihood/log_prob.rs`` assert.
 
     Examples
     --------

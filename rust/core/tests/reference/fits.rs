@@ -4,7 +4,7 @@ use elbokit_core::likelihood::Likelihood;
 use elbokit_core::network::Activation;
 use elbokit_core::optimizer::Schedule;
 use elbokit_core::random::{Key, fill_normals, fill_uniforms};
-use elbokit_core::threads::{Interrupt, set_num_threads};
+use elbokit_core::threads::Interrupt;
 use elbokit_core::vae::{Batch, Conditioned, Config, Matrix, Model, Objective, Options, Prior, Scaling, Source, Trainer};
 
 pub(crate) fn weight(kl_weight: f64) -> Objective {
@@ -153,12 +153,11 @@ pub(crate) fn check_gradient_of(config: Config, num_particles: usize, objective:
     }
 }
 
-pub(crate) fn trained(threads: usize, n: usize, batch_size: usize, num_particles: usize) -> Vec<f32> {
-    trained_by(Options::default(), threads, n, batch_size, num_particles)
+pub(crate) fn trained(n: usize, batch_size: usize, num_particles: usize) -> Vec<f32> {
+    trained_by(Options::default(), n, batch_size, num_particles)
 }
 
-pub(crate) fn trained_by(options: Options, threads: usize, n: usize, batch_size: usize, num_particles: usize) -> Vec<f32> {
-    set_num_threads(threads).unwrap();
+pub(crate) fn trained_by(options: Options, n: usize, batch_size: usize, num_particles: usize) -> Vec<f32> {
     let likelihood = Likelihood::Binomial(16);
     let x: Vec<u8> = rows(&likelihood, n, 40).iter().map(|x| if x.is_nan() { 3 } else { *x as u8 }).collect();
     let config = Config { hidden: vec![200, 90], ..config(40, likelihood, Activation::Relu) };

@@ -1,0 +1,11 @@
+//! Reconstruction likelihoods.
+
+#![allow(missing_docs)]
+
+#[path = "../reference/mod.rs"]
+mod reference;
+
+mod contract;
+mod draws;
+mod fisher;
+mod log_prob;

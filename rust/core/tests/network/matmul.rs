@@ -1,0 +1,171 @@
+//! The contract of `network::matmul`, bit for bit against three loops.
+
+use crate::reference::settings;
+use elbokit_core::Float;
+use elbokit_core::network::matmul::{Left, Part, Right, multiply, multiply_parts};
+use elbokit_core::network::panels::{pack_rows, pack_strips, pack_transposed, packed_len, panel, strip, strips_len};
+use elbokit_core::simd::{levels, with_level};
+use elbokit_core::threads::{RowsMut, for_rows, set_num_threads};
+
+/// Numbers between −1 and 1 with all bits in use: Weyl's sequence of a square root.
+fn numbers<F: Float>(square: u32, len: usize) -> Vec<F> {
+    let step = f64::from(square).sqrt();
+    (1..=len).map(|i| F::from_f64((i as f64 * step).fract() * 2.0 - 1.0)).collect()
+}
+
+/// C = A · Wᵀ + bias, slowly and obviously.
+fn three_loops<F: Float>(rows: usize, columns: usize, depth: usize, a: &[F], w: &[F], bias: Option<&[F]>) -> Vec<F> {
+    let mut c = Vec::new();
+    for i in 0..rows {
+        for j in 0..columns {
+            let mut sum = F::ZERO;
+            for k in 0..depth {
+                sum = a[i * depth + k].fused(w[j * depth + k], sum);
+            }
+            c.push(bias.map_or(sum, |bias| sum + bias[j]));
+        }
+    }
+    c
+}
+
+fn transpose<F: Float>(rows: usize, columns: usize, x: &[F]) -> Vec<F> {
+    (0..columns).flat_map(|j| (0..rows).map(move |i| x[i * columns + j])).collect()
+}
+
+fn packed<F: Float>(columns: usize, depth: usize, w: &[F]) -> Vec<F> {
+    let mut packed = vec![F::NAN; packed_len::<F>(depth, columns)];
+    pack_transposed(w, depth, &mut packed);
+    packed
+}
+
+fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
+    let shape = format!("{rows} × {depth} × {columns}");
+    let (a, w, bias) = (numbers::<F>(2, rows * depth), numbers::<F>(3, columns * depth), numbers::<F>(5, columns));
+    let expected = three_loops(rows, columns, depth, &a, &w, Some(&bias));
+    let plain = three_loops(rows, columns, depth, &a, &w, None);
+    let packed = packed(columns, depth, &w);
+    let mut b = transpose(columns, depth, &w);
+    b.resize(b.len() + panel::<F>(), F::NAN);
+    let a_transposed = transpose(rows, depth, &a);
+    let _alone = settings();
+    for level in levels() {
+        with_level(level, || {
+            let mut c = vec![F::NAN; rows * columns];
+            let (left, right) = (Left::rows(&a, depth), Right::packed(&packed, depth));
+            multiply(rows, columns, depth, left, right, Some(&bias), &mut c, columns);
+            assert_eq!(c, expected, "packed, {level:?}, {shape}");
+            let (left, right) = (Left::transposed(&a_transposed, rows, 0), Right::rows(&b, columns));
+            multiply(rows, columns, depth, left, right, None, &mut c, columns);
+            assert_eq!(c, plain, "in place, {level:?}, {shape}");
+            // Both factors packed from rows, a strip of C's rows at a time.
+            let (mut left, mut right) = (vec![F::NAN; strips_len::<F>(depth, rows)], vec![F::NAN; packed_len::<F>(depth, columns)]);
+            pack_strips(&a_transposed, rows, &mut left);
+            pack_rows(&b[..depth * columns], columns, &mut right);
+            for (first, c) in (0..rows).step_by(strip::<F>()).zip(c.chunks_mut((strip::<F>() * columns).max(1))) {
+                let (left, right) = (Left::transposed_strip(&left, depth, first), Right::packed(&right, depth));
+                multiply(strip::<F>().min(rows - first), columns, depth, left, right, Some(&bias), c, columns);
+            }
+            assert_eq!(c, expected, "strips, {level:?}, {shape}");
+            // In parts of 13, C being the left columns of a wider matrix.
+            let parts = (0..depth).step_by(13).map(|k| Part {
+                a: Left::transposed(&a_transposed[k * rows..], rows, 0),
+                b: Right::rows(&b[k * columns..], columns),
+                depth: (depth - k).min(13),
+            });
+            let mut c = vec![F::NAN; rows * (columns + 3)];
+            multiply_parts(rows, columns, parts, None, &mut c, columns + 3);
+            for (row, expected) in c.chunks(columns + 3).zip(plain.chunks(columns.max(1))) {
+                assert_eq!(row[..columns], *expected, "parts, {level:?}, {shape}");
+                assert!(row[columns..].iter().all(|x| !x.finite()), "wrote past the row");
+            }
+        });
+    }
+}
+
+#[test]
+fn every_shape_and_level_equals_three_loops() {
+    const SIZES: [usize; 8] = [0, 1, 7, 12, 16, 33, 50, 100];
+    for rows in SIZES {
+        for columns in SIZES {
+            for depth in SIZES {
+                every_way_agrees::<f32>(rows, columns, depth);
+                every_way_agrees::<f64>(rows, columns, depth);
+            }
+        }
+    }
+}
+
+#[test]
+fn where_the_inner_dimension_is_cut_does_not_change_a_bit() {
+    for depth in [255, 256, 257, 1000] {
+        every_way_agrees::<f32>(13, 50, depth);
+        every_way_agrees::<f64>(13, 50, depth);
+    }
+}
+
+#[test]
+fn a_row_alone_equals_the_row_among_a_thousand() {
+    let (rows, columns, depth) = (1000, 70, 300);
+    let (a, w) = (numbers::<f32>(2, rows * depth), numbers::<f32>(3, columns * depth));
+    let packed = packed(columns, depth, &w);
+    let b = Right::packed(&packed, depth);
+    let mut all = vec![0.0; rows * columns];
+    multiply(rows, columns, depth, Left::rows(&a, depth), b, None, &mut all, columns);
+    for (a, expected) in a.chunks(depth).zip(all.chunks(columns)) {
+        let mut alone = vec![0.0; columns];
+        multiply(1, columns, depth, Left::rows(a, depth), b, None, &mut alone, columns);
+        assert_eq!(alone, expected);
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let _alone = settings();
+    let (rows, columns, depth) = (500, 90, 300);
+    let (a, w) = (numbers::<f32>(2, rows * depth), numbers::<f32>(3, columns * depth));
+    let packed = packed(columns, depth, &w);
+    let run = |threads| {
+        set_num_threads(threads).unwrap();
+        let mut c = vec![0.0; rows * columns];
+        for_rows(rows, columns * depth / 50, RowsMut::new(&mut c, columns), &|range, c: RowsMut<f32>| {
+            let left = Left::rows(&a[range.start * depth..], depth);
+            multiply(range.len(), columns, depth, left, Right::packed(&packed, depth), None, c.data, columns);
+        });
+        c
+    };
+    assert_eq!(run(1), run(2));
+}
+
+#[test]
+#[should_panic(expected = "B is too short")]
+fn panels_on_top_of_each_other_are_refused() {
+    let mut c = [0.0_f32; 33];
+    multiply(1, 33, 1, Left::rows(&[1.0], 1), Right::packed(&[0.0; 16], 0), None, &mut c, 33);
+}
+
+#[test]
+#[should_panic(expected = "B is too short")]
+fn panels_on_top_of_each_other_are_refused_even_where_one_is_whole() {
+    let mut c = [0.0_f32; 33];
+    multiply(1, 33, 1, Left::rows(&[1.0], 1), Right::packed(&[0.0; 32], 0), None, &mut c, 33);
+}
+
+#[test]
+#[should_panic(expected = "A is too short")]
+fn a_stride_past_all_numbers_is_refused() {
+    let mut c = [0.0_f32; 3];
+    multiply(3, 1, 1, Left::rows(&[1.0; 3], 1 << (usize::BITS - 1)), Right::packed(&[0.0; 32], 1), None, &mut c, 1);
+}
+
+#[test]
+#[should_panic(expected = "B is too short")]
+fn a_row_past_all_numbers_is_refused() {
+    let mut c = [0.0_f32; 1];
+    multiply(1, 1, 3, Left::rows(&[1.0; 3], 3), Right::rows(&[0.0; 32], 1 << (usize::BITS - 1)), None, &mut c, 1);
+}
+
+#[test]
+#[should_panic(expected = "C is too short")]
+fn a_stride_of_c_past_all_numbers_is_refused() {
+    multiply(3, 1, 1, Left::rows(&[1.0; 3], 1), Right::packed(&[0.0; 32], 1), None, &mut [0.0_f32], 1 << (usize::BITS - 1));
+}

@@ -1,0 +1,9 @@
+//! Random numbers.
+
+#![allow(missing_docs)]
+
+#[path = "../reference/mod.rs"]
+mod reference;
+
+mod generator;
+mod samplers;

@@ -1,0 +1,17 @@
+//! Variational autoencoders.
+
+#![allow(missing_docs)]
+
+#[path = "../reference/mod.rs"]
+mod reference;
+
+mod condition;
+mod estimators;
+mod file;
+mod kinds;
+mod laplace;
+mod layers;
+mod options;
+mod prior;
+mod score;
+mod training;
