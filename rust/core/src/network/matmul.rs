@@ -30,10 +30,12 @@ use std::hint::black_box;
 
 /// The inner dimension is cut here: a panel's cut and the rows that meet it then lie in the first-level cache together.
 const DEPTH: usize = 256;
+/// Multiply-adds of a sum in one turn of the innermost loop, where A's next column is the next number.
+const UNROLLED: usize = 4;
 /// At most so many parts are chained in registers before the accumulators are put down.
 const SEGMENTS: usize = 8;
 
-/// A factor A: element (i, k) stands at `i · row_stride + k · k_stride`.
+/// A factor A: element (i, k) stands at `i · row_stride + k · k_stride`, one of which is 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Left<'a, F> {
     data: &'a [F],
@@ -367,7 +369,7 @@ unsafe fn tile_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     ROWS
 }
 
-/// The innermost loop.
+/// The innermost loop, once for either way that A stands: with both strides free, addresses would take registers from the sums.
 ///
 /// # Safety
 /// `a.add(i · a_row + k · a_k)` for i < ROWS, and a vector from each `b.add(v · b_panel + k · b_k)` on for v < VECTORS, must be readable for k < `s.depth`.
@@ -380,22 +382,54 @@ unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     mut b: *const F,
 ) {
     let mut held = *sums;
-    // Not to be seen through: as multiples of one stride they would become a chain of additions from row to row, as long as the multiply-adds take.
-    let rows: [usize; ROWS] = black_box(std::array::from_fn(|i| i * s.a_row));
-    for _ in 0..s.depth {
-        // SAFETY: the caller's promise.
-        let columns: [_; VECTORS] = std::array::from_fn(|v| unsafe { vector(simd, b.add(v * s.b_panel)) });
-        for (i, held) in held.iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
-            let x = F::Lanes::splat(simd, unsafe { *a.add(if i == 0 { 0 } else { rows[i] }) });
-            for (held, &column) in held.iter_mut().zip(&columns) {
-                *held = x.fma(column, *held);
+    if s.a_k == 1 {
+        // Not to be seen through: as multiples of one stride they would become a chain of additions from row to row, as long as the multiply-adds take.
+        let rows: [usize; ROWS] = black_box(std::array::from_fn(|i| i * s.a_row));
+        let at = |a: *const F, i, k| if i == 0 { a.wrapping_add(k) } else { a.wrapping_add(rows[i] + k) };
+        for _ in 0..s.depth / UNROLLED {
+            for k in 0..UNROLLED {
+                // SAFETY: the caller's promise.
+                unsafe { step(simd, &mut held, |i| at(a, i, k), |v| b.wrapping_add(v * s.b_panel)) };
+                b = b.wrapping_add(s.b_k);
             }
+            a = a.wrapping_add(UNROLLED);
         }
-        a = a.wrapping_add(s.a_k);
-        b = b.wrapping_add(s.b_k);
+        for k in 0..s.depth % UNROLLED {
+            // SAFETY: the caller's promise.
+            unsafe { step(simd, &mut held, |i| at(a, i, k), |v| b.wrapping_add(v * s.b_panel)) };
+            b = b.wrapping_add(s.b_k);
+        }
+    } else {
+        debug_assert!(ROWS == 1 || s.a_row == 1);
+        for _ in 0..s.depth {
+            // SAFETY: the caller's promise.
+            unsafe { step(simd, &mut held, |i| a.wrapping_add(i), |v| b.wrapping_add(v * s.b_panel)) };
+            (a, b) = (a.wrapping_add(s.a_k), b.wrapping_add(s.b_k));
+        }
     }
     *sums = held;
+}
+
+/// One multiply-add to every sum: row i of A is at `a(i)`, vector v of B at `b(v)`.
+///
+/// # Safety
+/// They must be readable.
+#[inline(always)]
+unsafe fn step<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    sums: &mut [[Lanes<F, S>; VECTORS]; ROWS],
+    a: impl Fn(usize) -> *const F,
+    b: impl Fn(usize) -> *const F,
+) {
+    // SAFETY: the caller's promise.
+    let columns: [_; VECTORS] = std::array::from_fn(|v| unsafe { vector(simd, b(v)) });
+    for (i, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        let x = F::Lanes::splat(simd, unsafe { *a(i) });
+        for (sum, &column) in sums.iter_mut().zip(&columns) {
+            *sum = x.fma(column, *sum);
+        }
+    }
 }
 
 /// The vector that begins at `from`.

@@ -4,7 +4,6 @@
 
 use crate::float::Float;
 use crate::simd::{Kernel, Simd, SimdBase, dispatch};
-use crate::vmath::Lanes;
 
 /// Columns of a panel of B: a logical vector, at every level, so that what is packed does not depend on it. A tile of one vector reads whole cache lines of a panel one after
 /// another; with wider panels it would read some of each, and half the places of the first-level cache would hold all of what it reads.
@@ -81,25 +80,16 @@ impl<F: Float> Kernel for Pack<'_, F> {
         let Self { x, width, panel, out } = self;
         let depth = x.len() / width;
         for (first, out) in (0..width).step_by(panel).zip(out.chunks_exact_mut(panel * depth)) {
+            let columns = panel.min(width - first);
             for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(panel)) {
-                let mut x = &x[first..width.min(first + panel)];
-                for out in out.chunks_exact_mut(F::LANES) {
-                    let (here, rest) = x.split_at(x.len().min(F::LANES));
-                    load::<F, S>(simd, here).store_slice(out);
-                    x = rest;
+                let (x, whole) = (&x[first..first + columns], columns / F::LANES * F::LANES);
+                for (x, out) in x.chunks_exact(F::LANES).zip(out.chunks_exact_mut(F::LANES)) {
+                    F::Lanes::from_slice(simd, x).store_slice(out);
+                }
+                for (lane, out) in out[whole..].iter_mut().enumerate() {
+                    *out = x.get(whole + lane).copied().unwrap_or(F::ZERO);
                 }
             }
         }
     }
-}
-
-/// A vector from at most as many numbers as it has lanes, 0 in the others.
-#[inline(always)]
-fn load<F: Float, S: Simd>(simd: S, from: &[F]) -> Lanes<F, S> {
-    if from.len() == F::LANES {
-        return F::Lanes::from_slice(simd, from);
-    }
-    let mut x = F::Lanes::splat(simd, F::ZERO);
-    x.as_mut_slice()[..from.len()].copy_from_slice(from);
-    x
 }
