@@ -5,7 +5,7 @@
 //! accumulator is put down in C and picked up again), not the tile's shape (it follows the level), not the threads (callers share out rows or columns of C, never k).
 //! No path is chosen by shape. No memory is allocated. Not promised: speed at the baseline level, which emulates fusion.
 //!
-//! A is read in place with any strides. B is read in panels of [`panel`](super::panels::panel) columns, as [`panels`](super::panels) packs them, and
+//! A is read in place, by rows or by columns. B is read in panels of [`panel`](super::panels::panel) columns, as [`panels`](super::panels) packs them, and
 //! a row-major B is read in place, which needs some readable numbers after its last row. Panels that are read often pay: a row-major matrix is a page of memory a row,
 //! or one of few places in the cache where its width is a power of two.
 //!

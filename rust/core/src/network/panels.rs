@@ -81,8 +81,9 @@ impl<F: Float> Kernel for Pack<'_, F> {
         let depth = x.len() / width;
         for (first, out) in (0..width).step_by(panel).zip(out.chunks_exact_mut(panel * depth)) {
             let columns = panel.min(width - first);
+            let whole = columns / F::LANES * F::LANES;
             for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(panel)) {
-                let (x, whole) = (&x[first..first + columns], columns / F::LANES * F::LANES);
+                let x = &x[first..first + columns];
                 for (x, out) in x.chunks_exact(F::LANES).zip(out.chunks_exact_mut(F::LANES)) {
                     F::Lanes::from_slice(simd, x).store_slice(out);
                 }

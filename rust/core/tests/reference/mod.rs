@@ -5,11 +5,9 @@
 
 pub(crate) mod cell;
 pub(crate) mod double;
-pub(crate) mod fits;
 pub(crate) mod gamma;
 pub(crate) mod gamma_values;
 pub(crate) mod likelihood;
-pub(crate) mod sweep;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,6 +1,6 @@
 //! Conditional models: what both networks see beside their input, in training, scores and files.
 
-use crate::reference::fits::{check_gradient_of, condition_scaling, conditions, config, rows, scaled, weight};
+use crate::fits::{check_gradient_of, condition_scaling, conditions, config, rows, scaled, weight};
 use crate::reference::{same_at_every_level, same_on_any_threads};
 use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::reference::fits::{at_rate, config, rows, trained_by, weight};
+use crate::fits::{at_rate, config, rows, trained_by, weight};
 use crate::reference::{same_at_every_level, same_on_any_threads};
 use elbokit_core::Error;
 use elbokit_core::likelihood::{Likelihood, Scale};

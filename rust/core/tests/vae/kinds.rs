@@ -1,6 +1,6 @@
 //! Every kind of likelihood in a model: what its encoder sees, its gradient, scales learned for all rows, tables of mixed kinds.
 
-use crate::reference::fits::{at_rate, check_gradient, config, rows, scaled, weight};
+use crate::fits::{at_rate, check_gradient, config, rows, scaled, weight};
 use crate::reference::{same_at_every_level, same_on_any_threads};
 use elbokit_core::Error;
 use elbokit_core::likelihood::{Likelihood, Scale};

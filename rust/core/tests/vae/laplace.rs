@@ -1,6 +1,6 @@
 //! Laplace's approximation as a proposal for the evidence: exact where the posterior is Gaussian, sound for every kind, of the row alone.
 
-use crate::reference::fits::{config, rows, scaled};
+use crate::fits::{config, rows, scaled};
 use crate::reference::{same_at_every_level, same_on_any_threads};
 use elbokit_core::exact::LinearGaussian;
 use elbokit_core::likelihood::{Likelihood, Scale};

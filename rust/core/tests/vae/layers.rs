@@ -1,6 +1,6 @@
 //! Models with normalised layers and residual connections: gradients, decay, files, threads, and depth that trains.
 
-use crate::reference::fits::{at_rate, check_gradient_of, config, rows, scaled, weight};
+use crate::fits::{at_rate, check_gradient_of, config, rows, scaled, weight};
 use crate::reference::{bits, settings};
 use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;

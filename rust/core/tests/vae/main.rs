@@ -8,6 +8,7 @@ mod reference;
 mod condition;
 mod estimators;
 mod file;
+mod fits;
 mod kinds;
 mod laplace;
 mod layers;

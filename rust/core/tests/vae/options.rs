@@ -1,6 +1,6 @@
 //! What a training step can be told: decay, clipping, schedules and objectives against their formulas, and a trainer that goes on.
 
-use crate::reference::fits::{at_rate, check_gradient, config, rows, trained, trained_by, weight};
+use crate::fits::{at_rate, check_gradient, config, rows, trained, trained_by, weight};
 use crate::reference::{same_at_every_level, same_on_any_threads};
 use elbokit_core::Error;
 use elbokit_core::likelihood::{Likelihood, Scale};

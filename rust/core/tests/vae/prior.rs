@@ -1,6 +1,6 @@
 //! Learned priors: gradients, values against the definition and against exact evidence, draws, bits and files.
 
-use crate::reference::fits::{at_rate, check_gradient_of, conditions, config, rows, scaled, weight};
+use crate::fits::{at_rate, check_gradient_of, conditions, config, rows, scaled, weight};
 use crate::reference::{bits, same_at_every_level, same_on_any_threads};
 use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;
@@ -184,7 +184,7 @@ fn pseudo_inputs_that_are_rows_make_the_mixture_of_their_posteriors() {
     let source = Conditioned::new(&matrix, &condition).unwrap();
     let beside = |prior: Prior| Config { condition_width: 2, ..with(prior, gaussian()) };
     let mut vamp = Model::<f64>::new(beside(Prior::Vamp(count)), scaled(&gaussian()), Key(4)).unwrap();
-    vamp.scale_condition(crate::reference::fits::condition_scaling(2)).unwrap();
+    vamp.scale_condition(crate::fits::condition_scaling(2)).unwrap();
     let chosen: Vec<u32> = (0..count as u32).map(|i| (i * 7 + 3) % n as u32).collect();
     vamp.start_prior(&source, &chosen).unwrap();
     let [loc, log_var] = encoded(&vamp, &source);
@@ -198,7 +198,7 @@ fn pseudo_inputs_that_are_rows_make_the_mixture_of_their_posteriors() {
         }
     }
     let mut mixture = Model::<f64>::zeros(beside(Prior::Mixture(count)), scaled(&gaussian())).unwrap();
-    mixture.scale_condition(crate::reference::fits::condition_scaling(2)).unwrap();
+    mixture.scale_condition(crate::fits::condition_scaling(2)).unwrap();
     let networks = vamp.parameters().len() - count * (WIDTH + 2);
     let of = |from: &[f64]| chosen.iter().flat_map(|&row| from[row as usize * LATENTS..][..LATENTS].to_vec()).collect::<Vec<f64>>();
     mixture.set_parameters(&[&vamp.parameters()[..networks], &of(&loc), &of(&log_var), &vec![0.5; count]].concat()).unwrap();

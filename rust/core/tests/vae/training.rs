@@ -1,6 +1,6 @@
 //! The training step: its gradient against differences, its bits against threads, and its edges.
 
-use crate::reference::fits::{at_rate, check_gradient, config, rows, trained, weight};
+use crate::fits::{at_rate, check_gradient, config, rows, trained, weight};
 use crate::reference::{same_on_any_threads, settings};
 use elbokit_core::Error;
 use elbokit_core::likelihood::{Likelihood, Scale};

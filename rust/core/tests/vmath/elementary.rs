@@ -3,7 +3,7 @@
 
 use crate::reference::Double;
 use crate::reference::double::quarter;
-use crate::reference::sweep::{self, Measured, apply, arguments};
+use crate::sweep::{self, Measured, apply, arguments};
 use elbokit_core::Float;
 use elbokit_core::simd::Simd;
 use elbokit_core::vmath::{self, Lanes};
@@ -155,33 +155,6 @@ impl sweep::Function for Function {
         &[(-0.8, 0.8), (-2.1, 2.1), (-20.0, 20.0), (-110.0, 90.0), (-746.0, 710.0), (0.5, 2.0), (-1.0, -0.9)];
 }
 
-#[test]
-fn the_quick_reference_is_right_to_fourteen_digits() {
-    sweep::the_quick_reference_is_right_to_fourteen_digits(&MEASURED);
-}
-
-#[test]
-fn float32_over_every_97th_number() {
-    sweep::float32_over_every(97, &MEASURED);
-}
-
-#[test]
-#[ignore = "minutes; `make test-exhaustive` runs it"]
-fn float32_over_every_number() {
-    sweep::float32_over_every(1, &MEASURED);
-}
-
-#[test]
-fn float64_over_random_numbers() {
-    sweep::float64_over_random_numbers(200_000, &MEASURED);
-}
-
-#[test]
-#[ignore = "a minute; `make test-exhaustive` runs it"]
-fn float64_over_five_million_random_numbers() {
-    sweep::float64_over_random_numbers(5_000_000, &MEASURED);
-}
-
 fn the_ends_of_the_range_are_exact<F: Float>() {
     const INFINITY: f64 = f64::INFINITY;
     let max = F::MAX.to_f64();
@@ -234,12 +207,4 @@ fn expm1_alone_is_that_of_the_pair() {
     assert_eq!(apply(Expm1, &arguments::<Function, f64>(50_000)), apply(ExcessExpm1, &arguments::<Function, f64>(50_000)));
 }
 
-#[test]
-fn every_level_gives_the_same_bits() {
-    sweep::every_level_gives_the_same_bits(&MEASURED);
-}
-
-#[test]
-fn neighbours_do_not_matter() {
-    sweep::neighbours_do_not_matter(&MEASURED);
-}
+sweeps!(MEASURED);

@@ -3,8 +3,8 @@
 
 use crate::reference::gamma::{self, quick_binet, quick_binet_slope, quick_digamma};
 use crate::reference::gamma_values::VALUES;
-use crate::reference::sweep::{self, Measured, apply};
 use crate::reference::{Double, ulps};
+use crate::sweep::{self, Measured, apply};
 use elbokit_core::Float;
 use elbokit_core::simd::Simd;
 use elbokit_core::vmath::{self, Lanes};
@@ -98,33 +98,6 @@ fn values_are_within_four_ulps_of_mpmath_in_both_types() {
     within_four_ulps_of_mpmath::<f64>();
 }
 
-#[test]
-fn the_quick_reference_is_right_to_fourteen_digits() {
-    sweep::the_quick_reference_is_right_to_fourteen_digits(&MEASURED);
-}
-
-#[test]
-fn float32_over_every_97th_number() {
-    sweep::float32_over_every(97, &MEASURED);
-}
-
-#[test]
-#[ignore = "minutes; `make test-exhaustive` runs it"]
-fn float32_over_every_number() {
-    sweep::float32_over_every(1, &MEASURED);
-}
-
-#[test]
-fn float64_over_random_numbers() {
-    sweep::float64_over_random_numbers(200_000, &MEASURED);
-}
-
-#[test]
-#[ignore = "a minute; `make test-exhaustive` runs it"]
-fn float64_over_five_million_random_numbers() {
-    sweep::float64_over_random_numbers(5_000_000, &MEASURED);
-}
-
 fn the_ends_of_the_range_are_exact<F: Float>() {
     const INFINITY: f64 = f64::INFINITY;
     let least = if F::LANES == 16 { f64::from(f32::from_bits(1)) } else { f64::from_bits(1) };
@@ -149,12 +122,4 @@ fn the_ends_of_the_range_are_exact_in_both_types() {
     the_ends_of_the_range_are_exact::<f64>();
 }
 
-#[test]
-fn every_level_gives_the_same_bits() {
-    sweep::every_level_gives_the_same_bits(&MEASURED);
-}
-
-#[test]
-fn neighbours_do_not_matter() {
-    sweep::neighbours_do_not_matter(&MEASURED);
-}
+sweeps!(MEASURED);

@@ -6,7 +6,7 @@ use elbokit_core::Float;
 use elbokit_core::simd::{Kernel, Simd, SimdBase, dispatch};
 use elbokit_core::vmath::Lanes;
 
-use super::{Double, Numbers, same_at_every_level, ulps};
+use crate::reference::{Double, Numbers, bits, same_at_every_level, ulps};
 
 /// Functions, each in three forms.
 pub(crate) trait Function: Copy + Debug {
@@ -192,7 +192,7 @@ pub(crate) fn neighbours_do_not_matter<T: Function>(functions: &[Measured<T>]) {
     fn of<T: Function, F: Float>(function: T) {
         let x = arguments::<T, F>(3000);
         let alone: Vec<F> = x.iter().map(|&x| apply(function, &[x])[0]).collect();
-        assert!(super::bits(&alone) == super::bits(&apply(function, &x)), "{function:?} ({})", F::NAME);
+        assert!(bits(&alone) == bits(&apply(function, &x)), "{function:?} ({})", F::NAME);
     }
     for &(function, ..) in functions {
         of::<T, f32>(function);
