@@ -1,4 +1,4 @@
-//! Training steps: milliseconds and GFLOP/s of the shapes in the design's budget.
+//! Training steps: milliseconds and GFLOP/s of the shapes in the design's budget, or of those whose name begins as the first argument says (`-- 784-[400]`).
 
 use std::time::Instant;
 
@@ -10,9 +10,14 @@ use elbokit_core::vae::{Config, Matrix, Model, Options, Prior, Scaling, Trainer}
 
 fn main() {
     let most = num_threads();
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
     for (features, hidden, latent_dim, batch_size) in
         [(64, vec![256], 16, 128), (784, vec![400], 20, 128), (784, vec![512, 256], 32, 512), (30, vec![64], 8, 64)]
     {
+        let name = format!("{features}-{hidden:?}-{latent_dim} B{batch_size}");
+        if !name.starts_with(&wanted) {
+            continue;
+        }
         for threads in [1, most] {
             set_num_threads(threads).expect("a small number");
             let n = batch_size * 10;
@@ -52,7 +57,7 @@ fn main() {
             seconds.sort_by(f64::total_cmp);
             let median = seconds[seconds.len() / 2];
             println!(
-                "{features}-{hidden:?}-{latent_dim} B{batch_size}, {threads} threads: {:.4} ms a step, {:.1} GFLOP/s",
+                "{name}, {threads} threads: {:.4} ms a step, {:.1} GFLOP/s",
                 1e3 * median,
                 1e-9 * flops as f64 / median
             );

@@ -173,9 +173,22 @@ pub fn with_level<R>(level: Level, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Asks for the cache line of a number that will soon be written to; nothing is read, and elsewhere than on x86-64 nothing is done.
+/// Asks for the cache line of a number that will soon be read, which may lie past any array's end; elsewhere than on x86-64 nothing is done.
 #[inline(always)]
 pub(crate) fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which may name any address at all.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// As [`prefetch`], for a number that will soon be written to: of a line that is asked for by it other cores lose their copies.
+#[inline(always)]
+pub(crate) fn prefetch_to_write<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};

@@ -24,16 +24,17 @@
 
 use super::panels::{panel, strip};
 use crate::float::Float;
-use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch, prefetch};
+use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch, prefetch, prefetch_to_write};
 use crate::vmath::Lanes;
 use std::hint::black_box;
 
-/// The inner dimension is cut here: a panel's cut and the rows that meet it then lie in the first-level cache together.
-const DEPTH: usize = 256;
-/// Multiply-adds of a sum in one turn of the innermost loop, where A's next column is the next number.
+/// The inner dimension is cut here at the latest: a panel's cut and the rows that meet it then lie in the first-level cache together. Six strips of float32.
+const DEPTH: usize = 288;
+/// Multiply-adds of a sum in one turn of the innermost loop, where A's next column is the next number. For as many steps one row of B's next columns is asked for, so that as many tiles,
+/// one below another, have asked for all of them: at the pace of one tile they would have to come from beyond the second-level cache faster than they can.
 const UNROLLED: usize = 4;
 /// At most so many parts are chained in registers before the accumulators are put down.
-const SEGMENTS: usize = 8;
+const SEGMENTS: usize = 12;
 
 /// A factor A: element (i, k) stands at `i · row_stride + k · k_stride`, one of which is 1.
 #[derive(Clone, Copy, Debug)]
@@ -147,13 +148,15 @@ impl<'a, F: Float, I: Iterator<Item = Part<'a, F>>> Kernel for Product<'_, F, I>
         let mut cut = [Segment::default(); SEGMENTS];
         let (mut len, mut total) = (0, 0);
         for part in parts {
+            // Cuts of one depth: a short one would read and write C as often as a deep one.
+            let each = part.depth.div_ceil(part.depth.div_ceil(DEPTH).max(1));
             let mut k = 0;
             while k < part.depth {
-                if len == SEGMENTS || total == DEPTH {
+                let depth = each.min(part.depth - k);
+                if len == SEGMENTS || total + depth > DEPTH {
                     sums.add(simd, &cut[..len], None);
                     (len, total) = (0, 0);
                 }
-                let depth = (part.depth - k).min(DEPTH - total);
                 cut[len] = Segment::new(&part, k, depth, sums.rows, sums.columns);
                 len += 1;
                 total += depth;
@@ -348,13 +351,16 @@ unsafe fn tile_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
                         *sum = unsafe { vector(simd, at(i, v)) };
                     } else if v == 0 {
                         // A row of C is a page or more from the next, so no processor foresees where the sums will go, and a gradient's place is seldom in its caches.
-                        prefetch(at(i, v));
+                        prefetch_to_write(at(i, v));
                     }
                 }
             }
             for s in segments {
+                let b = s.b.wrapping_add(column / panel::<F>() * s.b_panel);
+                let next = b.wrapping_add(VECTORS * s.b_panel);
+                let part = (row / ROWS).min(UNROLLED - 1) * (s.depth / UNROLLED);
                 // SAFETY: the caller's promise; the pointers are moved past the last element with `wrapping_add` and not read there.
-                unsafe { chain(simd, &mut sums, s, s.a.add(row * s.a_row), s.b.add(column / panel::<F>() * s.b_panel)) };
+                unsafe { chain(simd, &mut sums, s, s.a.add(row * s.a_row), b, next.wrapping_add(part * s.b_k)) };
             }
             for (i, sums) in sums.iter().enumerate() {
                 for (v, &sum) in sums.iter().enumerate() {
@@ -378,39 +384,58 @@ unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     sums: &mut [[Lanes<F, S>; VECTORS]; ROWS],
     s: &Segment<F>,
-    mut a: *const F,
-    mut b: *const F,
+    a: *const F,
+    b: *const F,
+    ahead: *const F,
 ) {
-    let mut held = *sums;
     if s.a_k == 1 {
         // Not to be seen through: as multiples of one stride they would become a chain of additions from row to row, as long as the multiply-adds take.
-        let rows: [usize; ROWS] = black_box(std::array::from_fn(|i| i * s.a_row));
-        let at = |a: *const F, i, k| if i == 0 { a.wrapping_add(k) } else { a.wrapping_add(rows[i] + k) };
-        for _ in 0..s.depth / UNROLLED {
-            for k in 0..UNROLLED {
-                // SAFETY: the caller's promise.
-                unsafe { step(simd, &mut held, |i| at(a, i, k), |v| b.wrapping_add(v * s.b_panel)) };
-                b = b.wrapping_add(s.b_k);
-            }
-            a = a.wrapping_add(UNROLLED);
-        }
-        for k in 0..s.depth % UNROLLED {
-            // SAFETY: the caller's promise.
-            unsafe { step(simd, &mut held, |i| at(a, i, k), |v| b.wrapping_add(v * s.b_panel)) };
-            b = b.wrapping_add(s.b_k);
-        }
+        let mut rows: [usize; ROWS] = black_box(std::array::from_fn(|i| i * s.a_row));
+        rows[0] = 0;
+        // SAFETY: the caller's promise.
+        unsafe { turns::<_, _, _, _, UNROLLED>(simd, sums, s, (a, 1, rows), b, ahead) };
     } else {
         debug_assert!(ROWS == 1 || s.a_row == 1);
-        for _ in 0..s.depth {
-            // SAFETY: the caller's promise.
-            unsafe { step(simd, &mut held, |i| a.wrapping_add(i), |v| b.wrapping_add(v * s.b_panel)) };
-            (a, b) = (a.wrapping_add(s.a_k), b.wrapping_add(s.b_k));
+        // Unrolled, it would be loaded from so far ahead that sums have no registers left.
+        // SAFETY: the caller's promise.
+        unsafe { turns::<_, _, _, _, UNROLLED>(simd, sums, s, (a, s.a_k, std::array::from_fn(|i| i)), b, ahead) };
+    }
+}
+
+/// A multiply-add to every sum for each k, STEPS in a turn of the loop. A begins at `a`, and has its columns `a_k` and its rows `rows` from there. A part of the next tile's columns of B
+/// is asked for, from `ahead` on.
+///
+/// # Safety
+/// As [`chain`].
+#[inline(always)]
+unsafe fn turns<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize, const STEPS: usize>(
+    simd: S,
+    sums: &mut [[Lanes<F, S>; VECTORS]; ROWS],
+    s: &Segment<F>,
+    (mut a, a_k, rows): (*const F, usize, [usize; ROWS]),
+    mut b: *const F,
+    ahead: *const F,
+) {
+    let mut held = *sums;
+    for turn in 0..s.depth / STEPS {
+        for v in 0..VECTORS {
+            prefetch(ahead.wrapping_add(turn * STEPS / UNROLLED * s.b_k + v * s.b_panel));
         }
+        for _ in 0..STEPS {
+            // SAFETY: the caller's promise.
+            unsafe { step(simd, &mut held, (a, rows), (b, s.b_panel)) };
+            (a, b) = (a.wrapping_add(a_k), b.wrapping_add(s.b_k));
+        }
+    }
+    for _ in 0..s.depth % STEPS {
+        // SAFETY: the caller's promise.
+        unsafe { step(simd, &mut held, (a, rows), (b, s.b_panel)) };
+        (a, b) = (a.wrapping_add(a_k), b.wrapping_add(s.b_k));
     }
     *sums = held;
 }
 
-/// One multiply-add to every sum: row i of A is at `a(i)`, vector v of B at `b(v)`.
+/// One multiply-add to every sum: A's numbers stand at `rows` from `a` on, B's vectors `panel` apart from `b` on.
 ///
 /// # Safety
 /// They must be readable.
@@ -418,14 +443,14 @@ unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
 unsafe fn step<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     sums: &mut [[Lanes<F, S>; VECTORS]; ROWS],
-    a: impl Fn(usize) -> *const F,
-    b: impl Fn(usize) -> *const F,
+    (a, rows): (*const F, [usize; ROWS]),
+    (b, panel): (*const F, usize),
 ) {
     // SAFETY: the caller's promise.
-    let columns: [_; VECTORS] = std::array::from_fn(|v| unsafe { vector(simd, b(v)) });
-    for (i, sums) in sums.iter_mut().enumerate() {
+    let columns: [_; VECTORS] = std::array::from_fn(|v| unsafe { vector(simd, b.wrapping_add(v * panel)) });
+    for (sums, row) in sums.iter_mut().zip(rows) {
         // SAFETY: the caller's promise.
-        let x = F::Lanes::splat(simd, unsafe { *a(i) });
+        let x = F::Lanes::splat(simd, unsafe { *a.wrapping_add(row) });
         for (sum, &column) in sums.iter_mut().zip(&columns) {
             *sum = x.fma(column, *sum);
         }
@@ -438,6 +463,8 @@ unsafe fn step<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
 /// All of it must be readable.
 #[inline(always)]
 unsafe fn vector<F: Float, S: Simd>(simd: S, from: *const F) -> Lanes<F, S> {
+    // SAFETY: the caller's promise. Said for the compiler, which would look for null in the innermost loop.
+    unsafe { std::hint::assert_unchecked(!from.is_null()) };
     // SAFETY: the caller's promise.
     F::Lanes::from_slice(simd, unsafe { std::slice::from_raw_parts(from, F::LANES) })
 }

@@ -5,17 +5,22 @@
 use crate::float::Float;
 use crate::simd::{Kernel, Simd, SimdBase, dispatch};
 
+/// Vectors of a [`panel`].
+const PANEL: usize = 1;
+/// Vectors of a [`strip`].
+const STRIP: usize = 3;
+
 /// Columns of a panel of B: a logical vector, at every level, so that what is packed does not depend on it. A tile of one vector reads whole cache lines of a panel one after
 /// another; with wider panels it would read some of each, and half the places of the first-level cache would hold all of what it reads.
 #[must_use]
 pub const fn panel<F: Float>() -> usize {
-    F::LANES
+    PANEL * F::LANES
 }
 
-/// Columns of a strip of Aᵀ, or rows of B that are packed together: what a thread takes of a weight gradient at a time.
+/// Columns of a strip of Aᵀ, or rows of B that are packed together: what a thread takes of a weight gradient at a time. Whole tiles of six and of eight rows.
 #[must_use]
 pub const fn strip<F: Float>() -> usize {
-    2 * F::LANES
+    STRIP * F::LANES
 }
 
 /// The length of a packed B of `depth` rows and `columns` columns.
@@ -55,40 +60,45 @@ pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
 /// Packs a B of row-major rows of `width` numbers; columns that fill up the last panel are 0. `out` may be longer than that takes.
 pub fn pack_rows<F: Float>(x: &[F], width: usize, out: &mut [F]) {
     if !x.is_empty() {
-        dispatch(Pack { x, width, panel: panel::<F>(), out });
+        dispatch(Pack::<F, PANEL, 4> { x, width, out });
     }
 }
 
 /// Packs an Aᵀ of row-major rows of `width` numbers in strips; columns that fill up the last strip are 0. `out` may be longer than that takes.
 pub fn pack_strips<F: Float>(x: &[F], width: usize, out: &mut [F]) {
     if !x.is_empty() {
-        dispatch(Pack { x, width, panel: strip::<F>(), out });
+        dispatch(Pack::<F, STRIP, 1> { x, width, out });
     }
 }
 
-struct Pack<'a, F> {
+/// Packs rows in panels of VECTORS vectors, TOGETHER panels at a time: what is read of a row is then some cache lines, and what is written to each panel follows on what was.
+struct Pack<'a, F, const VECTORS: usize, const TOGETHER: usize> {
     x: &'a [F],
     width: usize,
-    panel: usize,
     out: &'a mut [F],
 }
 
-impl<F: Float> Kernel for Pack<'_, F> {
+impl<F: Float, const VECTORS: usize, const TOGETHER: usize> Kernel for Pack<'_, F, VECTORS, TOGETHER> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { x, width, panel, out } = self;
-        let depth = x.len() / width;
-        for (first, out) in (0..width).step_by(panel).zip(out.chunks_exact_mut(panel * depth)) {
-            let columns = panel.min(width - first);
-            let whole = columns / F::LANES * F::LANES;
-            for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(panel)) {
-                let x = &x[first..first + columns];
-                for (x, out) in x.chunks_exact(F::LANES).zip(out.chunks_exact_mut(F::LANES)) {
-                    F::Lanes::from_slice(simd, x).store_slice(out);
+        let Self { x, width, out } = self;
+        let (depth, panel) = (x.len() / width, VECTORS * F::LANES);
+        let columns = TOGETHER * panel;
+        for (first, out) in (0..width).step_by(columns).zip(out.chunks_mut(columns * depth)) {
+            for (k, x) in x.chunks_exact(width).enumerate() {
+                let place = |vector: usize| (vector / VECTORS * depth + k) * panel + vector % VECTORS * F::LANES;
+                let vectors = x[first..width.min(first + columns)].chunks_exact(F::LANES);
+                let (whole, rest) = (vectors.len(), vectors.remainder());
+                for (v, x) in vectors.enumerate() {
+                    F::Lanes::from_slice(simd, x).store_slice(&mut out[place(v)..][..F::LANES]);
                 }
-                for (lane, out) in out[whole..].iter_mut().enumerate() {
-                    *out = x.get(whole + lane).copied().unwrap_or(F::ZERO);
+                let filled = (width - first).div_ceil(panel).min(TOGETHER) * VECTORS;
+                for v in whole..filled {
+                    let out = &mut out[place(v)..][..F::LANES];
+                    let rest = if v == whole { rest } else { &[] };
+                    out[..rest.len()].copy_from_slice(rest);
+                    out[rest.len()..].fill(F::ZERO);
                 }
             }
         }
