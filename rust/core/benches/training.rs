@@ -56,11 +56,7 @@ fn main() {
             );
             seconds.sort_by(f64::total_cmp);
             let median = seconds[seconds.len() / 2];
-            println!(
-                "{name}, {threads} threads: {:.4} ms a step, {:.1} GFLOP/s",
-                1e3 * median,
-                1e-9 * flops as f64 / median
-            );
+            println!("{name}, {threads} threads: {:.4} ms a step, {:.1} GFLOP/s", 1e3 * median, 1e-9 * flops as f64 / median);
         }
     }
 }

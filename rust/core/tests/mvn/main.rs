@@ -1,0 +1,13 @@
+//! Full-covariance Gaussians.
+
+#![allow(missing_docs)]
+
+#[path = "../reference/mod.rs"]
+mod reference;
+
+mod batch;
+mod bits;
+mod draws;
+mod matrix;
+mod range;
+mod values;
