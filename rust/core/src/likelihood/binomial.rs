@@ -7,7 +7,7 @@ use crate::float::Float;
 use crate::random::{CellWords, binomial};
 use crate::rows::{LaneOp, Term};
 use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
-use crate::vmath::{Lanes, exp_excess, ln, softplus_sigmoid, stirling};
+use crate::vmath::{Lanes, exp_excess, ln, softplus_sigmoid, softplus_sigmoids, stirling};
 
 /// Totals up to this have their coefficients in a table.
 pub(super) const TABLE: u32 = 4096;
@@ -49,10 +49,11 @@ impl<F: Float> Tabled<F> {
         Ok(Self { total: checked(n)?, n, table: (0..=n).map(|k| F::from_f64(ln_choose(n, k))).collect() })
     }
 
-    /// ln C(n, x), and 0 for cells outside the support, whose value is never used.
+    /// ln C(n, x) of a count from 0 to n.
+    #[inline(always)]
     fn coefficient(&self, x: F) -> F {
-        // The cast saturates, and takes NaN to 0.
-        self.table.get(x.to_f64() as usize).copied().unwrap_or(F::ZERO)
+        // By way of i32, whose conversion is a few instructions where that of u64 is a dozen.
+        self.table.get(x.to_f64() as i32 as usize).copied().unwrap_or(F::ZERO)
     }
 }
 
@@ -70,9 +71,9 @@ impl<F: Float> LaneOp<F, 2, 1> for Tabled<F> {
         let seen = !x.is_nan();
         let inside = x.simd_ge(zero) & x.simd_le(self.total) & x.simd_eq(x.floor());
         let failures = -(x - self.total);
-        let (up, sigmoid) = softplus_sigmoid::<F, S>(simd, logits);
-        let (down, complement) = softplus_sigmoid::<F, S>(simd, -logits);
-        let cells = x.as_slice();
+        let [(up, sigmoid), (down, complement)] = softplus_sigmoids::<F, S>(simd, logits);
+        let counts = inside.select(x, zero);
+        let cells = counts.as_slice();
         let coefficient = F::Lanes::from_fn(simd, |l| self.coefficient(cells[l]));
         // A count of 0 adds 0 even where its softplus is past the range.
         let successes = x.simd_eq(zero).select(zero, x * down);
@@ -116,8 +117,7 @@ impl LaneOp<f64, 2, 1> for Large {
         let middle = counts.x.simd_gt(0.0) & failures.simd_gt(0.0);
         let one = f64x8::splat(simd, 1.0);
         let (successes, rest) = (middle.select(counts.x, one), middle.select(failures, one));
-        let (up, sigmoid) = softplus_sigmoid::<f64, S>(simd, logits);
-        let (down, complement) = softplus_sigmoid::<f64, S>(simd, -logits);
+        let [(up, sigmoid), (down, complement)] = softplus_sigmoids::<f64, S>(simd, logits);
         let [ln_n, remainder] = self.constants;
         let ln_n = f64x8::splat(simd, ln_n);
         let inner =

@@ -10,7 +10,7 @@ use super::poisson;
 use crate::random::{self, CellWords, ln_gamma_variate};
 use crate::rows::{LaneOp, Term};
 use crate::simd::{Select, Simd, SimdBase, SimdFloat, SimdMask, f64x8};
-use crate::vmath::{exp, exp_excess, ln, ln_1p, softplus_sigmoid, stirling};
+use crate::vmath::{exp, exp_excess, ln, ln_1p, softplus_sigmoids, stirling};
 
 #[derive(Debug, Clone)]
 pub(super) struct NegativeBinomial;
@@ -60,13 +60,12 @@ fn inline<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: 
     let far = m - ln_x;
     let ln_ratio = ln_1p::<f64, S>(simd, ratio.min(1e300));
     let ln_ratio = ratio.simd_lt(f64x8::splat(simd, 1e300)).select(ln_ratio, positive.select(ln_x - c, zero));
-    let (softplus, sigmoid) = softplus_sigmoid::<f64, S>(simd, direct.select(odds, -odds));
+    let [(softplus, sigmoid), (_, other)] = softplus_sigmoids::<f64, S>(simd, direct.select(odds, -odds));
     let near = ln_ratio - (direct.select(lost, -lost) * sigmoid + softplus);
     let s = direct.select(near, near - far);
     let t = direct.select(near + far, near);
 
     // The probabilities r/(r + μ) and μ/(r + μ); the smaller is the exact one.
-    let (_, other) = softplus_sigmoid::<f64, S>(simd, direct.select(-odds, odds));
     let (of_mean, of_concentration) = (direct.select(sigmoid, other), direct.select(other, sigmoid));
     let (of_mean, of_concentration) =
         (of_mean + lost * (of_mean * of_concentration), of_concentration - lost * (of_mean * of_concentration));

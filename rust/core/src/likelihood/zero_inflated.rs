@@ -9,7 +9,7 @@ use super::negative_binomial::{draw, parts};
 use crate::random::CellWords;
 use crate::rows::{LaneOp, Term};
 use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
-use crate::vmath::{exp, exp_excess, ln_1p, softplus_sigmoid};
+use crate::vmath::{exp, exp_excess, ln_1p, softplus_sigmoid, softplus_sigmoids};
 
 #[derive(Debug, Clone)]
 pub(super) struct ZeroInflatedNegativeBinomial;
@@ -20,16 +20,14 @@ impl LaneOp<f64, 4, 3> for ZeroInflatedNegativeBinomial {
         let zero = f64x8::splat(simd, 0.0);
         let counts = Counts::new(simd, x);
         let count = parts(simd, counts.x, log_mean, log_concentration);
-        let (softplus, sigmoid) = softplus_sigmoid::<f64, S>(simd, gate);
-        let (_, closed) = softplus_sigmoid::<f64, S>(simd, -gate);
+        let [(softplus, sigmoid), (_, closed)] = softplus_sigmoids::<f64, S>(simd, gate);
 
         let a = count.value;
         let (_, expm1) = exp_excess::<f64, S>(simd, a);
         let lost = expm1 * closed;
         // The shares of the gate and of the counts among zeros. Where a is −∞ the gate alone gives them.
         let apart = a.simd_lt(-f64::MAX).select(f64x8::splat(simd, f64::MAX), gate - a);
-        let (rise, small) = softplus_sigmoid::<f64, S>(simd, -apart.abs());
-        let (_, large) = softplus_sigmoid::<f64, S>(simd, apart.abs());
+        let [(rise, small), (_, large)] = softplus_sigmoids::<f64, S>(simd, -apart.abs());
         let gated = apart.simd_ge(zero);
         let (extra, natural) = (gated.select(large, small), gated.select(small, large));
         let far = (gated.select(gate, a) + rise) - softplus;

@@ -265,6 +265,19 @@ pub fn softplus_sigmoid<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F,
     (softplus, share::<F, S>(simd, positive.select(constant::<F, S>(simd, 1.0), t), t))
 }
 
+/// [`softplus_sigmoid`] of x and of −x, the same bits, from one shared exponential.
+#[inline(always)]
+pub fn softplus_sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> [(Lanes<F, S>, Lanes<F, S>); 2] {
+    let t = exp_below::<F, S>(simd, -x.abs());
+    let (curve, tail) = (-(t * t), polynomial::<F, S>(simd, t, F::LOG1P_TAIL));
+    let (above, below) = (curve.fma(tail, x.abs()) + t, curve.fma(tail, t));
+    let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
+    [x.simd_ge(F::ZERO), x.simd_le(F::ZERO)].map(
+        #[inline(always)]
+        |positive| (positive.select(above, below), positive.select(most, least)),
+    )
+}
+
 /// (sigmoid(x), sigmoid(−x)) from one shared exponential, each with its own digits: the second is 1 less the first.
 #[inline(always)]
 pub fn sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {

@@ -18,12 +18,16 @@ enum Function {
     Ln1p,
     Softplus,
     Sigmoid,
+    SoftplusOfBoth,
+    SigmoidOfBoth,
     Tanh,
     CosTurn,
     SinTurn,
     Gelu,
 }
-use Function::{CosTurn, Excess, ExcessExpm1, Exp, Expm1, Gelu, Ln, Ln1p, Sigmoid, SinTurn, Softplus, Tanh};
+use Function::{
+    CosTurn, Excess, ExcessExpm1, Exp, Expm1, Gelu, Ln, Ln1p, Sigmoid, SigmoidOfBoth, SinTurn, Softplus, SoftplusOfBoth, Tanh,
+};
 
 const MEASURED: [Measured<Function>; 11] = [
     (Exp, 0.99, 0.97),
@@ -54,6 +58,8 @@ impl sweep::Function for Function {
             Ln1p => vmath::ln_1p::<F, S>(simd, x),
             Softplus => vmath::softplus_sigmoid::<F, S>(simd, x).0,
             Sigmoid => vmath::softplus_sigmoid::<F, S>(simd, x).1,
+            SoftplusOfBoth => vmath::softplus_sigmoids::<F, S>(simd, -x)[1].0,
+            SigmoidOfBoth => vmath::softplus_sigmoids::<F, S>(simd, -x)[1].1,
             Tanh => vmath::tanh::<F, S>(simd, x),
             CosTurn => vmath::sin_cos_turn::<F, S>(simd, x).0,
             SinTurn => vmath::sin_cos_turn::<F, S>(simd, x).1,
@@ -66,19 +72,19 @@ impl sweep::Function for Function {
         let value = match self {
             // Where e^x is below 2⁻¹⁰⁰⁰ or above 2¹⁰⁰⁰, nothing that is added to it reaches its 100 bits.
             Exp => return v.exp_parts(),
-            Softplus | Sigmoid if x < -700.0 => return v.exp_parts(),
+            Softplus | SoftplusOfBoth | Sigmoid | SigmoidOfBoth if x < -700.0 => return v.exp_parts(),
             Excess | Expm1 | ExcessExpm1 if x > 700.0 => return v.exp_parts(),
             Excess if x.abs() < 1e-100 => return (v.scaled(600) * v.scaled(600) * 0.5, -1200),
             Expm1 | ExcessExpm1 | Ln1p | Tanh if x.abs() < 1e-100 => x.into(),
-            Softplus | Gelu if x > 700.0 => x.into(),
+            Softplus | SoftplusOfBoth | Gelu if x > 700.0 => x.into(),
             Excess if x < -700.0 => Double::from(-1.0) - x,
             Excess => v.exp_excess(),
             Expm1 | ExcessExpm1 => v.exp_m1(),
             Ln => v.ln(),
             Ln1p if x.abs() < 0.25 => v.ln_1p(),
             Ln1p => (v + 1.0).ln(),
-            Softplus => v.softplus(),
-            Sigmoid => v.sigmoid(),
+            Softplus | SoftplusOfBoth => v.softplus(),
+            Sigmoid | SigmoidOfBoth => v.sigmoid(),
             Tanh => v.tanh(),
             // In units that keep the products of the smallest numbers in range.
             SinTurn if x.abs() < 1e-100 => return (v.scaled(600) * Double::TWO_PI, -600),
@@ -105,8 +111,8 @@ impl sweep::Function for Function {
             Expm1 | ExcessExpm1 => x.exp_m1(),
             Ln => x.ln(),
             Ln1p => x.ln_1p(),
-            Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-            Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Softplus | SoftplusOfBoth => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+            Sigmoid | SigmoidOfBoth => 1.0 / (1.0 + (-x).exp()),
             Tanh => x.tanh(),
             Gelu => {
                 // The square halved in two parts, as its rounding is t²/2 times as large in the tail.
@@ -205,6 +211,15 @@ fn the_ends_of_the_range_are_exact_in_both_types() {
 fn expm1_alone_is_that_of_the_pair() {
     assert_eq!(apply(Expm1, &arguments::<Function, f32>(50_000)), apply(ExcessExpm1, &arguments::<Function, f32>(50_000)));
     assert_eq!(apply(Expm1, &arguments::<Function, f64>(50_000)), apply(ExcessExpm1, &arguments::<Function, f64>(50_000)));
+}
+
+#[test]
+fn softplus_and_sigmoid_of_both_signs_are_those_of_each() {
+    for (each, both) in [(Softplus, SoftplusOfBoth), (Sigmoid, SigmoidOfBoth)] {
+        let (single, double) = (arguments::<Function, f32>(50_000), arguments::<Function, f64>(50_000));
+        assert_eq!(apply(each, &single), apply(both, &single));
+        assert_eq!(apply(each, &double), apply(both, &double));
+    }
 }
 
 sweeps!(MEASURED);
