@@ -217,7 +217,7 @@ def kl(
     Notes
     -----
     The error is at most 4e-15 (float32: 4e-7) of the result, and (latent + 4) · 2⁻⁵³ of
-    Σ |X| |L₂⁻¹| (|L₂| |X| + |L₁ − L₂|) and of the same for y. Asserted in the core's ``tests/mvn/values.rs``; the largest
+    Σ |X| |L₂⁻¹| (|L₂| |X| + |L₁ − L₂|) and of the same for y. Asserted in the core's ``tests/mvn``; the largest
     measured there is 0.053 of that (float32: 0.134), and near the prior 3.7e-16 (5.6e-8) of the result.
 
     References
