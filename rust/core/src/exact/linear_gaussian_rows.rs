@@ -308,15 +308,28 @@ fn posterior_mean<S: Simd>(observed: &Observed, rest: &[f64x8<S>], mean: &mut [f
     for i in (0..k).rev() {
         let (before, after) = mean.split_at_mut(i + 1);
         let row = &observed.upper[i * k + i + 1..(i + 1) * k];
-        let value = row.iter().zip(after).fold(before[i], |rest, (u, y)| (-*y).fma(*u, rest));
+        let mut value = before[i];
+        for (u, y) in row.iter().zip(after) {
+            value = (-*y).fma(*u, value);
+        }
         before[i] = value * observed.inverse[i];
     }
     for i in 0..k {
         let (before, after) = mean.split_at_mut(i);
-        let column = before.iter().enumerate();
-        let value = column.fold(after[0], |rest, (a, y)| (-*y).fma(observed.upper[a * k + i], rest));
+        let mut value = after[0];
+        for (a, y) in before.iter().enumerate() {
+            value = (-*y).fma(observed.upper[a * k + i], value);
+        }
         after[0] = value * observed.inverse[i];
     }
+}
+
+/// The sum with `part` added, and its rounding errors with this one.
+#[inline(always)]
+fn added<S: Simd>(sum: f64x8<S>, error: f64x8<S>, part: f64x8<S>) -> (f64x8<S>, f64x8<S>) {
+    let next = sum + part;
+    let grown = next - sum;
+    (next, error + ((sum - (next - grown)) + (part - grown)))
 }
 
 /// Σ (r − W m)² / ψ + Σ m².
@@ -325,24 +338,25 @@ fn squares<S: Simd>(simd: S, model: &LinearGaussian, observed: &Observed, rest: 
     let k = mean.len();
     let zero = f64x8::splat(simd, 0.0);
     let (mut sum, mut error) = (zero, zero);
-    let mut add = |part: f64x8<S>| {
-        let next = sum + part;
-        let added = next - sum;
-        error += (sum - (next - added)) + (part - added);
-        sum = next;
-    };
     for (first, eight) in rest.chunks(8).enumerate() {
         let mut part = zero;
         for (j, rest) in eight.iter().enumerate() {
             let j = 8 * first + j;
             let weight = &model.weight[j * k..][..k];
-            let off = weight.iter().zip(mean).fold(*rest, |rest, (w, m)| (-*m).fma(*w, rest));
+            let mut off = *rest;
+            for (w, m) in weight.iter().zip(mean) {
+                off = (-*m).fma(*w, off);
+            }
             part = (off * observed.precision[j]).fma(off, part);
         }
-        add(part);
+        (sum, error) = added(sum, error, part);
     }
     for eight in mean.chunks(8) {
-        add(eight.iter().fold(zero, |part, m| m.fma(*m, part)));
+        let mut part = zero;
+        for m in eight {
+            part = m.fma(*m, part);
+        }
+        (sum, error) = added(sum, error, part);
     }
     // Beside an infinite part the error is ∞ − ∞, and so may be a residual: the row is then infinitely far.
     let total = sum + error;

@@ -270,7 +270,11 @@ impl<F: Float> Kernel for Moments<'_, F> {
         for (k, out) in out[1..].chunks_exact_mut(layout.stride).enumerate() {
             let shares = &shares[k * groups..][..groups];
             loc[..width].copy_from_slice(&mixture.locs[k * width..][..width]);
-            out[0] += lane_sum(shares.iter().fold(zero, |sum, share| sum + *share));
+            let mut total = zero;
+            for share in shares {
+                total += *share;
+            }
+            out[0] += lane_sum(total);
             let (first, second) = out[1..].split_at_mut(width);
             for (j, first) in first.iter_mut().enumerate() {
                 let (mut sum, mut squares) = (zero, zero);

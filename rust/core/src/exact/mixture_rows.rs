@@ -167,7 +167,10 @@ fn whiten<S: Simd>(simd: S, mixture: &Mixture, k: usize, x: &[f64x8<S>], y: &mut
             for i in 0..width {
                 let row = &lower[(k * width + i) * width..][..i];
                 let (before, after) = y.split_at_mut(i);
-                let rest = row.iter().zip(before).fold(x[i] - loc[i], |rest, (l, y)| (-*y).fma(*l, rest));
+                let mut rest = x[i] - loc[i];
+                for (l, y) in row.iter().zip(before) {
+                    rest = (-*y).fma(*l, rest);
+                }
                 after[0] = rest * inverse[k * width + i];
             }
         }
@@ -175,7 +178,10 @@ fn whiten<S: Simd>(simd: S, mixture: &Mixture, k: usize, x: &[f64x8<S>], y: &mut
     let zero = f64x8::splat(simd, 0.0);
     let (mut sum, mut error) = (zero, zero);
     for eight in y.chunks(8) {
-        let part = eight.iter().fold(zero, |part, y| y.fma(*y, part));
+        let mut part = zero;
+        for y in eight {
+            part = y.fma(*y, part);
+        }
         let next = sum + part;
         let added = next - sum;
         error += (sum - (next - added)) + (part - added);
@@ -227,7 +233,10 @@ pub(super) fn nearest<S: Simd>(
     let mut index = f64x8::splat(simd, 0.0);
     for k in 0..shares.len() {
         whiten(simd, mixture, k, x, y);
-        let far = y.iter().fold(f64x8::splat(simd, 0.0), |far, y| far.max(y.abs()));
+        let mut far = f64x8::splat(simd, 0.0);
+        for y in &*y {
+            far = far.max(y.abs());
+        }
         let closer = far.simd_lt(best);
         best = closer.select(far, best);
         index = closer.select(f64x8::splat(simd, k as f64), index);

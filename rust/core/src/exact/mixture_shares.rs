@@ -127,7 +127,10 @@ impl<F: Float> Kernel for Shares<'_, F> {
                     }
                 }
                 Task::Elbo(shares) => {
-                    let total = (0..components).fold(zero, |total, k| total + given(shares, k));
+                    let mut total = zero;
+                    for k in 0..components {
+                        total += given(shares, k);
+                    }
                     let mut value = zero;
                     for (k, score) in score.iter().enumerate() {
                         let share = given(shares, k) / total;
@@ -140,7 +143,10 @@ impl<F: Float> Kernel for Shares<'_, F> {
                 }
                 Task::Gap(shares) => {
                     let evidence = log_sum(simd, &score, largest);
-                    let total = (0..components).fold(zero, |total, k| total + given(shares, k));
+                    let mut total = zero;
+                    for k in 0..components {
+                        total += given(shares, k);
+                    }
                     let mut value = zero;
                     for (k, score) in score.iter().enumerate() {
                         let share = given(shares, k) / total;
@@ -167,7 +173,10 @@ impl<F: Float> Kernel for Shares<'_, F> {
 fn log_sum<S: Simd>(simd: S, scores: &[f64x8<S>], largest: f64x8<S>) -> f64x8<S> {
     let zero = f64x8::splat(simd, 0.0);
     let shift = largest.is_finite().select(largest, zero);
-    let sum = scores.iter().fold(zero, |sum, score| sum + exp::<f64, S>(simd, *score - shift));
+    let mut sum = zero;
+    for score in scores {
+        sum += exp::<f64, S>(simd, *score - shift);
+    }
     shift + ln::<f64, S>(simd, sum)
 }
 

@@ -5,22 +5,14 @@
 //! (Loader, *Fast and accurate computation of binomial probabilities*, 2000).
 //!
 //! Every function is for x > 0, from the smallest subnormal number to the largest, NaN below 0, and infinite only where its value is past
-//! the range. The errors given are the largest over every float32 and over five million random float64 of all sizes; `tests/vmath_gamma.rs`
+//! the range. The errors given are the largest over every float32 and over five million random float64 of all sizes; `tests/vmath/gamma.rs`
 //! of this crate asserts them against double-double references, which values of mpmath check in turn. lgamma and ψ keep their relative
 //! accuracy beside their zeros.
 
 use super::ln_1p::ln_reduced_parts;
-use super::{Lanes, polynomial};
+use super::{Lanes, polynomial, two_sum};
 use crate::float::Float;
 use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask};
-
-/// `a + b` and its rounding error (Knuth).
-#[inline(always)]
-fn two_sum<F: Float, S: Simd>(a: Lanes<F, S>, b: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
-    let sum = a + b;
-    let part = sum - a;
-    (sum, (a - (sum - part)) + (b - part))
-}
 
 /// `a · b` and its rounding error.
 #[inline(always)]

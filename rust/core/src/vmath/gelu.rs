@@ -1,27 +1,21 @@
 //! x Φ(x), Φ the normal distribution function, and its derivative.
 
-use super::{Lanes, at_least, at_most, polynomial, reduced};
+use super::{Lanes, at_least, at_most, constant, polynomial, reduced, two_sum};
 use crate::float::Float;
 use crate::simd::{Fused, Select, Simd, SimdBase};
 
 /// (x Φ(x), Φ(x) + x φ(x)), with Φ the distribution function of N(0, 1) and φ its density: the exact form, not the one by a hyperbolic tangent.
 ///
 /// With t = |x|: Q(t) = 1 − Φ(t) = e^(−t²/2) R(t), R(t) = P(y) / (t + 4), y = (t − 4)/(t + 4), and x Φ(x) = max(x, 0) − t Q(t). The rounding errors of the square, of y
-/// and of the quotient are put back, that of y by R′ = t R − φ(0). Accuracy: `tests/vmath.rs` and, of the derivative, which has a zero near −0.75, `tests/activation.rs`.
+/// and of the quotient are put back, that of y by R′ = t R − φ(0). Accuracy: `tests/vmath/elementary.rs` and, of the derivative, which has a zero near −0.75, `tests/network/activation.rs`.
 #[inline(always)]
 pub fn gelu<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
-    let constant = |c: f64| F::Lanes::splat(simd, F::from_f64(c));
-    let (one, four) = (constant(1.0), constant(4.0));
+    let (one, four) = (constant::<F, S>(simd, 1.0), constant::<F, S>(simd, 4.0));
     // Past 40 the tail is 0 in either type.
     let t = at_most::<F, S>(simd, x.abs(), F::from_f64(40.0));
     let half = t * F::from_f64(0.5);
     let square = half * t;
     let square_error = half.fma(t, -square);
-    let two_sum = |a: Lanes<F, S>, b: Lanes<F, S>| {
-        let sum = a + b;
-        let part = sum - a;
-        (sum, (a - (sum - part)) + (b - part))
-    };
 
     // e^(−t²/2) as a sum and its rounding error, times two powers of two.
     let v = at_least::<F, S>(simd, -square, F::EXP_ENDS.0);
@@ -33,8 +27,8 @@ pub fn gelu<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F
     let power_error = ((one - power) + grown) + (curve - (grown - r));
 
     // t ± 4 with their rounding errors.
-    let (above, above_error) = two_sum(t, four);
-    let (below, below_error) = two_sum(t, -four);
+    let (above, above_error) = two_sum::<F, S>(t, four);
+    let (below, below_error) = two_sum::<F, S>(t, -four);
     let inverse = one / above;
     let inverse_error = ((-inverse).fma(above, one) - inverse * above_error) * inverse;
     let y = below * inverse;
@@ -43,10 +37,10 @@ pub fn gelu<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F
     // P = c₀ + y (c₁ + y …) as a sum and its rounding error, its two largest steps with theirs.
     let rest = polynomial::<F, S>(simd, y, &F::NORMAL_TAIL[2..]);
     let product = rest * y;
-    let (inner, inner_error) = two_sum(constant(F::NORMAL_TAIL[1].to_f64()), product);
+    let (inner, inner_error) = two_sum::<F, S>(constant::<F, S>(simd, F::NORMAL_TAIL[1].to_f64()), product);
     let inner_error = inner_error + (rest.fma(y, -product) + F::NORMAL_TAIL_REST[1]);
     let product = inner * y;
-    let (sum, error) = two_sum(constant(F::NORMAL_TAIL[0].to_f64()), product);
+    let (sum, error) = two_sum::<F, S>(constant::<F, S>(simd, F::NORMAL_TAIL[0].to_f64()), product);
     let error = error + inner_error.fma(y, inner.fma(y, -product) + F::NORMAL_TAIL_REST[0]);
     // dP/dy dy = [P (t + 1/(t + 4)) − (t + 4) φ(0)] (t + 4)²/8 dy.
     let bend = sum * (t + inverse) - above * F::from_f64(FRAC_1_SQRT_TAU);

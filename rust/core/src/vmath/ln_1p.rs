@@ -7,7 +7,7 @@ use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat};
 /// ln(1 + x) for x ≥ −1, ±0 at ±0, −∞ at −1, +∞ at +∞; NaN below −1.
 ///
 /// 1 + x + δ = (1 + f) 2ᵉ, √½ ≤ 1 + f < √2, δ the sum's rounding error: e ln 2 + f − f²/2 + f³ P(f) + δ/(1 + x). Where e is 0, f is x itself.
-/// Largest errors: 0.92 ulp over every float32, 0.85 over five million random float64 (`tests/vmath.rs`).
+/// Largest errors: 0.92 ulp over every float32, 0.85 over five million random float64 (`tests/vmath/elementary.rs`).
 #[inline(always)]
 pub fn ln_1p<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
     let one = F::Lanes::splat(simd, F::ONE);

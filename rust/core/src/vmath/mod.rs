@@ -2,7 +2,7 @@
 //! Binet's function to 4.
 //!
 //! Contract. Each function is a pure function of one number, the same bits at every level; overflow gives ±∞ and NaN goes
-//! through. The largest errors, over every float32 and over dense random float64, stand in `tests/vmath.rs` and `tests/vmath_gamma.rs` of
+//! through. The largest errors, over every float32 and over dense random float64, stand in `tests/vmath/elementary.rs` and `tests/vmath/gamma.rs` of
 //! this crate, which assert them against float64 (for float32) and against double-double series (for float64).
 
 mod coefficients;
@@ -296,6 +296,14 @@ fn share<F: Float, S: Simd>(simd: S, part: Lanes<F, S>, t: Lanes<F, S>) -> Lanes
     let first = part * inverse;
     let rest = (-first).fma((one - whole) + t, (-first).fma(whole, part));
     rest.fma(inverse, first)
+}
+
+/// `a + b` and its rounding error (Knuth).
+#[inline(always)]
+fn two_sum<F: Float, S: Simd>(a: Lanes<F, S>, b: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
+    let sum = a + b;
+    let part = sum - a;
+    (sum, (a - (sum - part)) + (b - part))
 }
 
 /// (a + δa) / (b + δb), rounded about once, where δa and δb are rounding errors of a and b.
