@@ -272,10 +272,8 @@ pub fn softplus_sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> [(Lanes<
     let (curve, tail) = (-(t * t), polynomial::<F, S>(simd, t, F::LOG1P_TAIL));
     let (above, below) = (curve.fma(tail, x.abs()) + t, curve.fma(tail, t));
     let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
-    [x.simd_ge(F::ZERO), x.simd_le(F::ZERO)].map(
-        #[inline(always)]
-        |positive| (positive.select(above, below), positive.select(most, least)),
-    )
+    let (rising, falling) = (x.simd_ge(F::ZERO), x.simd_le(F::ZERO));
+    [(rising.select(above, below), rising.select(most, least)), (falling.select(above, below), falling.select(most, least))]
 }
 
 /// (sigmoid(x), sigmoid(−x)) from one shared exponential, each with its own digits: the second is 1 less the first.
