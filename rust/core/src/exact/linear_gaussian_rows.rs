@@ -14,7 +14,7 @@ use crate::mvn::{self, Tril};
 use crate::rows::{check_finite, check_len};
 use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, SimdFloat, dispatch, f64x8};
 use crate::threads::{Outputs, RowsMut, for_rows};
-use crate::vmath::exp;
+use crate::vmath::{exp, two_sum};
 
 /// Rows side by side.
 const ROWS: usize = 8;
@@ -324,14 +324,6 @@ fn posterior_mean<S: Simd>(observed: &Observed, rest: &[f64x8<S>], mean: &mut [f
     }
 }
 
-/// The sum with `part` added, and its rounding errors with this one.
-#[inline(always)]
-fn added<S: Simd>(sum: f64x8<S>, error: f64x8<S>, part: f64x8<S>) -> (f64x8<S>, f64x8<S>) {
-    let next = sum + part;
-    let grown = next - sum;
-    (next, error + ((sum - (next - grown)) + (part - grown)))
-}
-
 /// Σ (r − W m)² / ψ + Σ m².
 #[inline(always)]
 fn squares<S: Simd>(simd: S, model: &LinearGaussian, observed: &Observed, rest: &[f64x8<S>], mean: &[f64x8<S>]) -> f64x8<S> {
@@ -349,14 +341,16 @@ fn squares<S: Simd>(simd: S, model: &LinearGaussian, observed: &Observed, rest: 
             }
             part = (off * observed.precision[j]).fma(off, part);
         }
-        (sum, error) = added(sum, error, part);
+        let (next, lost) = two_sum::<f64, S>(sum, part);
+        (sum, error) = (next, error + lost);
     }
     for eight in mean.chunks(8) {
         let mut part = zero;
         for m in eight {
             part = m.fma(*m, part);
         }
-        (sum, error) = added(sum, error, part);
+        let (next, lost) = two_sum::<f64, S>(sum, part);
+        (sum, error) = (next, error + lost);
     }
     // Beside an infinite part the error is ∞ − ∞, and so may be a residual: the row is then infinitely far.
     let total = sum + error;

@@ -20,6 +20,7 @@ use crate::random::Key;
 use crate::rows::{check_finite, check_len};
 use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch, f64x8};
 use crate::threads::Interrupt;
+use crate::vmath::two_sum;
 
 /// Which covariances are fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,10 +261,8 @@ impl<F: Float> Kernel for Moments<'_, F> {
                 shares[k * groups + g] = *score * live;
             }
             let evidence = evidence * live;
-            let next = sum + evidence;
-            let added = next - sum;
-            error += (sum - (next - added)) + (evidence - added);
-            sum = next;
+            let (next, lost) = two_sum::<f64, S>(sum, evidence);
+            (sum, error) = (next, error + lost);
         }
         out[0] += lane_sum(sum + error);
         let mut loc = vec![0.0; padded];

@@ -12,7 +12,7 @@ use crate::float::Float;
 use crate::rows::{check_finite, check_len};
 use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, SimdFloat, SimdMask, dispatch, f64x8};
 use crate::threads::{RowsMut, for_rows};
-use crate::vmath::{exp, ln};
+use crate::vmath::{exp, ln, two_sum};
 
 /// Rows side by side.
 pub(super) const ROWS: usize = 8;
@@ -182,10 +182,8 @@ fn whiten<S: Simd>(simd: S, mixture: &Mixture, k: usize, x: &[f64x8<S>], y: &mut
         for y in eight {
             part = y.fma(*y, part);
         }
-        let next = sum + part;
-        let added = next - sum;
-        error += (sum - (next - added)) + (part - added);
-        sum = next;
+        let (next, lost) = two_sum::<f64, S>(sum, part);
+        (sum, error) = (next, error + lost);
     }
     // Beside an infinite part the error is ∞ − ∞, and so may be a substitution's: the row is then infinitely far.
     let total = sum + error;

@@ -30,8 +30,8 @@ use std::hint::black_box;
 
 /// The inner dimension is cut here at the latest: a panel's cut and the rows that meet it then lie in the first-level cache together. Six strips of float32.
 const DEPTH: usize = 288;
-/// Multiply-adds of a sum in one turn of the innermost loop, where A's next column is the next number. For as many steps one row of B's next columns is asked for, so that as many tiles,
-/// one below another, have asked for all of them: at the pace of one tile they would have to come from beyond the second-level cache faster than they can.
+/// Multiply-adds of a sum in one turn of the innermost loop. A turn asks for one row of B's next columns, so that as many tiles, one below another, have asked for all of them: at the
+/// pace of one tile they would have to come from beyond the second-level cache faster than they can.
 const UNROLLED: usize = 4;
 /// At most so many parts are chained in registers before the accumulators are put down.
 const SEGMENTS: usize = 12;
@@ -393,22 +393,21 @@ unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
         let mut rows: [usize; ROWS] = black_box(std::array::from_fn(|i| i * s.a_row));
         rows[0] = 0;
         // SAFETY: the caller's promise.
-        unsafe { turns::<_, _, _, _, UNROLLED>(simd, sums, s, (a, 1, rows), b, ahead) };
+        unsafe { turns(simd, sums, s, (a, 1, rows), b, ahead) };
     } else {
         debug_assert!(ROWS == 1 || s.a_row == 1);
-        // Unrolled, it would be loaded from so far ahead that sums have no registers left.
         // SAFETY: the caller's promise.
-        unsafe { turns::<_, _, _, _, UNROLLED>(simd, sums, s, (a, s.a_k, std::array::from_fn(|i| i)), b, ahead) };
+        unsafe { turns(simd, sums, s, (a, s.a_k, std::array::from_fn(|i| i)), b, ahead) };
     }
 }
 
-/// A multiply-add to every sum for each k, STEPS in a turn of the loop. A begins at `a`, and has its columns `a_k` and its rows `rows` from there. A part of the next tile's columns of B
+/// A multiply-add to every sum for each k. A begins at `a`, and has its columns `a_k` and its rows `rows` from there. A part of the next tile's columns of B
 /// is asked for, from `ahead` on.
 ///
 /// # Safety
 /// As [`chain`].
 #[inline(always)]
-unsafe fn turns<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize, const STEPS: usize>(
+unsafe fn turns<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     sums: &mut [[Lanes<F, S>; VECTORS]; ROWS],
     s: &Segment<F>,
@@ -417,17 +416,17 @@ unsafe fn turns<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize, cons
     ahead: *const F,
 ) {
     let mut held = *sums;
-    for turn in 0..s.depth / STEPS {
+    for turn in 0..s.depth / UNROLLED {
         for v in 0..VECTORS {
-            prefetch(ahead.wrapping_add(turn * STEPS / UNROLLED * s.b_k + v * s.b_panel));
+            prefetch(ahead.wrapping_add(turn * s.b_k + v * s.b_panel));
         }
-        for _ in 0..STEPS {
+        for _ in 0..UNROLLED {
             // SAFETY: the caller's promise.
             unsafe { step(simd, &mut held, (a, rows), (b, s.b_panel)) };
             (a, b) = (a.wrapping_add(a_k), b.wrapping_add(s.b_k));
         }
     }
-    for _ in 0..s.depth % STEPS {
+    for _ in 0..s.depth % UNROLLED {
         // SAFETY: the caller's promise.
         unsafe { step(simd, &mut held, (a, rows), (b, s.b_panel)) };
         (a, b) = (a.wrapping_add(a_k), b.wrapping_add(s.b_k));
@@ -463,7 +462,7 @@ unsafe fn step<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
 /// All of it must be readable.
 #[inline(always)]
 unsafe fn vector<F: Float, S: Simd>(simd: S, from: *const F) -> Lanes<F, S> {
-    // SAFETY: the caller's promise. Said for the compiler, which would look for null in the innermost loop.
+    // SAFETY: the caller's promise. Said for the compiler, which would look for null in the innermost loop and there lose the sums' registers.
     unsafe { std::hint::assert_unchecked(!from.is_null()) };
     // SAFETY: the caller's promise.
     F::Lanes::from_slice(simd, unsafe { std::slice::from_raw_parts(from, F::LANES) })

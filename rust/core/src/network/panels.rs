@@ -60,32 +60,33 @@ pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
 /// Packs a B of row-major rows of `width` numbers; columns that fill up the last panel are 0. `out` may be longer than that takes.
 pub fn pack_rows<F: Float>(x: &[F], width: usize, out: &mut [F]) {
     if !x.is_empty() {
-        dispatch(Pack::<F, PANEL, 4> { x, width, out });
+        dispatch(Pack::<F, PANEL> { x, width, out });
     }
 }
 
 /// Packs an Aᵀ of row-major rows of `width` numbers in strips; columns that fill up the last strip are 0. `out` may be longer than that takes.
 pub fn pack_strips<F: Float>(x: &[F], width: usize, out: &mut [F]) {
     if !x.is_empty() {
-        dispatch(Pack::<F, STRIP, 1> { x, width, out });
+        dispatch(Pack::<F, STRIP> { x, width, out });
     }
 }
 
-/// Packs rows in panels of VECTORS vectors, TOGETHER panels at a time: what is read of a row is then some cache lines, and what is written to each panel follows on what was.
-struct Pack<'a, F, const VECTORS: usize, const TOGETHER: usize> {
+/// Packs rows in panels of VECTORS vectors, as many at a time as have four of them or one panel: what is read of a row is then some cache lines, and what is written to each panel follows on what was.
+struct Pack<'a, F, const VECTORS: usize> {
     x: &'a [F],
     width: usize,
     out: &'a mut [F],
 }
 
-impl<F: Float, const VECTORS: usize, const TOGETHER: usize> Kernel for Pack<'_, F, VECTORS, TOGETHER> {
+impl<F: Float, const VECTORS: usize> Kernel for Pack<'_, F, VECTORS> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { x, width, out } = self;
         let (depth, panel) = (x.len() / width, VECTORS * F::LANES);
-        let columns = TOGETHER * panel;
+        let columns = (4 / VECTORS).max(1) * panel;
         for (first, out) in (0..width).step_by(columns).zip(out.chunks_mut(columns * depth)) {
+            let filled = (width - first).min(columns).div_ceil(panel) * VECTORS;
             for (k, x) in x.chunks_exact(width).enumerate() {
                 let place = |vector: usize| (vector / VECTORS * depth + k) * panel + vector % VECTORS * F::LANES;
                 let vectors = x[first..width.min(first + columns)].chunks_exact(F::LANES);
@@ -93,7 +94,6 @@ impl<F: Float, const VECTORS: usize, const TOGETHER: usize> Kernel for Pack<'_, 
                 for (v, x) in vectors.enumerate() {
                     F::Lanes::from_slice(simd, x).store_slice(&mut out[place(v)..][..F::LANES]);
                 }
-                let filled = (width - first).div_ceil(panel).min(TOGETHER) * VECTORS;
                 for v in whole..filled {
                     let out = &mut out[place(v)..][..F::LANES];
                     let rest = if v == whole { rest } else { &[] };

@@ -7,7 +7,7 @@
 use crate::float::Float;
 use crate::network::lanewise;
 use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, SimdFloat, dispatch, f64x8};
-use crate::vmath::{exp, ln};
+use crate::vmath::{exp, ln, two_sum};
 
 /// The components of a mixture.
 #[derive(Clone, Debug)]
@@ -196,10 +196,8 @@ impl<F: Float> Kernel for LogDensity<'_, F> {
                         let delta = (*x - *m) * *s;
                         part = delta.fma(delta, part);
                     }
-                    let next = sum + part;
-                    let added = next - sum;
-                    error += (sum - (next - added)) + (part - added);
-                    sum = next;
+                    let (next, lost) = two_sum::<f64, S>(sum, part);
+                    (sum, error) = (next, error + lost);
                 }
                 // Beside an infinite part the error is ∞ − ∞: the draw is then infinitely far.
                 let square = sum.is_finite().select(sum + error, f64x8::splat(simd, f64::INFINITY));

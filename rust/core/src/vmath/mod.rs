@@ -298,7 +298,7 @@ fn share<F: Float, S: Simd>(simd: S, part: Lanes<F, S>, t: Lanes<F, S>) -> Lanes
 
 /// `a + b` and its rounding error (Knuth).
 #[inline(always)]
-fn two_sum<F: Float, S: Simd>(a: Lanes<F, S>, b: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
+pub(crate) fn two_sum<F: Float, S: Simd>(a: Lanes<F, S>, b: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
     let sum = a + b;
     let part = sum - a;
     (sum, (a - (sum - part)) + (b - part))
