@@ -10,13 +10,13 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -type f \( -name '*.rs' -o -name
 PACKAGE := pyproject.toml README.md $(shell find python -type f \( -name '*.py' -o -name '*.pyi' -o -name py.typed \))
 
 # PyO3's build script asks an interpreter for its version: the environment's own, whatever is first on the path.
-$(VENV)/% lint test test-statistics docs wheel: export PYO3_PYTHON := $(abspath $(BIN)/python)
+$(VENV)/% lint build test test-statistics docs wheel: export PYO3_PYTHON := $(abspath $(BIN)/python)
 # An environment of conda beside ours would make maturin ask which one is meant.
 unexport CONDA_PREFIX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-exhaustive test-statistics lint format bench wheel docs clean
+.PHONY: help demo build build-tests test test-exhaustive test-statistics lint format bench wheel docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ demo: $(DEMO)/.installed  ## train a VAE on real digits, print its bounds, draw 
 	$(DEMO)/bin/elbokit fit digits --out build/demo/digits.safetensors --plot build/demo/digits.png
 	$(DEMO)/bin/elbokit score build/demo/digits.safetensors digits --out build/demo/scores.csv
 	@echo 'The picture is build/demo/digits.png; the bounds of every row are in build/demo/scores.csv.'
+
+# With --jobs 2 the two builds go side by side. The extension is one unit to the compiler, so it takes longest and goes first: the tests get what it leaves.
+build: $(VENV)/.built build-tests  ## build the extension and the tests in Rust, which the targets below do by themselves
+
+build-tests:
+	nice cargo test --locked --profile tested --workspace --exclude elbokit-py --no-run
 
 test: $(VENV)/.built  ## run the tests of both languages
 	cargo test --locked --profile tested --workspace --exclude elbokit-py

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use elbokit_core::Float;
-use elbokit_core::network::matmul::{Left, Right, multiply};
+use elbokit_core::network::matmul::{Finish, Left, Right, multiply};
 use elbokit_core::network::panels::{pack_transposed, packed_len, panel};
 
 fn median(mut run: impl FnMut(), flops: f64) -> f64 {
@@ -27,11 +27,11 @@ fn rates<F: Float>(rows: usize, depth: usize, columns: usize) {
     let flops = 2.0 * (rows * depth * columns) as f64;
     pack_transposed(&w[..columns * depth], depth, &mut packed);
     let (left, right) = (Left::rows(&a, depth), Right::packed(&packed, depth));
-    let forward = median(|| multiply(rows, columns, depth, left, right, None, &mut c, columns), flops);
+    let forward = median(|| multiply(rows, columns, depth, left, right, Finish::Sums, &mut c, columns), flops);
     let right = Right::rows(&w, columns);
-    let backward = median(|| multiply(rows, columns, depth, left, right, None, &mut c, columns), flops);
+    let backward = median(|| multiply(rows, columns, depth, left, right, Finish::Sums, &mut c, columns), flops);
     let left = Left::transposed(&a, rows, 0);
-    let weights = median(|| multiply(rows, columns, depth, left, right, None, &mut c, columns), flops);
+    let weights = median(|| multiply(rows, columns, depth, left, right, Finish::Sums, &mut c, columns), flops);
     let packing = median(|| pack_transposed(&w[..columns * depth], depth, &mut packed), (columns * depth) as f64);
     println!(
         "{} {rows:5} × {depth:4} × {columns:4}: packed B {forward:6.1}, row-major B {backward:6.1}, and transposed A {weights:6.1} GFLOP/s; packs {packing:.2} G/s",

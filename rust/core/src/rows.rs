@@ -43,6 +43,12 @@ impl<'a, F: Float> Input<'a, F> {
         Self { first: (self.first + first) % self.rows, ..self }
     }
 
+    /// Whether every row of the kernel reads the same.
+    #[must_use]
+    pub fn is_one_row(&self) -> bool {
+        self.rows == 1
+    }
+
     /// Row `row` and all that follows it in memory.
     #[inline(always)]
     #[must_use]

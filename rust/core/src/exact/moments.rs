@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::network::matmul::{Left, Right, multiply};
+use crate::network::matmul::{Finish, Left, Right, multiply};
 use crate::network::panels::panel;
 use crate::rows::check_finite;
 use crate::threads::{RowsMut, for_rows};
@@ -86,7 +86,7 @@ pub(super) fn moments<F: Float>(x: &[F], width: usize) -> Result<Moments> {
             }
         }
         let (left, right) = (Left::transposed(&off, width, 0), Right::rows(&off, width));
-        multiply(width, width, range.len(), left, right, None, out, width);
+        multiply(width, width, range.len(), left, right, Finish::Sums, out, width);
     });
     for x in &mut covariance {
         *x /= rows as f64;

@@ -1,25 +1,37 @@
 //! Counts of 0 to n: ln C(n, x) − x softplus(−logit) − (n − x) softplus(logit), and its gradient x sigmoid(−logit) − (n − x) sigmoid(logit).
 
-use super::cells::CellOp;
+use super::cells::{CellOp, Cells, Family, Params, ParamsMut, in_blocks};
 use super::count::{Counts, LN_2PI_HALF};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::random::{CellWords, binomial};
-use crate::rows::{LaneOp, Term};
+use crate::rows::{Input, LaneOp, SumOnly, Term, Totals, map_rows, no_outputs};
 use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
+use crate::threads::{Outputs, row_work};
 use crate::vmath::{Lanes, exp_excess, ln, softplus_sigmoid, softplus_sigmoids, stirling};
 
 /// Totals up to this have their coefficients in a table.
 pub(super) const TABLE: u32 = 4096;
 
-/// A total whose coefficients fit a table.
+/// 2⁵², from which on whole numbers are all the numbers that there are.
+const COUNTS_FROM: f64 = 4_503_599_627_370_496.0;
+/// Coefficients that are looked up at a time: little enough to stay in the first cache.
+const BLOCK: usize = 1024;
+
+/// A total whose coefficients fit a table. They are looked up before the lanes' work, and of one row of x, for all of its particles, once.
 #[derive(Debug, Clone)]
 pub(super) struct Tabled<F> {
+    cells: Cells<F, WithCoefficients<F>, 3, 1>,
+    /// ln C(n, x) for x = 0 … n.
+    table: Vec<F>,
+}
+
+/// The kernel, which reads ln C(n, x) beside x and the logits.
+#[derive(Debug, Clone)]
+struct WithCoefficients<F> {
     /// n.
     total: F,
     n: u32,
-    /// ln C(n, x) for x = 0 … n.
-    table: Vec<F>,
 }
 
 /// A total too large for a table: the deviance form of Loader (2000), in which nothing large is subtracted,
@@ -45,15 +57,72 @@ pub(super) fn checked<F: Float>(n: u32) -> Result<F> {
 }
 
 impl<F: Float> Tabled<F> {
-    pub(super) fn new(n: u32) -> Result<Self> {
-        Ok(Self { total: checked(n)?, n, table: (0..=n).map(|k| F::from_f64(ln_choose(n, k))).collect() })
+    pub(super) fn new(n: u32, width: usize) -> Result<Self> {
+        let cells = Cells::new(WithCoefficients { total: checked(n)?, n }, width);
+        Ok(Self { cells, table: (0..=n).map(|k| F::from_f64(ln_choose(n, k))).collect() })
     }
 
-    /// ln C(n, x) of a count from 0 to n.
-    #[inline(always)]
-    fn coefficient(&self, x: F) -> F {
-        // By way of i32, whose conversion is a few instructions where that of u64 is a dozen.
-        self.table.get(x.to_f64() as i32 as usize).copied().unwrap_or(F::ZERO)
+    /// ln C(n, x) of each count from 0 to n, and some number of any other cell.
+    fn look_up(&self, x: &[F], out: &mut [F]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            // Beside 2⁵² a count is its own lowest bits, in an instruction where a conversion takes a dozen.
+            let count = (x.to_f64() + COUNTS_FROM).to_bits() as u32;
+            *out = self.table.get(count as usize).copied().unwrap_or(F::ZERO);
+        }
+    }
+
+    /// Calls `body` for blocks of rows with x and its coefficients, the block's first row and their number, and what is left of `out` to it.
+    fn blocks<O: Outputs>(
+        &self,
+        x: Input<F>,
+        rows: usize,
+        out: O,
+        body: impl Fn([Input<F>; 2], usize, usize, O) -> bool + Sync,
+    ) -> bool {
+        let (width, once) = (self.cells.width, x.is_one_row());
+        let most = if once { rows } else { BLOCK / width };
+        let make = |block: usize| {
+            let mut coefficients = vec![F::ZERO; if once { 1 } else { block } * width];
+            if once {
+                self.look_up(x.from(0), &mut coefficients);
+            }
+            coefficients
+        };
+        in_blocks(rows, row_work::<F>(width, WithCoefficients::<F>::WORK), most, out, make, |coefficients, first, count, out| {
+            if !once {
+                for (row, coefficients) in (first..first + count).zip(coefficients.chunks_exact_mut(width)) {
+                    self.look_up(x.from(row), coefficients);
+                }
+            }
+            body([x.after(first), Input::rows(coefficients, width)], first, count, out)
+        })
+    }
+}
+
+impl<F: Float> Family<F> for Tabled<F> {
+    fn log_prob(&self, x: Input<F>, params: Params<F>, rows: usize, totals: Totals<F>) -> bool {
+        let (op, width) = (SumOnly::<_, 1>(&self.cells.op), self.cells.width);
+        self.blocks(x, rows, totals, |[x, coefficients], first, count, totals| {
+            let inputs = [x, params.after(first).block(0, width), coefficients];
+            map_rows(&op, inputs, count, width, WithCoefficients::<F>::WORK, totals, no_outputs())
+        })
+    }
+
+    fn log_prob_grad(&self, x: Input<F>, params: Params<F>, rows: usize, totals: Totals<F>, d_params: ParamsMut<F>) -> bool {
+        let (op, width) = (&self.cells.op, self.cells.width);
+        self.blocks(x, rows, (totals, d_params), |[x, coefficients], first, count, (totals, d_params)| {
+            let inputs = [x, params.after(first).block(0, width), coefficients];
+            map_rows(op, inputs, count, width, WithCoefficients::<F>::WORK, totals, d_params.blocks(width))
+        })
+    }
+
+    fn mean(&self, params: Params<F>, rows: usize, out: ParamsMut<F>) -> bool {
+        let width = self.cells.width;
+        self.cells.mean_of([params.block(0, width)], rows, out.blocks(width))
+    }
+
+    fn draw(&self, column: usize, params: &[F], words: &mut CellWords) -> f64 {
+        self.cells.draw(column, params, words)
     }
 }
 
@@ -64,17 +133,14 @@ impl Large {
     }
 }
 
-impl<F: Float> LaneOp<F, 2, 1> for Tabled<F> {
+impl<F: Float> LaneOp<F, 3, 1> for WithCoefficients<F> {
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, [x, logits]: [Lanes<F, S>; 2]) -> Term<F, S, 1> {
+    fn lanes<S: Simd>(&self, simd: S, [x, logits, coefficient]: [Lanes<F, S>; 3]) -> Term<F, S, 1> {
         let zero = F::Lanes::splat(simd, F::ZERO);
         let seen = !x.is_nan();
         let inside = x.simd_ge(zero) & x.simd_le(self.total) & x.simd_eq(x.floor());
         let failures = -(x - self.total);
         let [(up, sigmoid), (down, complement)] = softplus_sigmoids::<F, S>(simd, logits);
-        let counts = inside.select(x, zero);
-        let cells = counts.as_slice();
-        let coefficient = F::Lanes::from_fn(simd, |l| self.coefficient(cells[l]));
         // A count of 0 adds 0 even where its softplus is past the range.
         let successes = x.simd_eq(zero).select(zero, x * down);
         let rest = failures.simd_eq(zero).select(zero, failures * up);
@@ -85,7 +151,7 @@ impl<F: Float> LaneOp<F, 2, 1> for Tabled<F> {
     }
 }
 
-impl<F: Float> CellOp<F, 2, 1> for Tabled<F> {
+impl<F: Float> CellOp<F, 3, 1> for WithCoefficients<F> {
     const WORK: f64 = 1.5;
 
     #[inline(always)]

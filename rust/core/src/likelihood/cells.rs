@@ -1,12 +1,13 @@
 //! What every kind of likelihood can do with rows, and the kinds whose cells are independent of each other: all but `Categorical` and `Columns`.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::float::Float;
 use crate::random::CellWords;
 use crate::rows::{Blocks, Input, LaneOp, Mask, SumOnly, Term, Totals, map_rows, no_outputs};
 use crate::simd::{Select, Simd, SimdBase, SimdFloat, SimdMask};
-use crate::threads::{Outputs, RowsMut};
+use crate::threads::{Outputs, RowsMut, for_rows};
 use crate::vmath::Lanes;
 
 /// Rows of params, of which a likelihood reads the columns from `first` on.
@@ -110,6 +111,32 @@ pub(super) fn where_seen<F: Float, S: Simd, const N: usize>(
         *x = seen.select(*x, F::Lanes::splat(simd, F::ZERO));
     }
     lanes
+}
+
+/// Runs `body` on blocks of at most `most` rows: with what `make` made for a thread's blocks of so many rows, the block's first row, its number of rows and its part of
+/// `out`. Returns whether any block looked bad. `work` is about the cost of a row, in nanoseconds on one core.
+pub(super) fn in_blocks<O: Outputs, T>(
+    rows: usize,
+    work: usize,
+    most: usize,
+    out: O,
+    make: impl Fn(usize) -> T + Sync,
+    body: impl Fn(&mut T, usize, usize, O) -> bool + Sync,
+) -> bool {
+    let bad = AtomicBool::new(false);
+    for_rows(rows, work, out, &|range, mut out: O| {
+        let block = most.clamp(1, range.len().max(1));
+        let mut room = make(block);
+        for first in range.clone().step_by(block) {
+            let count = block.min(range.end - first);
+            let (part, rest) = out.split_at(count);
+            out = rest;
+            if body(&mut room, first, count, part) {
+                bad.store(true, Ordering::Relaxed);
+            }
+        }
+    });
+    bad.into_inner()
 }
 
 /// Independent cells, `width` of them a row.

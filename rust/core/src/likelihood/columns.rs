@@ -3,13 +3,12 @@
 //! A row's result is the sum, in float64 and in the members' order, of the members' own sums of terms.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::cells::{Family, Params, ParamsMut};
+use super::cells::{Family, Params, ParamsMut, in_blocks};
 use crate::float::Float;
 use crate::random::CellWords;
 use crate::rows::{Input, Totals};
-use crate::threads::{Outputs, RowsMut, for_rows};
+use crate::threads::{Outputs, RowsMut};
 
 /// Rows whose cells are gathered at a time.
 const BLOCK: usize = 64;
@@ -47,34 +46,27 @@ impl<F: Float> Columns<F> {
         out: (Totals<F>, O),
         body: impl Fn(&Member<F>, Input<F>, Params<F>, &mut [f64], &mut O) -> bool + Sync,
     ) -> bool {
-        let bad = AtomicBool::new(false);
-        for_rows(rows, self.places.len() * WORK, out, &|range, mut out: (Totals<F>, O)| {
-            let mut cells = Vec::with_capacity(BLOCK.min(range.len()) * self.places.len());
-            for first in range.clone().step_by(BLOCK) {
-                let count = BLOCK.min(range.end - first);
-                let ((mut totals, mut part), rest) = out.split_at(count);
-                out = rest;
-                let mut sums = [0.0; BLOCK];
-                let sums = &mut sums[..count];
-                let mut odd = false;
-                for member in &self.members {
-                    cells.clear();
-                    cells.extend((0..count).flat_map(|row| {
-                        let x = x.from(first + row);
-                        member.columns.iter().map(|&column| x[column])
-                    }));
-                    let cells = Input::rows(&cells, member.columns.len());
-                    odd |= body(member, cells, params.after(first).shifted(member.first), sums, &mut part);
-                }
-                for (row, &sum) in sums.iter().enumerate() {
-                    odd |= !totals.put(row, sum);
-                }
-                if odd {
-                    bad.store(true, Ordering::Relaxed);
-                }
+        let (width, make) = (self.places.len(), |_| Vec::new());
+        in_blocks(rows, width * WORK, BLOCK, out, make, |cells, first, count, out| {
+            let (mut totals, mut part): (Totals<F>, O) = out;
+            let mut sums = [0.0; BLOCK];
+            let sums = &mut sums[..count];
+            let x_rows = if x.is_one_row() { 1 } else { count };
+            let mut odd = false;
+            for member in &self.members {
+                cells.clear();
+                cells.extend((first..first + x_rows).flat_map(|row| {
+                    let x = x.from(row);
+                    member.columns.iter().map(|&column| x[column])
+                }));
+                let cells = Input::rows(cells, member.columns.len());
+                odd |= body(member, cells, params.after(first).shifted(member.first), sums, &mut part);
             }
-        });
-        bad.into_inner()
+            for (row, &sum) in sums.iter().enumerate() {
+                odd |= !totals.put(row, sum);
+            }
+            odd
+        })
     }
 }
 

@@ -5,14 +5,13 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Likelihood;
-use super::cells::{Family, Params, ParamsMut};
+use super::cells::{Family, Params, ParamsMut, in_blocks};
 use crate::float::Float;
 use crate::random::CellWords;
 use crate::rows::{Input, Totals};
-use crate::threads::{Outputs, RowsMut, for_rows};
+use crate::threads::RowsMut;
 
 /// Numbers of x that are widened at a time: little enough to stay in the first cache.
 const BLOCK: usize = 1024;
@@ -61,45 +60,42 @@ impl InDouble {
         totals: Totals<F>,
         d_params: Option<ParamsMut<F>>,
     ) -> bool {
-        let (width, num_params) = (self.width, self.num_params);
-        let bad = AtomicBool::new(false);
-        for_rows(rows, width * WORK, (totals, d_params), &|range, mut out| {
-            let block = (BLOCK / width).clamp(1, ROWS).min(range.len().max(1));
-            let (mut cells, mut numbers) = (vec![0.0; block * width], vec![0.0; block * num_params]);
-            let mut gradient = if out.1.is_some() { numbers.clone() } else { Vec::new() };
-            for first in range.clone().step_by(block) {
-                let count = block.min(range.end - first);
-                let ((mut totals, d_params), rest) = out.split_at(count);
-                out = rest;
-                for row in 0..count {
-                    widen(&x.from(first + row)[..width], &mut cells[row * width..][..width]);
-                    widen(&params.row(first + row)[..num_params], &mut numbers[row * num_params..][..num_params]);
-                }
-                let x = Input::rows(&cells[..count * width], width);
-                let params = Params { data: &numbers[..count * num_params], stride: num_params, first: 0 };
-                let mut sums = [0.0; ROWS];
-                let added = Totals::Added(&mut sums[..count]);
-                let mut odd = match d_params {
-                    None => self.family.log_prob(x, params, count, added),
-                    Some(mut d_params) => {
-                        let gradient = &mut gradient[..count * num_params];
-                        let inner = ParamsMut { rows: RowsMut::new(gradient, num_params), first: 0 };
-                        let odd = self.family.log_prob_grad(x, params, count, added, inner);
-                        for (row, gradient) in gradient.chunks_exact(num_params).enumerate() {
-                            narrow(gradient, &mut d_params.row(row)[..num_params]);
-                        }
-                        odd
-                    }
-                };
-                for (row, &sum) in sums[..count].iter().enumerate() {
-                    odd |= !totals.put(row, sum);
-                }
-                if odd {
-                    bad.store(true, Ordering::Relaxed);
-                }
+        let (width, num_params, with_gradient) = (self.width, self.num_params, d_params.is_some());
+        let make = |block: usize| {
+            let numbers = vec![0.0; block * num_params];
+            (vec![0.0; block * width], if with_gradient { numbers.clone() } else { Vec::new() }, numbers)
+        };
+        let most = (BLOCK / width).min(ROWS);
+        in_blocks(rows, width * WORK, most, (totals, d_params), make, |room, first, count, (mut totals, d_params)| {
+            let (cells, gradient, numbers) = room;
+            let x_rows = if x.is_one_row() { 1 } else { count };
+            for (row, cells) in cells.chunks_exact_mut(width).take(x_rows).enumerate() {
+                widen(&x.from(first + row)[..width], cells);
             }
-        });
-        bad.into_inner()
+            for (row, numbers) in numbers.chunks_exact_mut(num_params).take(count).enumerate() {
+                widen(&params.row(first + row)[..num_params], numbers);
+            }
+            let x = Input::rows(&cells[..x_rows * width], width);
+            let params = Params { data: &numbers[..count * num_params], stride: num_params, first: 0 };
+            let mut sums = [0.0; ROWS];
+            let added = Totals::Added(&mut sums[..count]);
+            let mut odd = match d_params {
+                None => self.family.log_prob(x, params, count, added),
+                Some(mut d_params) => {
+                    let gradient = &mut gradient[..count * num_params];
+                    let inner = ParamsMut { rows: RowsMut::new(gradient, num_params), first: 0 };
+                    let odd = self.family.log_prob_grad(x, params, count, added, inner);
+                    for (row, gradient) in gradient.chunks_exact(num_params).enumerate() {
+                        narrow(gradient, &mut d_params.row(row)[..num_params]);
+                    }
+                    odd
+                }
+            };
+            for (row, &sum) in sums[..count].iter().enumerate() {
+                odd |= !totals.put(row, sum);
+            }
+            odd
+        })
     }
 }
 
@@ -114,20 +110,15 @@ impl<F: Float> Family<F> for InDouble {
 
     fn mean(&self, params: Params<F>, rows: usize, out: ParamsMut<F>) -> bool {
         let (num_params, num_means) = (self.num_params, self.num_means);
-        let bad = AtomicBool::new(false);
-        for_rows(rows, self.width * WORK, out, &|range, mut out: ParamsMut<F>| {
-            let (mut numbers, mut means) = (vec![0.0; num_params], vec![0.0; num_means]);
-            for (local, row) in range.enumerate() {
-                widen(&params.row(row)[..num_params], &mut numbers);
-                let params = Params { data: &numbers, stride: num_params, first: 0 };
-                let inner = ParamsMut { rows: RowsMut::new(&mut means, num_means), first: 0 };
-                if self.family.mean(params, 1, inner) {
-                    bad.store(true, Ordering::Relaxed);
-                }
-                narrow(&means, &mut out.row(local)[..num_means]);
-            }
-        });
-        bad.into_inner()
+        let make = |_: usize| (vec![0.0; num_params], vec![0.0; num_means]);
+        in_blocks(rows, self.width * WORK, 1, out, make, |(numbers, means), row, _, mut out: ParamsMut<F>| {
+            widen(&params.row(row)[..num_params], numbers);
+            let params = Params { data: numbers, stride: num_params, first: 0 };
+            let inner = ParamsMut { rows: RowsMut::new(means, num_means), first: 0 };
+            let bad = self.family.mean(params, 1, inner);
+            narrow(means, &mut out.row(0)[..num_means]);
+            bad
+        })
     }
 
     fn draw(&self, column: usize, params: &[F], words: &mut CellWords) -> f64 {

@@ -52,7 +52,7 @@ fn family<F: Float>(likelihood: &Likelihood, width: usize) -> Result<Arc<dyn Fam
             None => predicted(gaussian::Predicted, scale, width),
         },
         Likelihood::Bernoulli => Arc::new(Cells::new(Bernoulli, width)),
-        Likelihood::Binomial(total) if *total <= TABLE => Arc::new(Cells::new(Tabled::new(*total)?, width)),
+        Likelihood::Binomial(total) if *total <= TABLE => Arc::new(Tabled::new(*total, width)?),
         Likelihood::Columns(members) => Arc::new(columns(members, width)?),
         _ => {
             checked::<F>(likelihood, width)?;

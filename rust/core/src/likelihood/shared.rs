@@ -1,14 +1,13 @@
 //! One scale a row for all of its cells: the kernel of predicted scales, given the row's number in every column; the gradient by it is the sum of theirs.
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::cells::{CellOp, Cells, Family, Params, ParamsMut};
+use super::cells::{CellOp, Cells, Family, Params, ParamsMut, in_blocks};
 use crate::float::Float;
 use crate::random::CellWords;
 use crate::reduce::ordered_sum_of;
 use crate::rows::{Blocks, Input, RowOutputs, SumOnly, Totals, map_rows, no_outputs};
-use crate::threads::{Outputs, RowsMut, for_rows, row_work};
+use crate::threads::{Outputs, RowsMut, row_work};
 
 /// Rows whose scales are spread out at a time: little enough to stay in the first cache.
 const BLOCK: usize = 16;
@@ -27,23 +26,14 @@ impl<F: Float, Op: CellOp<F, 3, 2> + Debug + Send> Shared<F, Op> {
         body: impl Fn([Input<F>; 2], usize, usize, O) -> bool + Sync,
     ) -> bool {
         let width = self.0.width;
-        let bad = AtomicBool::new(false);
-        for_rows(rows, row_work::<F>(width, Op::WORK + 0.5), out, &|range, mut out: O| {
-            let mut scales = vec![F::ZERO; BLOCK.min(range.len()) * width];
-            for first in range.clone().step_by(BLOCK) {
-                let count = BLOCK.min(range.end - first);
-                for (local, scales) in scales.chunks_exact_mut(width).take(count).enumerate() {
-                    scales.fill(params.row(first + local)[width]);
-                }
-                let (part, rest) = out.split_at(count);
-                out = rest;
-                let loc = params.after(first).block(0, width);
-                if body([loc, Input::rows(&scales[..count * width], width)], first, count, part) {
-                    bad.store(true, Ordering::Relaxed);
-                }
+        let make = |block: usize| vec![F::ZERO; block * width];
+        in_blocks(rows, row_work::<F>(width, Op::WORK + 0.5), BLOCK, out, make, |scales, first, count, out| {
+            for (row, scales) in (first..first + count).zip(scales.chunks_exact_mut(width)) {
+                scales.fill(params.row(row)[width]);
             }
-        });
-        bad.into_inner()
+            let loc = params.after(first).block(0, width);
+            body([loc, Input::rows(&scales[..count * width], width)], first, count, out)
+        })
     }
 }
 

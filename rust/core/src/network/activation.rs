@@ -91,6 +91,59 @@ impl Activation {
     }
 }
 
+/// An activation's derivative at some numbers.
+#[derive(Clone, Copy, Debug)]
+pub enum Slope<'a, F> {
+    /// What [`Activation::apply_with_slope`] wrote.
+    Written(&'a [F]),
+    /// Relu's, by what it put out.
+    OfRelu(&'a [F]),
+}
+
+impl<'a, F: Float> Slope<'a, F> {
+    /// From number `first` on.
+    #[must_use]
+    pub fn after(self, first: usize) -> Self {
+        match self {
+            Self::Written(slope) => Self::Written(&slope[first..]),
+            Self::OfRelu(y) => Self::OfRelu(&y[first..]),
+        }
+    }
+
+    /// Multiplies `x`, which may be shorter, by it.
+    pub fn times(self, x: &mut [F]) {
+        dispatch(Times { x, slope: self });
+    }
+}
+
+struct Times<'a, F> {
+    x: &'a mut [F],
+    slope: Slope<'a, F>,
+}
+
+impl<F: Float> Kernel for Times<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.slope {
+            Slope::Written(slope) => lanewise::<F, S, 1, 1>(
+                simd,
+                [slope],
+                [self.x],
+                #[inline(always)]
+                |[slope], [x]| [x * slope],
+            ),
+            Slope::OfRelu(y) => lanewise::<F, S, 1, 1>(
+                simd,
+                [y],
+                [self.x],
+                #[inline(always)]
+                |[y], [x]| [x * Activation::Relu.lanes::<F, S>(simd, y)[1]],
+            ),
+        }
+    }
+}
+
 struct Apply<'a, F> {
     activation: Activation,
     x: &'a mut [F],

@@ -1,6 +1,6 @@
-//! Matrix products: C = A · B (+ bias), the only door to them.
+//! Matrix products: C = A · B, and what [`Finish`] says is done to it, the only door to them.
 //!
-//! Contract. `C[i, j]` is one chain of truly fused multiply-adds over k = 0, 1, … in order, starting from 0, and then the bias is added. Hence row i of C
+//! Contract. `C[i, j]` is one chain of truly fused multiply-adds over k = 0, 1, … in order, starting from 0, and is then finished. Hence row i of C
 //! depends on row i of A and on B alone, and nothing else changes a bit: not the number of rows, not where the inner dimension is cut (an
 //! accumulator is put down in C and picked up again), not the tile's shape (it follows the level), not the threads (callers share out rows or columns of C, never k).
 //! No path is chosen by shape. No memory is allocated. Not promised: speed at the baseline level, which emulates fusion.
@@ -10,7 +10,7 @@
 //! or one of few places in the cache where its width is a power of two.
 //!
 //! ```
-//! use elbokit_core::network::matmul::{Left, Right, multiply};
+//! use elbokit_core::network::matmul::{Finish, Left, Right, multiply};
 //! use elbokit_core::network::panels::{pack_transposed, packed_len};
 //!
 //! // x (2 × 3) times wᵀ, w (2 × 3) being a layer's weights, plus a bias.
@@ -18,13 +18,15 @@
 //! let mut packed = vec![0.0; packed_len::<f32>(3, 2)];
 //! pack_transposed(&w, 3, &mut packed);
 //! let mut y = [0.0; 4];
-//! multiply(2, 2, 3, Left::rows(&x, 3), Right::packed(&packed, 3), Some(&[10.0, 20.0]), &mut y, 2);
-//! assert_eq!(y, [11.0, 25.0, 14.0, 31.0]);
+//! multiply(2, 2, 3, Left::rows(&x, 3), Right::packed(&packed, 3), Finish::Bias(&[10.0, -20.0]), &mut y, 2);
+//! assert_eq!(y, [11.0, -15.0, 14.0, -9.0]);
+//! multiply(2, 2, 3, Left::rows(&x, 3), Right::packed(&packed, 3), Finish::BiasRelu(&[10.0, -20.0]), &mut y, 2);
+//! assert_eq!(y, [11.0, 0.0, 14.0, 0.0]);
 //! ```
 
 use super::panels::{panel, strip};
 use crate::float::Float;
-use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch, prefetch, prefetch_to_write};
+use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, dispatch, prefetch, prefetch_to_write};
 use crate::vmath::Lanes;
 use std::hint::black_box;
 
@@ -97,7 +99,27 @@ pub struct Part<'a, F> {
     pub depth: usize,
 }
 
-/// C (`rows` × `columns`, `c_stride` numbers a row) = A · B over k < `depth`, plus `bias` to each row.
+/// What becomes of C's sums when their chains are complete, before they leave the registers.
+#[derive(Clone, Copy, Debug)]
+pub enum Finish<'a, F> {
+    /// They are the result.
+    Sums,
+    /// These numbers are added to each row.
+    Bias(&'a [F]),
+    /// The same, and what is not positive then becomes 0, as [`Activation::Relu`](super::Activation::Relu) has it.
+    BiasRelu(&'a [F]),
+}
+
+impl<F> Finish<'_, F> {
+    fn bias(&self) -> Option<&[F]> {
+        match self {
+            Self::Sums => None,
+            Self::Bias(bias) | Self::BiasRelu(bias) => Some(bias),
+        }
+    }
+}
+
+/// C (`rows` × `columns`, `c_stride` numbers a row) = A · B over k < `depth`, finished.
 ///
 /// # Panics
 /// If an operand is too short for the shape.
@@ -107,11 +129,11 @@ pub fn multiply<F: Float>(
     depth: usize,
     a: Left<F>,
     b: Right<F>,
-    bias: Option<&[F]>,
+    finish: Finish<F>,
     c: &mut [F],
     c_stride: usize,
 ) {
-    multiply_parts(rows, columns, std::iter::once(Part { a, b, depth }), bias, c, c_stride);
+    multiply_parts(rows, columns, std::iter::once(Part { a, b, depth }), finish, c, c_stride);
 }
 
 /// As [`multiply`], the inner dimension being given in parts that are chained in order, as if they stood in one matrix.
@@ -122,7 +144,7 @@ pub fn multiply_parts<'a, F: Float>(
     rows: usize,
     columns: usize,
     parts: impl Iterator<Item = Part<'a, F>>,
-    bias: Option<&[F]>,
+    finish: Finish<F>,
     c: &mut [F],
     c_stride: usize,
 ) {
@@ -130,13 +152,13 @@ pub fn multiply_parts<'a, F: Float>(
         return;
     }
     assert!(c_stride >= columns && reach(rows - 1, c_stride, columns - 1, 1) < c.len(), "C is too short");
-    assert!(bias.is_none_or(|bias| bias.len() >= columns), "bias is too short");
-    dispatch(Product { parts, bias, sums: Sums { rows, columns, c, c_stride, started: false } });
+    assert!(finish.bias().is_none_or(|bias| bias.len() >= columns), "bias is too short");
+    dispatch(Product { parts, finish, sums: Sums { rows, columns, c, c_stride, started: false } });
 }
 
 struct Product<'a, F, I> {
     parts: I,
-    bias: Option<&'a [F]>,
+    finish: Finish<'a, F>,
     sums: Sums<'a, F>,
 }
 
@@ -144,7 +166,7 @@ impl<'a, F: Float, I: Iterator<Item = Part<'a, F>>> Kernel for Product<'_, F, I>
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { parts, bias, mut sums } = self;
+        let Self { parts, finish, mut sums } = self;
         let mut cut = [Segment::default(); SEGMENTS];
         let (mut len, mut total) = (0, 0);
         for part in parts {
@@ -154,7 +176,7 @@ impl<'a, F: Float, I: Iterator<Item = Part<'a, F>>> Kernel for Product<'_, F, I>
             while k < part.depth {
                 let depth = each.min(part.depth - k);
                 if len == SEGMENTS || total + depth > DEPTH {
-                    sums.add(simd, &cut[..len], None);
+                    sums.add(simd, &cut[..len], Finish::Sums);
                     (len, total) = (0, 0);
                 }
                 cut[len] = Segment::new(&part, k, depth, sums.rows, sums.columns);
@@ -163,7 +185,7 @@ impl<'a, F: Float, I: Iterator<Item = Part<'a, F>>> Kernel for Product<'_, F, I>
                 k += depth;
             }
         }
-        sums.add(simd, &cut[..len], bias);
+        sums.add(simd, &cut[..len], finish);
     }
 }
 
@@ -224,24 +246,25 @@ struct Sums<'a, F> {
 }
 
 impl<F: Float> Sums<'_, F> {
-    /// Continues every chain by the segments, made for this C.
+    /// Continues every chain by the segments, made for this C, and finishes it.
     #[inline(always)]
-    fn add<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], bias: Option<&[F]>) {
+    fn add<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], finish: Finish<F>) {
+        let relu = matches!(finish, Finish::BiasRelu(_));
         let mut column = 0;
         while column < self.columns {
             let left = self.columns - column;
             column += if left < F::LANES {
-                self.edge(simd, segments, bias, column);
+                self.edge(simd, segments, finish, column);
                 left
             } else {
                 let two = S::f32s::LEN == 16 && left >= 2 * F::LANES;
-                let bias = bias.map(|bias| bias[column..].as_ptr());
+                let bias = finish.bias().map(|bias| bias[column..].as_ptr());
                 let mut row = 0;
                 while row < self.rows {
                     let c = self.c[row * self.c_stride + column..].as_mut_ptr();
-                    let place = Place { c, stride: self.c_stride, started: self.started, bias };
-                    // SAFETY: C has these rows and at least as many columns from here on as the tile, and so has the bias; `Segment::new` has checked the factors for all of C.
-                    row += unsafe { tile(simd, segments, (row, self.rows - row), column, two, place) };
+                    let place = Place { c, stride: self.c_stride, started: self.started, bias, relu };
+                    // SAFETY: C has these rows and at least as many columns from here on as a tile, and so has the bias; `Segment::new` has checked the factors for all of C.
+                    row += unsafe { tiles(simd, segments, (row, self.rows - row), column, two, place) };
                 }
                 if two { 2 * F::LANES } else { F::LANES }
             };
@@ -251,14 +274,15 @@ impl<F: Float> Sums<'_, F> {
 
     /// The columns from `column` on, fewer than a vector: as a tile that stands elsewhere meanwhile.
     #[inline(always)]
-    fn edge<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], bias: Option<&[F]>, column: usize) {
+    fn edge<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], finish: Finish<F>, column: usize) {
         let mut tile_of_c = [[F::ZERO; MOST_LANES]; MOST_ROWS];
         let mut padded = [F::ZERO; MOST_LANES];
         let left = self.columns - column;
-        if let Some(bias) = bias {
+        if let Some(bias) = finish.bias() {
             padded[..left].copy_from_slice(&bias[column..self.columns]);
         }
-        let bias = bias.map(|_| padded.as_ptr());
+        let bias = finish.bias().map(|_| padded.as_ptr());
+        let relu = matches!(finish, Finish::BiasRelu(_));
         let mut row = 0;
         while row < self.rows {
             let rows = (self.rows - row).min(MOST_ROWS);
@@ -268,9 +292,9 @@ impl<F: Float> Sums<'_, F> {
                     there[..left].copy_from_slice(&self.c[own(i)]);
                 }
             }
-            let place = Place { c: tile_of_c.as_mut_ptr().cast(), stride: MOST_LANES, started: self.started, bias };
-            // SAFETY: the tile and the bias have a vector's columns; `Segment::new` has checked the factors for all of C, B up to its last vector's end.
-            let done = unsafe { tile(simd, segments, (row, rows), column, false, place) };
+            let place = Place { c: tile_of_c.as_mut_ptr().cast(), stride: MOST_LANES, started: self.started, bias, relu };
+            // SAFETY: these rows and the bias have a vector's columns; `Segment::new` has checked the factors for all of C, B up to its last vector's end.
+            let done = unsafe { tiles(simd, segments, (row, rows), column, false, place) };
             for (i, there) in tile_of_c.iter().take(done).enumerate() {
                 self.c[own(i)].copy_from_slice(&there[..left]);
             }
@@ -284,27 +308,29 @@ const MOST_ROWS: usize = 8;
 /// Lanes of float32, the most that there are.
 const MOST_LANES: usize = 16;
 
-/// Where a tile of C lies, whether its sums have been started, and the bias of its columns where it is finished.
+/// Where tiles of C lie, one below another, whether their sums have been started, and what finishes them.
 #[derive(Clone, Copy)]
 struct Place<F> {
     c: *mut F,
     stride: usize,
     started: bool,
+    /// Of the columns.
     bias: Option<*const F>,
+    relu: bool,
 }
 
-/// A tile from row `row` of A and column `column` of B on, as high as `left` rows allow; returns its rows.
+/// Tiles from row `row` of A and column `column` of B on, as high as `left` rows allow, and as many as have one height; returns their rows.
 ///
 /// Registers: with 512-bit vectors a tile of 8 × 2 hides the latency of multiply-adds and leaves half of them free, which the compiler needs when it loads all of A
 /// at once (12 × 2 was spilled: 145 instead of 230 GFLOP/s). Elsewhere one logical vector is two or four registers, and 6 × 1 fills them.
 ///
 /// # Safety
-/// `place` must have the tile's rows and one vector of columns, or `two`, and the segments must be those of a C that has the tile's rows and columns.
+/// `place` must have the rows and one vector of columns, or `two`, and the segments must be those of a C that has these rows and columns.
 #[inline(always)]
-unsafe fn tile<F: Float, S: Simd>(
+unsafe fn tiles<F: Float, S: Simd>(
     simd: S,
     segments: &[Segment<F>],
-    (row, left): (usize, usize),
+    rows @ (_, left): (usize, usize),
     column: usize,
     two: bool,
     place: Place<F>,
@@ -312,67 +338,92 @@ unsafe fn tile<F: Float, S: Simd>(
     // SAFETY: the caller's promise.
     unsafe {
         match (left, S::f32s::LEN == 16, two) {
-            (8.., true, true) => tile_of::<F, S, 8, 2>(simd, segments, row, column, place),
-            (8.., true, false) => tile_of::<F, S, 8, 1>(simd, segments, row, column, place),
-            (6.., false, _) => tile_of::<F, S, 6, 1>(simd, segments, row, column, place),
-            (4.., _, true) => tile_of::<F, S, 4, 2>(simd, segments, row, column, place),
-            (4.., _, false) => tile_of::<F, S, 4, 1>(simd, segments, row, column, place),
-            (2.., _, true) => tile_of::<F, S, 2, 2>(simd, segments, row, column, place),
-            (2.., _, false) => tile_of::<F, S, 2, 1>(simd, segments, row, column, place),
-            (_, _, true) => tile_of::<F, S, 1, 2>(simd, segments, row, column, place),
-            (_, _, false) => tile_of::<F, S, 1, 1>(simd, segments, row, column, place),
+            (8.., true, true) => tiles_of::<F, S, 8, 2>(simd, segments, rows, column, place),
+            (8.., true, false) => tiles_of::<F, S, 8, 1>(simd, segments, rows, column, place),
+            (6.., false, _) => tiles_of::<F, S, 6, 1>(simd, segments, rows, column, place),
+            (4.., _, true) => tiles_of::<F, S, 4, 2>(simd, segments, rows, column, place),
+            (4.., _, false) => tiles_of::<F, S, 4, 1>(simd, segments, rows, column, place),
+            (2.., _, true) => tiles_of::<F, S, 2, 2>(simd, segments, rows, column, place),
+            (2.., _, false) => tiles_of::<F, S, 2, 1>(simd, segments, rows, column, place),
+            (_, _, true) => tiles_of::<F, S, 1, 2>(simd, segments, rows, column, place),
+            (_, _, false) => tiles_of::<F, S, 1, 1>(simd, segments, rows, column, place),
         }
     }
 }
 
-/// A tile of ROWS rows and VECTORS vectors of columns; returns ROWS. A frame of its own: among its siblings the innermost loop
+/// All tiles of ROWS rows that `left ≥ ROWS` rows have, of VECTORS vectors of columns; returns their rows. A frame of its own: among its siblings the innermost loop
 /// loses registers, and two fifths of its speed.
 ///
 /// # Safety
-/// As [`tile`].
+/// As [`tiles`].
 #[inline(never)]
-unsafe fn tile_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn tiles_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    segments: &[Segment<F>],
+    (first, left): (usize, usize),
+    column: usize,
+    place: Place<F>,
+) -> usize {
+    let rows = left / ROWS * ROWS;
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for down in (0..rows).step_by(ROWS) {
+                let place = Place { c: place.c.wrapping_add(down * place.stride), ..place };
+                // SAFETY: the caller's promise.
+                unsafe { tile::<F, S, ROWS, VECTORS>(simd, segments, first + down, column, place) };
+            }
+        },
+    );
+    rows
+}
+
+/// One tile.
+///
+/// # Safety
+/// As [`tiles`].
+#[inline(always)]
+unsafe fn tile<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     segments: &[Segment<F>],
     row: usize,
     column: usize,
     place: Place<F>,
-) -> usize {
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            let Place { c, stride, started, bias } = place;
-            let at = |i, v| c.wrapping_add(i * stride + v * F::LANES);
-            let mut sums = [[F::Lanes::splat(simd, F::ZERO); VECTORS]; ROWS];
-            for (i, sums) in sums.iter_mut().enumerate() {
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    if started {
-                        // SAFETY: the caller's promise.
-                        *sum = unsafe { vector(simd, at(i, v)) };
-                    } else if v == 0 {
-                        // A row of C is a page or more from the next, so no processor foresees where the sums will go, and a gradient's place is seldom in its caches.
-                        prefetch_to_write(at(i, v));
-                    }
-                }
+) {
+    let Place { c, stride, started, bias, relu } = place;
+    let at = |i, v| c.wrapping_add(i * stride + v * F::LANES);
+    let zero = F::Lanes::splat(simd, F::ZERO);
+    let mut sums = [[zero; VECTORS]; ROWS];
+    for (i, sums) in sums.iter_mut().enumerate() {
+        for (v, sum) in sums.iter_mut().enumerate() {
+            if started {
+                // SAFETY: the caller's promise.
+                *sum = unsafe { vector(simd, at(i, v)) };
+            } else if v == 0 {
+                // A row of C is a page or more from the next, so no processor foresees where the sums will go, and a gradient's place is seldom in its caches.
+                prefetch_to_write(at(i, v));
             }
-            for s in segments {
-                let b = s.b.wrapping_add(column / panel::<F>() * s.b_panel);
-                let next = b.wrapping_add(VECTORS * s.b_panel);
-                let part = (row / ROWS).min(UNROLLED - 1) * (s.depth / UNROLLED);
-                // SAFETY: the caller's promise; the pointers are moved past the last element with `wrapping_add` and not read there.
-                unsafe { chain(simd, &mut sums, s, s.a.add(row * s.a_row), b, next.wrapping_add(part * s.b_k)) };
+        }
+    }
+    for s in segments {
+        let b = s.b.wrapping_add(column / panel::<F>() * s.b_panel);
+        let next = b.wrapping_add(VECTORS * s.b_panel);
+        let part = (row / ROWS).min(UNROLLED - 1) * (s.depth / UNROLLED);
+        // SAFETY: the caller's promise; the pointers are moved past the last element with `wrapping_add` and not read there.
+        unsafe { chain(simd, &mut sums, s, s.a.add(row * s.a_row), b, next.wrapping_add(part * s.b_k)) };
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        for (v, &sum) in sums.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            let mut sum = bias.map_or(sum, |bias| sum + unsafe { vector(simd, bias.wrapping_add(v * F::LANES)) });
+            if relu {
+                // NaN goes through.
+                sum = sum.simd_le(F::ZERO).select(zero, sum);
             }
-            for (i, sums) in sums.iter().enumerate() {
-                for (v, &sum) in sums.iter().enumerate() {
-                    // SAFETY: the caller's promise.
-                    let sum = bias.map_or(sum, |bias| sum + unsafe { vector(simd, bias.wrapping_add(v * F::LANES)) });
-                    // SAFETY: the caller's promise.
-                    sum.store_slice(unsafe { std::slice::from_raw_parts_mut(at(i, v), F::LANES) });
-                }
-            }
-        },
-    );
-    ROWS
+            // SAFETY: the caller's promise.
+            sum.store_slice(unsafe { std::slice::from_raw_parts_mut(at(i, v), F::LANES) });
+        }
+    }
 }
 
 /// The innermost loop, once for either way that A stands: with both strides free, addresses would take registers from the sums.

@@ -4,10 +4,10 @@
 //! them), then its biases, then its norm's gains and shifts. Beside it stands a copy of the weights packed for the forward product, renewed after every change. Who goes the way
 //! back keeps another, packed for that: in place each row of weights is a page of memory, or one of few places in the cache.
 
-use super::activation::Activation;
+use super::activation::{Activation, Slope};
 use super::aligned::Aligned;
 use super::layer_norm::{Normalised, back, normalise};
-use super::matmul::{Left, Part, Right, multiply, multiply_parts};
+use super::matmul::{Finish, Left, Part, Right, multiply, multiply_parts};
 use super::panels::{pack_rows, pack_transposed, packed_len, panel, strip};
 use crate::float::Float;
 use crate::network::lanewise;
@@ -82,6 +82,11 @@ impl Mlp {
         Self { layers: layers.collect(), activation }
     }
 
+    /// Whether layer `layer` has relu, and what it puts out is just relu's, which tells its slope.
+    fn told(&self, layer: usize) -> bool {
+        layer + 1 < self.layers.len() && self.activation == Activation::Relu && !self.layers[layer].residual
+    }
+
     /// Runs `rows` rows forward; the result is [`Trace::output`].
     pub fn forward<F: Float>(&self, parameters: &Parameters<F>, x: &[F], rows: usize, trace: &mut Trace<F>) {
         let last = self.layers.len() - 1;
@@ -91,12 +96,15 @@ impl Mlp {
             let y = &mut here[0][..rows * layer.outputs];
             let (left, right) = (Left::rows(x, layer.inputs), Right::packed(&parameters.packed[layer.packed..], layer.inputs));
             let bias = &parameters.flat[layer.bias..];
-            multiply(rows, layer.outputs, layer.inputs, left, right, Some(bias), y, layer.outputs);
+            // Relu costs nothing before the sums leave the registers.
+            let activated = self.told(l) && layer.norm.is_none();
+            let finish = if activated { Finish::BiasRelu(bias) } else { Finish::Bias(bias) };
+            multiply(rows, layer.outputs, layer.inputs, left, right, finish, y, layer.outputs);
             if let Some((gain, shift)) = layer.norm(parameters) {
                 normalise(y, gain, shift, trace.norms.get_mut(l));
             }
-            match trace.slopes.get_mut(l) {
-                _ if l == last => {}
+            match trace.slopes.get_mut(l).filter(|slope| !slope.is_empty()) {
+                _ if l == last || activated => {}
                 Some(slope) => self.activation.apply_with_slope(y, &mut slope[..y.len()]),
                 None => self.activation.apply(y),
             }
@@ -134,7 +142,7 @@ impl Mlp {
                 let weights = &packed_back[layer.back + packed_len::<F>(first, layer.inputs)..];
                 Part { a: Left::rows(&dy[first..], layer.outputs), b: Right::packed(weights, depth), depth }
             });
-            multiply_parts(rows, layer.inputs, strips, None, dx, layer.inputs);
+            multiply_parts(rows, layer.inputs, strips, Finish::Sums, dx, layer.inputs);
         };
         for (l, layer) in self.layers.iter().enumerate().skip(1).rev() {
             let (before, here) = trace.gradients.split_at_mut(l);
@@ -147,7 +155,7 @@ impl Mlp {
             if below.residual {
                 trace.passed[l - 1][..dx.len()].copy_from_slice(dx);
             }
-            dispatch(Times { x: dx, by: &trace.slopes[l - 1] });
+            slope(&trace.slopes, &trace.outputs, l - 1).times(dx);
             if let Some((gain, _)) = below.norm(parameters) {
                 back(dx, gain, &mut trace.norms[l - 1]);
             }
@@ -167,26 +175,6 @@ impl Layer {
     pub(super) fn norm<'a, F: Float>(&self, parameters: &'a Parameters<F>) -> Option<(&'a [F], &'a [F])> {
         let at = self.norm?;
         Some(parameters.flat[at..][..2 * self.outputs].split_at(self.outputs))
-    }
-}
-
-/// Multiplies `x` by `by`, which may be longer.
-pub(super) struct Times<'a, F> {
-    pub(super) x: &'a mut [F],
-    pub(super) by: &'a [F],
-}
-
-impl<F: Float> Kernel for Times<'_, F> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        lanewise::<F, S, 1, 1>(
-            simd,
-            [self.by],
-            [self.x],
-            #[inline(always)]
-            |[by], [x]| [x * by],
-        );
     }
 }
 
@@ -250,10 +238,15 @@ impl<F: Float> Parameters<F> {
     }
 }
 
+fn slope<'a, F: Float>(slopes: &'a [Aligned<F>], outputs: &'a [Aligned<F>], layer: usize) -> Slope<'a, F> {
+    if slopes[layer].is_empty() { Slope::OfRelu(&outputs[layer]) } else { Slope::Written(&slopes[layer]) }
+}
+
 /// What a network leaves behind on its way forward, and needs on its way back, for some rows.
 #[derive(Clone, Debug)]
 pub struct Trace<F> {
     outputs: Vec<Aligned<F>>,
+    /// Empty of the last layer, and where the output tells it.
     slopes: Vec<Aligned<F>>,
     gradients: Vec<Aligned<F>>,
     /// Empty of layers without a norm.
@@ -274,11 +267,14 @@ impl<F: Float> Trace<F> {
     /// Buffers for up to `rows` rows forward and back.
     #[must_use]
     pub fn both_ways(network: &Mlp, rows: usize) -> Self {
-        let buffers = || network.layers.iter().map(|l| Aligned::zeros(rows * l.outputs)).collect();
+        let gradients = network.layers.iter().map(|l| Aligned::zeros(rows * l.outputs)).collect();
+        let kept = |l: usize| l + 1 < network.layers.len() && !network.told(l);
+        let slopes =
+            network.layers.iter().enumerate().map(|(l, layer)| Aligned::zeros(if kept(l) { rows * layer.outputs } else { 0 }));
         let norm = |l: &Layer| if l.norm.is_some() { Normalised::new(rows, l.outputs) } else { Normalised::default() };
         let norms = network.layers.iter().map(norm).collect();
         let passed = network.layers.iter().map(|l| if l.residual { vec![F::ZERO; rows * l.outputs] } else { Vec::new() }).collect();
-        Self { slopes: buffers(), gradients: buffers(), norms, passed, ..Self::forward(network, rows) }
+        Self { slopes: slopes.collect(), gradients, norms, passed, ..Self::forward(network, rows) }
     }
 
     /// What layer `layer` put out, activated and with what was added, followed by readable numbers of any value.
@@ -287,10 +283,10 @@ impl<F: Float> Trace<F> {
         &self.outputs[layer]
     }
 
-    /// The activation's derivative at layer `layer`'s output, of a trace both ways.
+    /// The activation's derivative at hidden layer `layer`'s output, of a trace both ways.
     #[must_use]
-    pub fn slope(&self, layer: usize) -> &[F] {
-        &self.slopes[layer]
+    pub fn slope(&self, layer: usize) -> Slope<'_, F> {
+        slope(&self.slopes, &self.outputs, layer)
     }
 
     /// The network's output, for the rows of the last way forward and more.

@@ -11,7 +11,7 @@ pub mod mlp;
 pub mod panels;
 pub mod tangents;
 
-pub use activation::Activation;
+pub use activation::{Activation, Slope};
 pub use aligned::Aligned;
 pub use mlp::{Hidden, Layer, Mlp, Parameters, Trace};
 
@@ -29,11 +29,18 @@ pub(crate) fn lanewise<F: Float, S: Simd, const I: usize, const N: usize>(
 ) {
     let len = state[0].len();
     let inputs = inputs.map(|x| &x[..len]);
+    let zero = F::Lanes::splat(simd, F::ZERO);
     let whole = len / F::LANES * F::LANES;
     for at in (0..whole).step_by(F::LANES) {
         let at = at..at + F::LANES;
-        let x = inputs.map(|x| F::Lanes::from_slice(simd, &x[at.clone()]));
-        let old = state.each_ref().map(|s| F::Lanes::from_slice(simd, &s[at.clone()]));
+        // Loops, as the closure of an array's `map` is not always inlined, and lanes then go through memory.
+        let (mut x, mut old) = ([zero; I], [zero; N]);
+        for (x, from) in x.iter_mut().zip(inputs) {
+            *x = F::Lanes::from_slice(simd, &from[at.clone()]);
+        }
+        for (old, from) in old.iter_mut().zip(&state) {
+            *old = F::Lanes::from_slice(simd, &from[at.clone()]);
+        }
         for (s, new) in state.iter_mut().zip(f(x, old)) {
             new.store_slice(&mut s[at.clone()]);
         }

@@ -3,8 +3,8 @@
 //! A row's Jacobian depends, by the contract of [`matmul`](super::matmul), on that row alone.
 
 use super::layer_norm::along;
-use super::matmul::{Left, Right, multiply};
-use super::mlp::{Mlp, Parameters, Plus, Times, Trace};
+use super::matmul::{Finish, Left, Right, multiply};
+use super::mlp::{Mlp, Parameters, Plus, Trace};
 use crate::float::Float;
 use crate::simd::dispatch;
 
@@ -51,17 +51,17 @@ impl Mlp {
             } else {
                 let (left, right) =
                     (Left::rows(&*here, layer.inputs), Right::packed(&parameters.packed()[layer.packed..], layer.inputs));
-                multiply(rows.len() * directions, layer.outputs, layer.inputs, left, right, None, y, layer.outputs);
+                multiply(rows.len() * directions, layer.outputs, layer.inputs, left, right, Finish::Sums, y, layer.outputs);
             }
             if l < last {
                 for (y, &row) in y.chunks_exact_mut(directions * layer.outputs).zip(rows) {
-                    let slope = &trace.slope(l)[row * layer.outputs..][..layer.outputs];
+                    let slope = trace.slope(l).after(row * layer.outputs);
                     for y in y.chunks_exact_mut(layer.outputs) {
                         if let Some((gain, _)) = layer.norm(parameters) {
                             let (unit, inverse) = trace.normalised(l);
                             along(y, gain, &unit[row * layer.outputs..], &inverse[row..]);
                         }
-                        dispatch(Times { x: y, by: slope });
+                        slope.times(y);
                     }
                 }
                 if layer.residual && l == 0 {

@@ -552,9 +552,9 @@ impl<'a, F: Float> Pass<'a, F> {
         }
     }
 
-    /// Rows of the gradient with respect to layer `layer`'s output before norm and activation.
-    pub(super) fn output_gradient(self, layer: usize) -> impl Iterator<Item = &'a [F]> {
-        self.trace.gradient(layer).chunks_exact(self.network.layers[layer].outputs).take(self.depth)
+    /// The gradient with respect to layer `layer`'s output before norm and activation, row by row.
+    pub(super) fn output_gradient(self, layer: usize) -> &'a [F] {
+        &self.trace.gradient(layer)[..self.depth * self.network.layers[layer].outputs]
     }
 
     /// Rows of the gradient with respect to what layer `layer`'s norm put out, and of what it multiplied by its gains.

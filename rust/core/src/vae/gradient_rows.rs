@@ -64,6 +64,53 @@ impl<F: Float, B: Fn(usize) -> F> Kernel for AddRows<'_, F, B> {
     }
 }
 
+/// Adds rows up, one after another to what `out` holds; its length is their width.
+pub(super) struct SumRows<'a, F> {
+    pub(super) x: &'a [F],
+    pub(super) out: &'a mut [F],
+}
+
+impl<F: Float> Kernel for SumRows<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { x, out } = self;
+        let width = out.len();
+        let mut first = 0;
+        while width - first >= 4 * F::LANES {
+            sum_columns::<F, S, 4>(simd, x, out, first);
+            first += 4 * F::LANES;
+        }
+        while width - first >= F::LANES {
+            sum_columns::<F, S, 1>(simd, x, out, first);
+            first += F::LANES;
+        }
+        if first < width {
+            for x in x.chunks_exact(width) {
+                out[first..].iter_mut().zip(&x[first..]).for_each(|(sum, &x)| *sum += x);
+            }
+        }
+    }
+}
+
+/// VECTORS vectors of columns from `first` on, whose sums stay in registers.
+#[inline(always)]
+fn sum_columns<F: Float, S: Simd, const VECTORS: usize>(simd: S, x: &[F], out: &mut [F], first: usize) {
+    let at = |v: usize| first + v * F::LANES..first + (v + 1) * F::LANES;
+    let mut sums = [F::Lanes::splat(simd, F::ZERO); VECTORS];
+    for (v, sum) in sums.iter_mut().enumerate() {
+        *sum = F::Lanes::from_slice(simd, &out[at(v)]);
+    }
+    for x in x.chunks_exact(out.len()) {
+        for (v, sum) in sums.iter_mut().enumerate() {
+            *sum = *sum + F::Lanes::from_slice(simd, &x[at(v)]);
+        }
+    }
+    for (v, sum) in sums.iter().enumerate() {
+        sum.store_slice(&mut out[at(v)]);
+    }
+}
+
 /// Gradients with respect to the heads: the KL's part, then each particle's in turn.
 pub(super) struct Heads<'a, F, B> {
     pub(super) out: &'a mut [F],

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::likelihood::{Likelihood, Scale};
 use crate::network::lanewise;
-use crate::network::matmul::{Left, Right, multiply};
+use crate::network::matmul::{Finish, Left, Right, multiply};
 use crate::network::mlp::{Mlp, Trace};
 use crate::network::panels::{pack_transposed, packed_len, panel};
 use crate::network::tangents::Tangents;
@@ -71,7 +71,7 @@ impl<F: Float> Peak<F> {
     pub(super) fn draw_and_weigh(&self, components: Option<&Components>, noise: &[F], z: &mut [F], log_ratio: &mut [f64]) {
         let width = self.loc.len();
         let (left, right) = (Left::rows(noise, width), Right::rows(&self.turn, width));
-        multiply(log_ratio.len(), width, width, left, right, Some(&self.loc), z, width);
+        multiply(log_ratio.len(), width, width, left, right, Finish::Bias(&self.loc), z, width);
         match components {
             None => dispatch(Ratios::<F, true> { noise, z, width, log_ratio: &mut *log_ratio }),
             Some(components) => {
@@ -405,7 +405,7 @@ impl<'m, F: Float + Draw> Finder<'m, F> {
             pack_transposed(&self.weighed, outputs, &mut self.packed);
             climb.h.resize(latent_dim * latent_dim, 0.0);
             let (left, right) = (Left::rows(&self.weighed, outputs), Right::packed(&self.packed, outputs));
-            multiply(latent_dim, latent_dim, outputs, left, right, None, &mut climb.h, latent_dim);
+            multiply(latent_dim, latent_dim, outputs, left, right, Finish::Sums, &mut climb.h, latent_dim);
             climb.h.iter_mut().step_by(latent_dim + 1).zip(&diagonal).for_each(|(h, d)| *h += d);
         }
     }

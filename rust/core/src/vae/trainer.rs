@@ -6,6 +6,7 @@
 
 use super::condition::check_widths;
 use super::data_path::{Batch, Block, block_rows};
+use super::gradient_rows::SumRows;
 use super::model::Model;
 use super::objective::{Floor, Objective, weighted};
 use super::prior::Prior;
@@ -16,11 +17,12 @@ use super::tiles::{Of, Tile, Tiles, tiles};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::network::Aligned;
-use crate::network::matmul::multiply_parts;
+use crate::network::matmul::{Finish, multiply_parts};
 use crate::network::panels::{pack_rows, pack_transposed};
 use crate::optimizer::{Adam, Schedule};
 use crate::random::{Draw, Key, permutation};
 use crate::reduce::{ordered_sum, ordered_sum_of, sum_of_squares};
+use crate::simd::dispatch;
 use crate::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows_awake, in_pool};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -386,14 +388,12 @@ fn tile_gradient<F: Float + Draw>(
     match tile.of {
         Of::Weights(output) => {
             let parts = passes.map(|pass| pass.weight_gradient(layer, output));
-            multiply_parts(tile.len / tile.inputs, tile.inputs, parts, None, gradient, tile.inputs);
+            multiply_parts(tile.len / tile.inputs, tile.inputs, parts, Finish::Sums, gradient, tile.inputs);
         }
         Of::Biases => {
             gradient.fill(F::ZERO);
-            for dy in passes.flat_map(|pass| pass.output_gradient(layer)) {
-                for (sum, &dy) in gradient.iter_mut().zip(dy) {
-                    *sum += dy;
-                }
+            for pass in passes {
+                dispatch(SumRows { x: pass.output_gradient(layer), out: gradient });
             }
         }
         Of::Norm => {

@@ -78,6 +78,34 @@ fn a_row_alone_equals_the_row_among_a_thousand() {
     }
 }
 
+/// All particles of one row, some of whose work is then done once.
+fn particles_of_one_row_agree<F: Float>(width: usize) {
+    for case in Case::all(width, false) {
+        let particles = 150;
+        let columns = case.likelihood.num_params(width);
+        let (x, _) = random_rows::<F>(&case, 31, 1, width, 0.1);
+        let (_, params) = random_rows::<F>(&case, 32, particles, width, 0.0);
+        let [x, params] = [x, params].map(|x| x.iter().map(|&x| F::from_f64(x)).collect::<Vec<F>>());
+        let prepared = case.likelihood.prepare::<F>(width).unwrap();
+        let everything = |x: &[F]| {
+            let (mut value, mut all, mut gradient) =
+                (vec![F::NAN; particles], vec![F::NAN; particles], vec![F::NAN; particles * columns]);
+            prepared.log_prob(x, &params, &mut value).unwrap();
+            prepared.log_prob_grad(x, &params, &mut all, &mut gradient).unwrap();
+            bits(&[value, all, gradient].concat())
+        };
+        assert_eq!(everything(&x), everything(&x.repeat(particles)), "{:?} of width {width}", case.likelihood);
+    }
+}
+
+#[test]
+fn a_row_for_all_particles_equals_its_copies() {
+    for width in [1, 7, 30, 1100] {
+        particles_of_one_row_agree::<f32>(width);
+        particles_of_one_row_agree::<f64>(width);
+    }
+}
+
 fn finite_input_gives_no_nan<F: Float + Draw>() {
     let smallest = if F::LANES == 16 { f64::from(f32::from_bits(1)) } else { f64::from_bits(1) };
     let positive = [F::MAX.to_f64(), 1e30, 1e5, 1e4, 200.0, 1.0, 1e-7, smallest];

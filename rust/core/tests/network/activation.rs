@@ -2,7 +2,7 @@
 
 use crate::reference::{Double, Numbers, same_at_every_level};
 use elbokit_core::Float;
-use elbokit_core::network::Activation;
+use elbokit_core::network::{Activation, Slope};
 
 /// (value, slope).
 fn exact(activation: Activation, x: f64) -> [Double; 2] {
@@ -49,6 +49,26 @@ fn errors<F: Float>(activation: Activation) -> [f64; 2] {
         }
     }
     worst
+}
+
+fn relu_tells_its_slope<F: Float>() {
+    let mut y = arguments::<F>();
+    y.extend([F::NAN, F::INFINITY, F::ZERO - F::INFINITY]);
+    let mut slope = vec![F::NAN; y.len()];
+    Activation::Relu.apply_with_slope(&mut y, &mut slope);
+    let x: Vec<F> = Numbers(8).vec(y.len() - 5, -2.0, 2.0);
+    let [mut written, mut told] = [x.clone(), x];
+    Slope::Written(&slope).after(5).times(&mut written);
+    Slope::OfRelu(&y).after(5).times(&mut told);
+    // By bits, as a negative number times 0 is −0.
+    let bits = |x: &[F]| x.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&told), bits(&written));
+}
+
+#[test]
+fn relu_tells_the_slope_that_it_would_have_written() {
+    relu_tells_its_slope::<f32>();
+    relu_tells_its_slope::<f64>();
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::reference::settings;
 use elbokit_core::Float;
-use elbokit_core::network::matmul::{Left, Part, Right, multiply, multiply_parts};
+use elbokit_core::network::Activation;
+use elbokit_core::network::matmul::{Finish, Left, Part, Right, multiply, multiply_parts};
 use elbokit_core::network::panels::{pack_rows, pack_strips, pack_transposed, packed_len, panel, strip, strips_len};
 use elbokit_core::simd::{levels, with_level};
 use elbokit_core::threads::{RowsMut, for_rows, set_num_threads};
@@ -42,6 +43,8 @@ fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
     let shape = format!("{rows} × {depth} × {columns}");
     let (a, w, bias) = (numbers::<F>(2, rows * depth), numbers::<F>(3, columns * depth), numbers::<F>(5, columns));
     let expected = three_loops(rows, columns, depth, &a, &w, Some(&bias));
+    let mut activated = expected.clone();
+    Activation::Relu.apply(&mut activated);
     let plain = three_loops(rows, columns, depth, &a, &w, None);
     let packed = packed(columns, depth, &w);
     let mut b = transpose(columns, depth, &w);
@@ -52,10 +55,12 @@ fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
         with_level(level, || {
             let mut c = vec![F::NAN; rows * columns];
             let (left, right) = (Left::rows(&a, depth), Right::packed(&packed, depth));
-            multiply(rows, columns, depth, left, right, Some(&bias), &mut c, columns);
+            multiply(rows, columns, depth, left, right, Finish::Bias(&bias), &mut c, columns);
             assert_eq!(c, expected, "packed, {level:?}, {shape}");
+            multiply(rows, columns, depth, left, right, Finish::BiasRelu(&bias), &mut c, columns);
+            assert_eq!(c, activated, "activated, {level:?}, {shape}");
             let (left, right) = (Left::transposed(&a_transposed, rows, 0), Right::rows(&b, columns));
-            multiply(rows, columns, depth, left, right, None, &mut c, columns);
+            multiply(rows, columns, depth, left, right, Finish::Sums, &mut c, columns);
             assert_eq!(c, plain, "in place, {level:?}, {shape}");
             // Both factors packed from rows, a strip of C's rows at a time.
             let (mut left, mut right) = (vec![F::NAN; strips_len::<F>(depth, rows)], vec![F::NAN; packed_len::<F>(depth, columns)]);
@@ -63,7 +68,7 @@ fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
             pack_rows(&b[..depth * columns], columns, &mut right);
             for (first, c) in (0..rows).step_by(strip::<F>()).zip(c.chunks_mut((strip::<F>() * columns).max(1))) {
                 let (left, right) = (Left::transposed_strip(&left, depth, first), Right::packed(&right, depth));
-                multiply(strip::<F>().min(rows - first), columns, depth, left, right, Some(&bias), c, columns);
+                multiply(strip::<F>().min(rows - first), columns, depth, left, right, Finish::Bias(&bias), c, columns);
             }
             assert_eq!(c, expected, "strips, {level:?}, {shape}");
             // In parts of 13, C being the left columns of a wider matrix.
@@ -73,7 +78,7 @@ fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
                 depth: (depth - k).min(13),
             });
             let mut c = vec![F::NAN; rows * (columns + 3)];
-            multiply_parts(rows, columns, parts, None, &mut c, columns + 3);
+            multiply_parts(rows, columns, parts, Finish::Sums, &mut c, columns + 3);
             for (row, expected) in c.chunks(columns + 3).zip(plain.chunks(columns.max(1))) {
                 assert_eq!(row[..columns], *expected, "parts, {level:?}, {shape}");
                 assert!(row[columns..].iter().all(|x| !x.finite()), "wrote past the row");
@@ -96,6 +101,14 @@ fn every_shape_and_level_equals_three_loops() {
 }
 
 #[test]
+fn relu_lets_nan_through() {
+    let (mut packed, mut y) = ([0.0; 16], [0.0; 3]);
+    pack_transposed(&[1.0_f32, f32::NAN, -1.0], 1, &mut packed);
+    multiply(1, 3, 1, Left::rows(&[2.0], 1), Right::packed(&packed, 1), Finish::BiasRelu(&[0.0; 3]), &mut y, 3);
+    assert_eq!((y[0], y[1].is_nan(), y[2]), (2.0, true, 0.0));
+}
+
+#[test]
 fn where_the_inner_dimension_is_cut_does_not_change_a_bit() {
     for depth in [255, 256, 257, 1000] {
         every_way_agrees::<f32>(13, 50, depth);
@@ -110,10 +123,10 @@ fn a_row_alone_equals_the_row_among_a_thousand() {
     let packed = packed(columns, depth, &w);
     let b = Right::packed(&packed, depth);
     let mut all = vec![0.0; rows * columns];
-    multiply(rows, columns, depth, Left::rows(&a, depth), b, None, &mut all, columns);
+    multiply(rows, columns, depth, Left::rows(&a, depth), b, Finish::Sums, &mut all, columns);
     for (a, expected) in a.chunks(depth).zip(all.chunks(columns)) {
         let mut alone = vec![0.0; columns];
-        multiply(1, columns, depth, Left::rows(a, depth), b, None, &mut alone, columns);
+        multiply(1, columns, depth, Left::rows(a, depth), b, Finish::Sums, &mut alone, columns);
         assert_eq!(alone, expected);
     }
 }
@@ -129,7 +142,7 @@ fn threads_do_not_change_a_bit() {
         let mut c = vec![0.0; rows * columns];
         for_rows(rows, columns * depth / 50, RowsMut::new(&mut c, columns), &|range, c: RowsMut<f32>| {
             let left = Left::rows(&a[range.start * depth..], depth);
-            multiply(range.len(), columns, depth, left, Right::packed(&packed, depth), None, c.data, columns);
+            multiply(range.len(), columns, depth, left, Right::packed(&packed, depth), Finish::Sums, c.data, columns);
         });
         c
     };
@@ -140,32 +153,32 @@ fn threads_do_not_change_a_bit() {
 #[should_panic(expected = "B is too short")]
 fn panels_on_top_of_each_other_are_refused() {
     let mut c = [0.0_f32; 33];
-    multiply(1, 33, 1, Left::rows(&[1.0], 1), Right::packed(&[0.0; 16], 0), None, &mut c, 33);
+    multiply(1, 33, 1, Left::rows(&[1.0], 1), Right::packed(&[0.0; 16], 0), Finish::Sums, &mut c, 33);
 }
 
 #[test]
 #[should_panic(expected = "B is too short")]
 fn panels_on_top_of_each_other_are_refused_even_where_one_is_whole() {
     let mut c = [0.0_f32; 33];
-    multiply(1, 33, 1, Left::rows(&[1.0], 1), Right::packed(&[0.0; 32], 0), None, &mut c, 33);
+    multiply(1, 33, 1, Left::rows(&[1.0], 1), Right::packed(&[0.0; 32], 0), Finish::Sums, &mut c, 33);
 }
 
 #[test]
 #[should_panic(expected = "A is too short")]
 fn a_stride_past_all_numbers_is_refused() {
     let mut c = [0.0_f32; 3];
-    multiply(3, 1, 1, Left::rows(&[1.0; 3], 1 << (usize::BITS - 1)), Right::packed(&[0.0; 32], 1), None, &mut c, 1);
+    multiply(3, 1, 1, Left::rows(&[1.0; 3], 1 << (usize::BITS - 1)), Right::packed(&[0.0; 32], 1), Finish::Sums, &mut c, 1);
 }
 
 #[test]
 #[should_panic(expected = "B is too short")]
 fn a_row_past_all_numbers_is_refused() {
     let mut c = [0.0_f32; 1];
-    multiply(1, 1, 3, Left::rows(&[1.0; 3], 3), Right::rows(&[0.0; 32], 1 << (usize::BITS - 1)), None, &mut c, 1);
+    multiply(1, 1, 3, Left::rows(&[1.0; 3], 3), Right::rows(&[0.0; 32], 1 << (usize::BITS - 1)), Finish::Sums, &mut c, 1);
 }
 
 #[test]
 #[should_panic(expected = "C is too short")]
 fn a_stride_of_c_past_all_numbers_is_refused() {
-    multiply(3, 1, 1, Left::rows(&[1.0; 3], 1), Right::packed(&[0.0; 32], 1), None, &mut [0.0_f32], 1 << (usize::BITS - 1));
+    multiply(3, 1, 1, Left::rows(&[1.0; 3], 1), Right::packed(&[0.0; 32], 1), Finish::Sums, &mut [0.0_f32], 1 << (usize::BITS - 1));
 }
