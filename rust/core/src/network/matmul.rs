@@ -28,7 +28,6 @@ use super::panels::{panel, strip};
 use crate::float::Float;
 use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, dispatch, prefetch, prefetch_to_write};
 use crate::vmath::Lanes;
-use std::hint::black_box;
 
 /// The inner dimension is cut here at the latest: a panel's cut and the rows that meet it then lie in the first-level cache together. Six strips of float32.
 const DEPTH: usize = 288;
@@ -193,7 +192,9 @@ impl<'a, F: Float, I: Iterator<Item = Part<'a, F>>> Kernel for Product<'_, F, I>
 #[derive(Clone, Copy)]
 struct Segment<F> {
     a: *const F,
-    a_row: usize,
+    /// Where a tile's rows begin, from its first on. Read from here they are no multiples of one stride to the compiler, which would make a chain of additions of them from
+    /// row to row, as long as the multiply-adds take.
+    a_rows: [usize; MOST_ROWS],
     a_k: usize,
     b: *const F,
     b_k: usize,
@@ -203,7 +204,7 @@ struct Segment<F> {
 
 impl<F: Float> Default for Segment<F> {
     fn default() -> Self {
-        Self { a: std::ptr::null(), a_row: 0, a_k: 0, b: std::ptr::null(), b_k: 0, b_panel: 0, depth: 0 }
+        Self { a: std::ptr::null(), a_rows: [0; MOST_ROWS], a_k: 0, b: std::ptr::null(), b_k: 0, b_panel: 0, depth: 0 }
     }
 }
 
@@ -221,7 +222,7 @@ impl<F: Float> Segment<F> {
         assert!(reach(1, last, depth - 1, b.k_stride) < from_b.len(), "B is too short");
         Self {
             a: from_a.as_ptr(),
-            a_row: a.row_stride,
+            a_rows: std::array::from_fn(|i| a.row_stride.wrapping_mul(i)),
             a_k: a.k_stride,
             b: from_b.as_ptr(),
             b_k: b.k_stride,
@@ -410,7 +411,7 @@ unsafe fn tile<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
         let next = b.wrapping_add(VECTORS * s.b_panel);
         let part = (row / ROWS).min(UNROLLED - 1) * (s.depth / UNROLLED);
         // SAFETY: the caller's promise; the pointers are moved past the last element with `wrapping_add` and not read there.
-        unsafe { chain(simd, &mut sums, s, s.a.add(row * s.a_row), b, next.wrapping_add(part * s.b_k)) };
+        unsafe { chain(simd, &mut sums, s, s.a.add(row * s.a_rows[1]), b, next.wrapping_add(part * s.b_k)) };
     }
     for (i, sums) in sums.iter().enumerate() {
         for (v, &sum) in sums.iter().enumerate() {
@@ -429,7 +430,7 @@ unsafe fn tile<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
 /// The innermost loop, once for either way that A stands: with both strides free, addresses would take registers from the sums.
 ///
 /// # Safety
-/// `a.add(i · a_row + k · a_k)` for i < ROWS, and a vector from each `b.add(v · b_panel + k · b_k)` on for v < VECTORS, must be readable for k < `s.depth`.
+/// `a.add(a_rows[i] + k · a_k)` for i < ROWS, and a vector from each `b.add(v · b_panel + k · b_k)` on for v < VECTORS, must be readable for k < `s.depth`.
 #[inline(always)]
 unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
@@ -440,13 +441,12 @@ unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     ahead: *const F,
 ) {
     if s.a_k == 1 {
-        // Not to be seen through: as multiples of one stride they would become a chain of additions from row to row, as long as the multiply-adds take.
-        let mut rows: [usize; ROWS] = black_box(std::array::from_fn(|i| i * s.a_row));
+        let mut rows: [usize; ROWS] = std::array::from_fn(|i| s.a_rows[i]);
         rows[0] = 0;
         // SAFETY: the caller's promise.
         unsafe { turns(simd, sums, s, (a, 1, rows), b, ahead) };
     } else {
-        debug_assert!(ROWS == 1 || s.a_row == 1);
+        debug_assert!(ROWS == 1 || s.a_rows[1] == 1);
         // SAFETY: the caller's promise.
         unsafe { turns(simd, sums, s, (a, s.a_k, std::array::from_fn(|i| i)), b, ahead) };
     }
