@@ -56,9 +56,10 @@ test-statistics: $(VENV)/.built  ## run the long batteries on the random numbers
 		echo 'TestU01 is not in $(TESTU01): its batteries are left out (build/testu01.log says what the compiler missed).'; \
 	fi
 
-lint: $(VENV)/.built  ## hold the code to rustfmt, clippy, ruff, mypy and stubtest
+lint: $(VENV)/.built  ## hold the code to rustfmt, clippy, rustdoc, ruff, mypy and stubtest
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps -p elbokit-core
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -92,8 +92,9 @@ def test_single_cells_of_bernoulli_of_all_sizes(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_single_cells_of_continuous_bernoulli_of_all_sizes(dtype):
-    logits = [*LOGITS, 1, 0.999, -1.001, 2e-160, -3e-5]
-    check_cells(lik.ContinuousBernoulli(), dtype, [0, 1e-9, 0.25, 0.5, 0.75, 1 - 1e-7, 1], logits)
+    # The formula changes at 4; value and slope are both small where x is the mean or the density 1.
+    logits = [*LOGITS, 1, 2e-160, -3e-5, 2.5, -3.999, 4, 4.001, -4.2, 6, -9]
+    check_cells(lik.ContinuousBernoulli(), dtype, [0, 1e-9, 0.1, 0.25, 0.35, 0.5, 0.6, 0.75, 1 - 1e-7, 1], logits)
 
 
 @pytest.mark.parametrize("total", [1, 2, 16, 59, 60, 255, 4096, 4097, 100_003, 2**24])

@@ -32,11 +32,11 @@ class Bernoulli(Likelihood):
 class ContinuousBernoulli(Likelihood):
     """Cells from 0 to 1, of density proportional to e^(logit · x): log p = Σ [logit · x − ln((e^logit − 1) / logit)].
 
-    For shares and grey values, whose Bernoulli "probability" is no density. Evaluated from the likelier end,
-    −a d + ln(a / (1 − e⁻ᵃ)) with a the absolute logit and d the cell's distance from that end: smooth and exact through
-    logit = 0, where the density is flat.
+    For shares and grey values, whose Bernoulli "probability" is no density. Evaluated as
+    (½ − d) a − ln(sinh(a/2) / (a/2)), a the absolute logit and d the cell's distance from the likelier end: smooth and
+    exact through logit = 0, where the density is flat. Above a = 4 as −a d + ln(a / (1 − e⁻ᵃ)).
 
-    Largest error measured: 5.4e-08 (float32) and 3.3e-16 (float64), relative to the sum of the terms' magnitudes, of
+    Largest error measured: 8.4e-08 (float32) and 1.9e-16 (float64), relative to the sum of the terms' magnitudes, of
     value, gradient and mean over random rows and cells of all sizes.
 
     References
@@ -62,7 +62,7 @@ class Categorical(Likelihood):
     params holds num_classes logits of the first feature, then of the second, and so on. The largest logit is left out
     of the sum, ln Σ eˡ = m + ln(1 + Σ′ e^(l − m)), which keeps the digits of a code that is nearly certain.
 
-    Largest error measured: 5.7e-08 (float32) and 2.8e-15 (float64), relative to the sum of the terms' magnitudes, of
+    Largest error measured: 1.5e-07 (float32) and 2.8e-16 (float64), relative to the sum of the terms' magnitudes, of
     value, gradient and mean over random rows and cells of all sizes.
 
     Parameters

@@ -127,7 +127,7 @@ impl<F: Float> LaneOp<F, 3, 1> for WithLogProb {
 /// [`rsample`] with log q(z | x) of each draw into `log_prob`, (particles, rows); the particles are `first_particle` and on.
 ///
 /// # Errors
-/// As [`rsample`], and [`Error::Value`] for particles past 2³² − 1.
+/// As [`rsample`], and [`Error::Value`](crate::Error) for particles past 2³² − 1.
 pub fn rsample_and_log_prob<F: Float + Draw>(
     loc: &[F],
     log_var: &[F],

@@ -1,59 +1,72 @@
 //! Cells in [0, 1] of density proportional to e^{η x}, η the logit (Loaiza-Ganem and Cunningham 2019): η x − ln((e^η − 1)/η), and its gradient x − mean.
 //!
-//! With a = |η| and d the distance of x from the likelier end, the value is −d a + N(a), N(a) = ln(a/(1 − e⁻ᵃ)): a − ln(1 + h(a)/a) with
-//! h(a) = eᵃ − 1 − a for a ≤ 1, so that it is smooth and exact through 0, and ln a − ln(1 − e⁻ᵃ) above. The mean's distance from the likelier end is
-//! 1/a − 1/(eᵃ − 1) = h(a)/(a (eᵃ − 1)).
+//! With a = |η| and d the distance of x from the likelier end it is (½ − d) a − S(a), S(a) = ln(sinh(a/2) / (a/2)), which is a²/24 near 0: up to a = 4, where S is a polynomial.
+//! Above, where the digits of a/2 would be lost, it is ln(a/(1 − e⁻ᵃ)) − d a. The mean's distance from the likelier end is ½ − S′(a), or 1/a − e⁻ᵃ/(1 − e⁻ᵃ).
 
 use super::cells::CellOp;
+use crate::float::Float;
 use crate::random::CellWords;
-use crate::rows::{LaneOp, Term};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
-use crate::vmath::{exp, exp_excess, ln, ln_1p};
+use crate::rows::{LaneOp, Mask, Term};
+use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat};
+use crate::vmath::{Lanes, exp_below, ln, polynomial};
 
 #[derive(Debug, Clone)]
 pub(super) struct ContinuousBernoulli;
 
-/// N(a), and the mean's distance from the likelier end.
-#[inline(always)]
-fn normaliser<S: Simd>(simd: S, a: f64x8<S>) -> (f64x8<S>, f64x8<S>) {
-    let (zero, one) = (f64x8::splat(simd, 0.0), f64x8::splat(simd, 1.0));
-    let small = a.simd_le(one);
-    // Below, h(a) = a²/2 leaves the range; ½ and a/2 are exact long before.
-    let none = a.simd_lt(1e-150);
-    let near = none.select(one, a.min(one));
-    let (excess, expm1) = exp_excess::<f64, S>(simd, near);
-    let tail = exp::<f64, S>(simd, -a);
-    let ratio = excess / near;
-    let curve = ln_1p::<f64, S>(simd, small.select(ratio, -tail));
-    let value = small.select(near - curve, ln::<f64, S>(simd, a.max(one)) - curve);
-    let distance = small.select(ratio / expm1, one / a.max(one) - tail / (one - tail));
-    (none.select(a * 0.5, value), none.select(zero + 0.5, distance))
+/// What depends on a = |η| alone.
+struct Shape<F: Float, S: Simd> {
+    small: Mask<F, S>,
+    /// S(a) where a is small, elsewhere ln(a/(1 − e⁻ᵃ)).
+    normaliser: Lanes<F, S>,
+    /// S′(a) where a is small, elsewhere the mean's distance from the likelier end.
+    slope: Lanes<F, S>,
 }
 
-impl LaneOp<f64, 2, 1> for ContinuousBernoulli {
+impl<F: Float, S: Simd> Shape<F, S> {
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, [x, logits]: [f64x8<S>; 2]) -> Term<f64, S, 1> {
-        let (zero, one) = (f64x8::splat(simd, 0.0), f64x8::splat(simd, 1.0));
-        let seen = !x.is_nan();
-        let up = logits.simd_ge(zero);
-        let distance = up.select(one - x, x);
-        let a = logits.abs();
-        let (value, mean) = normaliser(simd, a);
-        let off = mean - distance;
-        let inside = x.simd_ge(zero) & x.simd_le(one);
-        let bad = seen & !(inside & logits.is_finite());
-        let d = up.select(off, -off);
-        Term { sum: seen.select(value - distance * a, zero), out: [seen.select(d, zero)], bad }
+    fn new(simd: S, a: Lanes<F, S>) -> Self {
+        let (one, four) = (F::Lanes::splat(simd, F::ONE), F::Lanes::splat(simd, F::from_f64(4.0)));
+        let small = a.simd_le(four);
+        let (near, far) = (a.min(four), a.max(four));
+        let square = near * near;
+        let curve = square * polynomial::<F, S>(simd, square, F::LOG_SINHC);
+        let slope = near * polynomial::<F, S>(simd, square, F::LOG_SINHC_SLOPE);
+        let tail = exp_below::<F, S>(simd, -far);
+        let inverse = one / (one - tail);
+        let normaliser = small.select(curve, ln::<F, S>(simd, far * inverse));
+        Self { small, normaliser, slope: small.select(slope, (-tail).fma(inverse, one / far)) }
     }
 }
 
-impl CellOp<f64, 2, 1> for ContinuousBernoulli {
-    const WORK: f64 = 5.0;
+impl<F: Float> LaneOp<F, 2, 1> for ContinuousBernoulli {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, [x, logits]: [Lanes<F, S>; 2]) -> Term<F, S, 1> {
+        let (zero, one) = (F::Lanes::splat(simd, F::ZERO), F::Lanes::splat(simd, F::ONE));
+        let half = F::from_f64(0.5);
+        let seen = !x.is_nan();
+        let up = logits.simd_ge(zero);
+        let a = logits.abs();
+        let Shape { small, normaliser, slope } = Shape::<F, S>::new(simd, a);
+        let middle = x - half;
+        let (distance, from_middle) = (up.select(one - x, x), up.select(middle, -middle));
+        let value = small.select(from_middle.fma(a, -normaliser), (-distance).fma(a, normaliser));
+        let off = small.select(from_middle - slope, slope - distance);
+        let inside = x.simd_ge(zero) & x.simd_le(one);
+        let bad = seen & !(inside & logits.is_finite());
+        let d = up.select(off, -off);
+        Term { sum: seen.select(value, zero), out: [seen.select(d, zero)], bad }
+    }
+}
+
+impl<F: Float> CellOp<F, 2, 1> for ContinuousBernoulli {
+    const WORK: f64 = 2.0;
 
     #[inline(always)]
-    fn mean<S: Simd>(&self, simd: S, [logits]: [f64x8<S>; 1]) -> f64x8<S> {
-        let (_, distance) = normaliser(simd, logits.abs());
-        logits.simd_ge(0.0).select(f64x8::splat(simd, 1.0) - distance, distance)
+    fn mean<S: Simd>(&self, simd: S, [logits]: [Lanes<F, S>; 1]) -> Lanes<F, S> {
+        let one = F::Lanes::splat(simd, F::ONE);
+        let Shape { small, slope, .. } = Shape::<F, S>::new(simd, logits.abs());
+        let distance = small.select(F::Lanes::splat(simd, F::from_f64(0.5)) - slope, slope);
+        logits.simd_ge(F::ZERO).select(one - distance, distance)
     }
 
     fn draw(&self, _column: usize, [logit]: [f64; 1], words: &mut CellWords) -> f64 {

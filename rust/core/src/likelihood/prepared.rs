@@ -52,6 +52,8 @@ fn family<F: Float>(likelihood: &Likelihood, width: usize) -> Result<Arc<dyn Fam
             None => predicted(gaussian::Predicted, scale, width),
         },
         Likelihood::Bernoulli => Arc::new(Cells::new(Bernoulli, width)),
+        Likelihood::ContinuousBernoulli => Arc::new(Cells::new(ContinuousBernoulli, width)),
+        Likelihood::Categorical(classes) => Arc::new(Categorical::new(*classes, width)?),
         Likelihood::Binomial(total) if *total <= TABLE => Arc::new(Tabled::new(*total, width)?),
         Likelihood::Columns(members) => Arc::new(columns(members, width)?),
         _ => {
@@ -93,13 +95,15 @@ fn double(likelihood: &Likelihood, width: usize) -> Result<Arc<dyn Family<f64>>>
                 None => predicted(student_t::Predicted { freedom }, scale, width),
             }
         }
-        Likelihood::ContinuousBernoulli => Arc::new(Cells::new(ContinuousBernoulli, width)),
         Likelihood::Binomial(total) => Arc::new(Cells::new(Large::new(*total), width)),
-        Likelihood::Categorical(classes) => Arc::new(Categorical::new(*classes, width)?),
         Likelihood::Poisson => Arc::new(Cells::new(Poisson, width)),
         Likelihood::NegativeBinomial => Arc::new(Cells::new(NegativeBinomial, width)),
         Likelihood::ZeroInflatedNegativeBinomial => Arc::new(Cells::new(ZeroInflatedNegativeBinomial, width)),
-        Likelihood::Gaussian(_) | Likelihood::Bernoulli | Likelihood::Columns(_) => return family(likelihood, width),
+        Likelihood::Gaussian(_)
+        | Likelihood::Bernoulli
+        | Likelihood::ContinuousBernoulli
+        | Likelihood::Categorical(_)
+        | Likelihood::Columns(_) => return family(likelihood, width),
     })
 }
 

@@ -18,7 +18,7 @@ use crate::threads::{Outputs, RowsMut, for_rows};
 /// and the width, and of its own loc and triangle.
 ///
 /// # Errors
-/// [`Error::Shape`], [`Error::NonFinite`] and, for a diagonal that is not positive, [`Error::Support`].
+/// [`Error::Shape`](crate::Error), [`Error::NonFinite`](crate::Error) and, for a diagonal that is not positive, [`Error::Support`](crate::Error).
 pub fn rsample<F: Float + Draw>(loc: &[F], tril: Tril<F>, key: Key, first_row: u64, width: usize, z: &mut [F]) -> Result<()> {
     draw(loc, tril, key, 0, first_row, width, z, None)
 }
@@ -27,7 +27,7 @@ pub fn rsample<F: Float + Draw>(loc: &[F], tril: Tril<F>, key: Key, first_row: u
 /// `first_particle` and on.
 ///
 /// # Errors
-/// As [`rsample`], and [`Error::Value`] for particles past 2³² − 1.
+/// As [`rsample`], and [`Error::Value`](crate::Error) for particles past 2³² − 1.
 pub fn rsample_and_log_prob<F: Float + Draw>(
     loc: &[F],
     tril: Tril<F>,

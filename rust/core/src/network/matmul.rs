@@ -5,7 +5,7 @@
 //! accumulator is put down in C and picked up again), not the tile's shape (it follows the level), not the threads (callers share out rows or columns of C, never k).
 //! No path is chosen by shape. No memory is allocated. Not promised: speed at the baseline level, which emulates fusion.
 //!
-//! A is read in place, by rows or by columns. B is read in panels of [`panel`](super::panels::panel) columns, as [`panels`](super::panels) packs them, and
+//! A is read in place, by rows or by columns. B is read in panels of [`panel`] columns, as [`panels`](super::panels) packs them, and
 //! a row-major B is read in place, which needs some readable numbers after its last row. Panels that are read often pay: a row-major matrix is a page of memory a row,
 //! or one of few places in the cache where its width is a power of two.
 //!
@@ -80,7 +80,7 @@ impl<'a, F: Float> Right<'a, F> {
         Self { data, k_stride: panel::<F>(), panel_stride: panel::<F>() * depth }
     }
 
-    /// A row-major matrix read in place, `stride` numbers a row, followed by at least [`panel`](super::panels::panel) readable numbers of any value.
+    /// A row-major matrix read in place, `stride` numbers a row, followed by at least [`panel`] readable numbers of any value.
     #[must_use]
     pub fn rows(data: &'a [F], stride: usize) -> Self {
         Self { data, k_stride: stride, panel_stride: panel::<F>() }

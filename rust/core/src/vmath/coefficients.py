@@ -47,6 +47,18 @@ def normal_tail(y):
     return (t + 4) * mp.exp(t**2 / 2) * mp.erfc(t / mp.sqrt(2)) / 2
 
 
+def log_sinhc(z):
+    """ln(sinh(a/2) / (a/2)) / a^2, a^2 = z."""
+    a = mp.sqrt(z) if z else mpf("1e-9")
+    return mp.log(mp.sinh(a / 2) / (a / 2)) / a**2
+
+
+def log_sinhc_slope(z):
+    """The derivative of ln(sinh(a/2) / (a/2)) by a, over a, a^2 = z."""
+    a = mp.sqrt(z) if z else mpf("1e-9")
+    return (mp.coth(a / 2) / 2 - 1 / a) / a
+
+
 SPECS = [
     # name, function, interval, degree for float32 and float64, weight of the polynomial's error in the result, doc
     ("EXP_TAIL", exp_tail, (mpf("-0.75"), mpf("0.75")), (7, 14), lambda x: x**2 / mp.e**x, "`(e^r − 1 − r) / r²` for |r| ≤ 0.75"),
@@ -55,6 +67,8 @@ SPECS = [
     ("LOG1P_TAIL", log1p_tail, (mpf(0), mpf(1)), (9, 20), lambda t: t**2 / mp.log1p(t) if t else mpf(0), "`(t − ln(1 + t)) / t²` for 0 ≤ t ≤ 1"),
     ("SIN_TURN", sin_turn, (mpf(0), mpf(1) / 64), (3, 7), lambda z: 1 / sin_turn(z), "`sin(2πu) / u` in z = u² ≤ 1/64"),
     ("COS_TURN", cos_turn, (mpf(0), mpf(1) / 64), (3, 7), lambda z: z, "`(cos(2πu) − 1) / u²` in z = u² ≤ 1/64"),
+    ("LOG_SINHC", log_sinhc, (mpf(0), mpf(16)), (6, 14), lambda z: 1 / log_sinhc(z), "`ln(sinh(a/2) / (a/2)) / a²` in z = a² ≤ 16"),
+    ("LOG_SINHC_SLOPE", log_sinhc_slope, (mpf(0), mpf(16)), (7, 15), lambda z: 1 / log_sinhc_slope(z), "`(coth(a/2) / 2 − 1/a) / a`, the derivative of [`LOG_SINHC`](Self::LOG_SINHC)'s logarithm over a, in z = a² ≤ 16"),
     ("NORMAL_TAIL", normal_tail, (mpf(-1), mpf(36) / 44), (11, 22), lambda y: 1 / normal_tail(y), "`(t + 4) e^(t²/2) Q(t)`, Q the normal tail, in y = (t − 4)/(t + 4) for 0 ≤ t ≤ 40"),
 ]
 

@@ -22,6 +22,10 @@ pub trait Coefficients: Sized + 'static {
     const SIN_TURN: &'static [Self];
     /// `(cos(2πu) − 1) / u²` in z = u² ≤ 1/64.
     const COS_TURN: &'static [Self];
+    /// `ln(sinh(a/2) / (a/2)) / a²` in z = a² ≤ 16.
+    const LOG_SINHC: &'static [Self];
+    /// `(coth(a/2) / 2 − 1/a) / a`, the derivative of [`LOG_SINHC`](Self::LOG_SINHC)'s logarithm over a, in z = a² ≤ 16.
+    const LOG_SINHC_SLOPE: &'static [Self];
     /// `(t + 4) e^(t²/2) Q(t)`, Q the normal tail, in y = (t − 4)/(t + 4) for 0 ≤ t ≤ 40.
     const NORMAL_TAIL: &'static [Self];
     /// What the first two of [`NORMAL_TAIL`](Self::NORMAL_TAIL) lost in being rounded.
@@ -66,6 +70,12 @@ impl Coefficients for f32 {
     const SIN_TURN: &'static [Self] = &[6.2831855, -4.1341663e1, 8.1592545e1, -7.540161e1];
     // relative error 1.9e-10
     const COS_TURN: &'static [Self] = &[-1.9739208e1, 6.493937e1, -8.544882e1, 5.9424107e1];
+    // relative error 5.49e-9
+    const LOG_SINHC: &'static [Self] =
+        &[4.1666668e-2, -3.472208e-4, 5.5100313e-6, -1.02782685e-7, 1.9814612e-9, -3.3071077e-11, 3.2061975e-13];
+    // relative error 3.27e-9
+    const LOG_SINHC_SLOPE: &'static [Self] =
+        &[8.3333336e-2, -1.3888867e-3, 3.306587e-5, -8.2521586e-7, 2.048758e-8, -4.7174936e-10, 8.489401e-12, -8.203628e-14];
     // relative error 7.53e-10
     const NORMAL_TAIL: &'static [Self] = &[
         7.5528514e-1,
@@ -188,6 +198,43 @@ impl Coefficients for f64 {
         7.90353561233896,
         -1.714333269420992,
         0.2797407860657504,
+    ];
+    // relative error 7.51e-18
+    const LOG_SINHC: &'static [Self] = &[
+        0.041666666666666664,
+        -0.0003472222222222134,
+        5.5114638447558806e-6,
+        -1.0333994701329776e-7,
+        2.0876756240046972e-9,
+        -4.4034873691529465e-11,
+        9.55878376679172e-13,
+        -2.118093191534634e-14,
+        4.761316510748539e-16,
+        -1.0753268393976065e-17,
+        2.380283370476456e-19,
+        -4.8776832890699755e-21,
+        8.345631298952193e-23,
+        -1.0094765743979072e-24,
+        6.201139192543544e-27,
+    ];
+    // relative error 8.77e-18
+    const LOG_SINHC_SLOPE: &'static [Self] = &[
+        0.08333333333333333,
+        -0.0013888888888888655,
+        3.3068783068658015e-5,
+        -8.267195764550467e-7,
+        2.0876756692968765e-8,
+        -5.284188142663883e-10,
+        1.3382447416740616e-11,
+        -3.3894037021976417e-13,
+        8.579884100910448e-15,
+        -2.1647119072973825e-16,
+        5.38435551009776e-18,
+        -1.2803691515014177e-19,
+        2.7326597721082744e-21,
+        -4.722602656402456e-23,
+        5.6351257497459065e-25,
+        -3.364687715050123e-27,
     ];
     // relative error 3.75e-17
     const NORMAL_TAIL: &'static [Self] = &[

@@ -198,7 +198,7 @@ pub fn exp<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> Lanes<F, S> {
 
 /// eᵛ for v ≤ 0.
 #[inline(always)]
-fn exp_below<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> Lanes<F, S> {
+pub(crate) fn exp_below<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> Lanes<F, S> {
     let v = at_least::<F, S>(simd, v, F::EXP_ENDS.0);
     exp_of_parts::<F, S>(simd, v, F::exponent_below(simd, v))
 }
