@@ -100,7 +100,7 @@ pub enum Slope<'a, F> {
     OfRelu(&'a [F]),
 }
 
-impl<'a, F: Float> Slope<'a, F> {
+impl<F: Float> Slope<'_, F> {
     /// From number `first` on.
     #[must_use]
     pub fn after(self, first: usize) -> Self {

@@ -103,7 +103,7 @@ fn sum_columns<F: Float, S: Simd, const VECTORS: usize>(simd: S, x: &[F], out: &
     }
     for x in x.chunks_exact(out.len()) {
         for (v, sum) in sums.iter_mut().enumerate() {
-            *sum = *sum + F::Lanes::from_slice(simd, &x[at(v)]);
+            *sum += F::Lanes::from_slice(simd, &x[at(v)]);
         }
     }
     for (v, sum) in sums.iter().enumerate() {
