@@ -13,6 +13,8 @@ PACKAGE := pyproject.toml README.md $(shell find python -type f \( -name '*.py' 
 $(VENV)/% lint build test test-statistics docs wheel: export PYO3_PYTHON := $(abspath $(BIN)/python)
 # An environment of conda beside ours would make maturin ask which one is meant.
 unexport CONDA_PREFIX
+# From make 4.4 on cargo would take its jobs from make's, which are two where cargo's own are as many as cores.
+unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -27,14 +29,17 @@ demo: $(DEMO)/.installed  ## train a VAE on real digits, print its bounds, draw 
 	$(DEMO)/bin/elbokit score build/demo/digits.safetensors digits --out build/demo/scores.csv
 	@echo 'The picture is build/demo/digits.png; the bounds of every row are in build/demo/scores.csv.'
 
+# The binding's functions are tested from Python.
+RUST_TESTS := cargo test --locked --profile tested --workspace --exclude elbokit-py
+
 # With --jobs 2 the two builds go side by side. The extension is one unit to the compiler, so it takes longest and goes first: the tests get what it leaves.
 build: $(VENV)/.built build-tests  ## build the extension and the tests in Rust, which the targets below do by themselves
 
 build-tests:
-	nice cargo test --locked --profile tested --workspace --exclude elbokit-py --no-run
+	nice $(RUST_TESTS) --no-run
 
 test: $(VENV)/.built  ## run the tests of both languages
-	cargo test --locked --profile tested --workspace --exclude elbokit-py
+	$(RUST_TESTS)
 	# Fresh memory is filled (by glibc), so that an element of a result that nobody wrote shows.
 	MALLOC_PERTURB_=165 $(BIN)/python -m pytest
 

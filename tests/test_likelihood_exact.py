@@ -67,6 +67,12 @@ def test_every_width_is_within_the_stated_accuracy(features, dtype):
         check(likelihood, *cases.case(likelihood, dtype, rows=2, features=features))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_classes_are_within_the_stated_accuracy(dtype):
+    likelihood = lik.Categorical(300)
+    check(likelihood, *cases.case(likelihood, dtype, rows=2, features=7))
+
+
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_means(likelihood, dtype):

@@ -26,7 +26,7 @@ pub(super) struct Tabled<F> {
     table: Vec<F>,
 }
 
-/// The kernel, which reads ln C(n, x) beside x and the logits.
+/// The kernel, which reads ln C(n, x) beside x and the logits: not by column but by cell, so that [`Tabled`] alone can give it.
 #[derive(Debug, Clone)]
 struct WithCoefficients<F> {
     /// n.
@@ -71,7 +71,7 @@ impl<F: Float> Tabled<F> {
         }
     }
 
-    /// Calls `body` for blocks of rows with x and its coefficients, the block's first row and their number, and what is left of `out` to it.
+    /// Calls `body` for blocks of rows with x and its coefficients, the block's first row and their number, and its part of `out`.
     fn blocks<O: Outputs>(
         &self,
         x: Input<F>,

@@ -2,7 +2,7 @@
 //! the probabilities.
 //!
 //! Features stand on lanes and classes follow each other. The largest logit m is left out of the sum:
-//! ln Σ e^logit = m + ln(1 + Σ′ e^(logit − m)), which keeps the digits of a class that is nearly certain; so do the rounding errors of logit − m and of the sum, which are put back.
+//! ln Σ e^logit = m + ln(1 + Σ′ e^(logit − m)), which keeps the digits of a class that is nearly certain; the rounding errors of logit − m and of the sum are put back.
 
 use super::cells::{Family, Params, ParamsMut};
 use crate::error::{Error, Result};
@@ -202,7 +202,7 @@ fn exponentials<F: Float, S: Simd>(simd: S, code: Lanes<F, S>, block: &mut [F]) 
     (Feature { code, at, others, chosen }, value, check.simd_eq(zero))
 }
 
-/// Turns a block's exponentials into the gradient of the log probability: of the class seen, what the other classes have, and less their probabilities of those; 0 where no class is seen.
+/// Turns a block's exponentials into the gradient of the log probability: 1 − p of the class seen, from what the others have, −p of the others; 0 where no class is seen.
 #[inline(always)]
 fn gradient<F: Float, S: Simd>(simd: S, feature: &Feature<F, S>, block: &mut [F]) {
     let Feature { code, at, others, chosen } = *feature;

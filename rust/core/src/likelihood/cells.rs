@@ -113,7 +113,7 @@ pub(super) fn where_seen<F: Float, S: Simd, const N: usize>(
     lanes
 }
 
-/// Runs `body` on blocks of at most `most` rows: with what `make` made for a thread's blocks of so many rows, the block's first row, its number of rows and its part of
+/// Runs `body` on blocks of at most `most` rows: with what `make` made for blocks of so many rows, the block's first row, its number of rows and its part of
 /// `out`. Returns whether any block looked bad. `work` is about the cost of a row, in nanoseconds on one core.
 pub(super) fn in_blocks<O: Outputs, T>(
     rows: usize,

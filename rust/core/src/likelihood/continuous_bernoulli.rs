@@ -1,7 +1,7 @@
 //! Cells in [0, 1] of density proportional to e^{η x}, η the logit (Loaiza-Ganem and Cunningham 2019): η x − ln((e^η − 1)/η), and its gradient x − mean.
 //!
-//! With a = |η| and d the distance of x from the likelier end it is (½ − d) a − S(a), S(a) = ln(sinh(a/2) / (a/2)), which is a²/24 near 0: up to a = 4, where S is a polynomial.
-//! Above, where the digits of a/2 would be lost, it is ln(a/(1 − e⁻ᵃ)) − d a. The mean's distance from the likelier end is ½ − S′(a), or 1/a − e⁻ᵃ/(1 − e⁻ᵃ).
+//! With a = |η| and d the distance of x from the likelier end the value is (½ − d) a − S(a), S(a) = ln(sinh(a/2) / (a/2)), which is a²/24 near 0: up to a = 4, where S is a polynomial.
+//! Above, where the digits of a/2 would be lost, it is ln(a/(1 − e⁻ᵃ)) − d a. The mean's distance from the likelier end is ½ − S′(a) up to 4, and 1/a − e⁻ᵃ/(1 − e⁻ᵃ) above.
 
 use super::cells::CellOp;
 use crate::float::Float;
@@ -14,15 +14,15 @@ use crate::vmath::{Lanes, exp_below, ln, polynomial};
 pub(super) struct ContinuousBernoulli;
 
 /// What depends on a = |η| alone.
-struct Shape<F: Float, S: Simd> {
+struct OfSize<F: Float, S: Simd> {
     small: Mask<F, S>,
     /// S(a) where a is small, elsewhere ln(a/(1 − e⁻ᵃ)).
     normaliser: Lanes<F, S>,
-    /// S′(a) where a is small, elsewhere the mean's distance from the likelier end.
+    /// S′(a) where a is small, the mean's distance from the middle, whose digits the distance from the end would lose; elsewhere that from the likelier end.
     slope: Lanes<F, S>,
 }
 
-impl<F: Float, S: Simd> Shape<F, S> {
+impl<F: Float, S: Simd> OfSize<F, S> {
     #[inline(always)]
     fn new(simd: S, a: Lanes<F, S>) -> Self {
         let (one, four) = (F::Lanes::splat(simd, F::ONE), F::Lanes::splat(simd, F::from_f64(4.0)));
@@ -46,7 +46,7 @@ impl<F: Float> LaneOp<F, 2, 1> for ContinuousBernoulli {
         let seen = !x.is_nan();
         let up = logits.simd_ge(zero);
         let a = logits.abs();
-        let Shape { small, normaliser, slope } = Shape::<F, S>::new(simd, a);
+        let OfSize { small, normaliser, slope } = OfSize::<F, S>::new(simd, a);
         let middle = x - half;
         let (distance, from_middle) = (up.select(one - x, x), up.select(middle, -middle));
         let value = small.select(from_middle.fma(a, -normaliser), (-distance).fma(a, normaliser));
@@ -64,7 +64,7 @@ impl<F: Float> CellOp<F, 2, 1> for ContinuousBernoulli {
     #[inline(always)]
     fn mean<S: Simd>(&self, simd: S, [logits]: [Lanes<F, S>; 1]) -> Lanes<F, S> {
         let one = F::Lanes::splat(simd, F::ONE);
-        let Shape { small, slope, .. } = Shape::<F, S>::new(simd, logits.abs());
+        let OfSize { small, slope, .. } = OfSize::<F, S>::new(simd, logits.abs());
         let distance = small.select(F::Lanes::splat(simd, F::from_f64(0.5)) - slope, slope);
         logits.simd_ge(F::ZERO).select(one - distance, distance)
     }

@@ -17,7 +17,7 @@ const BLOCK: usize = 16;
 pub(super) struct Shared<F, Op>(pub(super) Cells<F, Op, 3, 2>);
 
 impl<F: Float, Op: CellOp<F, 3, 2> + Debug + Send> Shared<F, Op> {
-    /// Calls `body` for blocks of rows with their scales as rows of their own, and what is left of `out` to it.
+    /// Calls `body` for blocks of rows with their scales as rows of their own, and the block's part of `out`.
     fn blocks<O: Outputs>(
         &self,
         params: Params<F>,

@@ -62,7 +62,7 @@ impl Activation {
 
     /// (activation, slope).
     #[inline(always)]
-    fn lanes<F: Float, S: Simd>(self, simd: S, x: Lanes<F, S>) -> [Lanes<F, S>; 2] {
+    pub(super) fn lanes<F: Float, S: Simd>(self, simd: S, x: Lanes<F, S>) -> [Lanes<F, S>; 2] {
         let (zero, one) = (F::Lanes::splat(simd, F::ZERO), F::Lanes::splat(simd, F::ONE));
         match self {
             Self::Relu => {
@@ -102,6 +102,9 @@ pub enum Slope<'a, F> {
 
 impl<F: Float> Slope<'_, F> {
     /// From number `first` on.
+    ///
+    /// # Panics
+    /// If there are fewer.
     #[must_use]
     pub fn after(self, first: usize) -> Self {
         match self {
@@ -111,6 +114,9 @@ impl<F: Float> Slope<'_, F> {
     }
 
     /// Multiplies `x`, which may be shorter, by it.
+    ///
+    /// # Panics
+    /// If `x` is longer.
     pub fn times(self, x: &mut [F]) {
         dispatch(Times { x, slope: self });
     }

@@ -24,9 +24,10 @@
 //! assert_eq!(y, [11.0, 0.0, 14.0, 0.0]);
 //! ```
 
+use super::activation::Activation;
 use super::panels::{panel, strip};
 use crate::float::Float;
-use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, dispatch, prefetch, prefetch_to_write};
+use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch, prefetch, prefetch_to_write};
 use crate::vmath::Lanes;
 
 /// The inner dimension is cut here at the latest: a panel's cut and the rows that meet it then lie in the first-level cache together. Six strips of float32.
@@ -105,7 +106,7 @@ pub enum Finish<'a, F> {
     Sums,
     /// These numbers are added to each row.
     Bias(&'a [F]),
-    /// The same, and what is not positive then becomes 0, as [`Activation::Relu`](super::Activation::Relu) has it.
+    /// The same, and what is not positive then becomes 0, as [`Activation::Relu`] has it.
     BiasRelu(&'a [F]),
 }
 
@@ -320,18 +321,18 @@ struct Place<F> {
     relu: bool,
 }
 
-/// Tiles from row `row` of A and column `column` of B on, as high as `left` rows allow, and as many as have one height; returns their rows.
+/// Tiles from row `first` of A and column `column` of B on, as high as `left` rows allow, and as many as have one height; returns their rows.
 ///
 /// Registers: with 512-bit vectors a tile of 8 × 2 hides the latency of multiply-adds and leaves half of them free, which the compiler needs when it loads all of A
 /// at once (12 × 2 was spilled: 145 instead of 230 GFLOP/s). Elsewhere one logical vector is two or four registers, and 6 × 1 fills them.
 ///
 /// # Safety
-/// `place` must have the rows and one vector of columns, or `two`, and the segments must be those of a C that has these rows and columns.
+/// `place` must have `left` rows and one vector of columns, or `two`, and the segments must be those of a C that has these rows and columns.
 #[inline(always)]
 unsafe fn tiles<F: Float, S: Simd>(
     simd: S,
     segments: &[Segment<F>],
-    rows @ (_, left): (usize, usize),
+    (first, left): (usize, usize),
     column: usize,
     two: bool,
     place: Place<F>,
@@ -339,15 +340,15 @@ unsafe fn tiles<F: Float, S: Simd>(
     // SAFETY: the caller's promise.
     unsafe {
         match (left, S::f32s::LEN == 16, two) {
-            (8.., true, true) => tiles_of::<F, S, 8, 2>(simd, segments, rows, column, place),
-            (8.., true, false) => tiles_of::<F, S, 8, 1>(simd, segments, rows, column, place),
-            (6.., false, _) => tiles_of::<F, S, 6, 1>(simd, segments, rows, column, place),
-            (4.., _, true) => tiles_of::<F, S, 4, 2>(simd, segments, rows, column, place),
-            (4.., _, false) => tiles_of::<F, S, 4, 1>(simd, segments, rows, column, place),
-            (2.., _, true) => tiles_of::<F, S, 2, 2>(simd, segments, rows, column, place),
-            (2.., _, false) => tiles_of::<F, S, 2, 1>(simd, segments, rows, column, place),
-            (_, _, true) => tiles_of::<F, S, 1, 2>(simd, segments, rows, column, place),
-            (_, _, false) => tiles_of::<F, S, 1, 1>(simd, segments, rows, column, place),
+            (8.., true, true) => tiles_of::<F, S, 8, 2>(simd, segments, (first, left), column, place),
+            (8.., true, false) => tiles_of::<F, S, 8, 1>(simd, segments, (first, left), column, place),
+            (6.., false, _) => tiles_of::<F, S, 6, 1>(simd, segments, (first, left), column, place),
+            (4.., _, true) => tiles_of::<F, S, 4, 2>(simd, segments, (first, left), column, place),
+            (4.., _, false) => tiles_of::<F, S, 4, 1>(simd, segments, (first, left), column, place),
+            (2.., _, true) => tiles_of::<F, S, 2, 2>(simd, segments, (first, left), column, place),
+            (2.., _, false) => tiles_of::<F, S, 2, 1>(simd, segments, (first, left), column, place),
+            (_, _, true) => tiles_of::<F, S, 1, 2>(simd, segments, (first, left), column, place),
+            (_, _, false) => tiles_of::<F, S, 1, 1>(simd, segments, (first, left), column, place),
         }
     }
 }
@@ -382,7 +383,7 @@ unsafe fn tiles_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
 /// One tile.
 ///
 /// # Safety
-/// As [`tiles`].
+/// As [`tiles`], of ROWS rows.
 #[inline(always)]
 unsafe fn tile<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
@@ -410,6 +411,7 @@ unsafe fn tile<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
         let b = s.b.wrapping_add(column / panel::<F>() * s.b_panel);
         let next = b.wrapping_add(VECTORS * s.b_panel);
         let part = (row / ROWS).min(UNROLLED - 1) * (s.depth / UNROLLED);
+        // The second row begins one stride behind the first.
         // SAFETY: the caller's promise; the pointers are moved past the last element with `wrapping_add` and not read there.
         unsafe { chain(simd, &mut sums, s, s.a.add(row * s.a_rows[1]), b, next.wrapping_add(part * s.b_k)) };
     }
@@ -418,8 +420,7 @@ unsafe fn tile<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
             // SAFETY: the caller's promise.
             let mut sum = bias.map_or(sum, |bias| sum + unsafe { vector(simd, bias.wrapping_add(v * F::LANES)) });
             if relu {
-                // NaN goes through.
-                sum = sum.simd_le(F::ZERO).select(zero, sum);
+                sum = Activation::Relu.lanes::<F, S>(simd, sum)[0];
             }
             // SAFETY: the caller's promise.
             sum.store_slice(unsafe { std::slice::from_raw_parts_mut(at(i, v), F::LANES) });
@@ -442,6 +443,7 @@ unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
 ) {
     if s.a_k == 1 {
         let mut rows: [usize; ROWS] = std::array::from_fn(|i| s.a_rows[i]);
+        // As the compiler could not know from memory.
         rows[0] = 0;
         // SAFETY: the caller's promise.
         unsafe { turns(simd, sums, s, (a, 1, rows), b, ahead) };

@@ -82,8 +82,8 @@ impl Mlp {
         Self { layers: layers.collect(), activation }
     }
 
-    /// Whether layer `layer` has relu, and what it puts out is just relu's, which tells its slope.
-    fn told(&self, layer: usize) -> bool {
+    /// Whether what layer `layer` puts out is just relu's.
+    fn output_tells_slope(&self, layer: usize) -> bool {
         layer + 1 < self.layers.len() && self.activation == Activation::Relu && !self.layers[layer].residual
     }
 
@@ -97,7 +97,7 @@ impl Mlp {
             let (left, right) = (Left::rows(x, layer.inputs), Right::packed(&parameters.packed[layer.packed..], layer.inputs));
             let bias = &parameters.flat[layer.bias..];
             // Relu costs nothing before the sums leave the registers.
-            let activated = self.told(l) && layer.norm.is_none();
+            let activated = self.output_tells_slope(l) && layer.norm.is_none();
             let finish = if activated { Finish::BiasRelu(bias) } else { Finish::Bias(bias) };
             multiply(rows, layer.outputs, layer.inputs, left, right, finish, y, layer.outputs);
             if let Some((gain, shift)) = layer.norm(parameters) {
@@ -268,7 +268,7 @@ impl<F: Float> Trace<F> {
     #[must_use]
     pub fn both_ways(network: &Mlp, rows: usize) -> Self {
         let gradients = network.layers.iter().map(|l| Aligned::zeros(rows * l.outputs)).collect();
-        let kept = |l: usize| l + 1 < network.layers.len() && !network.told(l);
+        let kept = |l: usize| l + 1 < network.layers.len() && !network.output_tells_slope(l);
         let slopes =
             network.layers.iter().enumerate().map(|(l, layer)| Aligned::zeros(if kept(l) { rows * layer.outputs } else { 0 }));
         let norm = |l: &Layer| if l.norm.is_some() { Normalised::new(rows, l.outputs) } else { Normalised::default() };
@@ -284,8 +284,12 @@ impl<F: Float> Trace<F> {
     }
 
     /// The activation's derivative at hidden layer `layer`'s output, of a trace both ways.
+    ///
+    /// # Panics
+    /// For the last layer, which has no activation.
     #[must_use]
     pub fn slope(&self, layer: usize) -> Slope<'_, F> {
+        assert!(layer + 1 < self.outputs.len(), "the last layer has no activation");
         slope(&self.slopes, &self.outputs, layer)
     }
 

@@ -149,3 +149,31 @@ impl<F: Float, B: Fn(usize) -> F> Kernel for Heads<'_, F, B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::dispatch;
+
+    fn rows_are_added_in_order<F: Float>() {
+        let number = |i: usize| F::from_f64((i as f64 * 0.37).sin());
+        for width in [1, 7, 8, 16, 33, 64, 71, 130] {
+            for rows in [0, 1, 5] {
+                let x: Vec<F> = (0..rows * width).map(number).collect();
+                let start: Vec<F> = (0..width).map(|i| number(i + 1000)).collect();
+                let (mut out, mut plain) = (start.clone(), start);
+                dispatch(SumRows { x: &x, out: &mut out });
+                for x in x.chunks_exact(width) {
+                    plain.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
+                }
+                assert_eq!(out, plain, "{rows} rows of {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_added_in_order_of_both_types() {
+        rows_are_added_in_order::<f32>();
+        rows_are_added_in_order::<f64>();
+    }
+}

@@ -68,7 +68,7 @@ SPECS = [
     ("SIN_TURN", sin_turn, (mpf(0), mpf(1) / 64), (3, 7), lambda z: 1 / sin_turn(z), "`sin(2πu) / u` in z = u² ≤ 1/64"),
     ("COS_TURN", cos_turn, (mpf(0), mpf(1) / 64), (3, 7), lambda z: z, "`(cos(2πu) − 1) / u²` in z = u² ≤ 1/64"),
     ("LOG_SINHC", log_sinhc, (mpf(0), mpf(16)), (6, 14), lambda z: 1 / log_sinhc(z), "`ln(sinh(a/2) / (a/2)) / a²` in z = a² ≤ 16"),
-    ("LOG_SINHC_SLOPE", log_sinhc_slope, (mpf(0), mpf(16)), (7, 15), lambda z: 1 / log_sinhc_slope(z), "`(coth(a/2) / 2 − 1/a) / a`, the derivative of [`LOG_SINHC`](Self::LOG_SINHC)'s logarithm over a, in z = a² ≤ 16"),
+    ("LOG_SINHC_SLOPE", log_sinhc_slope, (mpf(0), mpf(16)), (7, 15), lambda z: 1 / log_sinhc_slope(z), "`(coth(a/2) / 2 − 1/a) / a`, the derivative of ln(sinh(a/2) / (a/2)) by a, divided by a, in z = a² ≤ 16"),
     ("NORMAL_TAIL", normal_tail, (mpf(-1), mpf(36) / 44), (11, 22), lambda y: 1 / normal_tail(y), "`(t + 4) e^(t²/2) Q(t)`, Q the normal tail, in y = (t − 4)/(t + 4) for 0 ≤ t ≤ 40"),
 ]
 

@@ -24,7 +24,7 @@ pub trait Coefficients: Sized + 'static {
     const COS_TURN: &'static [Self];
     /// `ln(sinh(a/2) / (a/2)) / a²` in z = a² ≤ 16.
     const LOG_SINHC: &'static [Self];
-    /// `(coth(a/2) / 2 − 1/a) / a`, the derivative of [`LOG_SINHC`](Self::LOG_SINHC)'s logarithm over a, in z = a² ≤ 16.
+    /// `(coth(a/2) / 2 − 1/a) / a`, the derivative of ln(sinh(a/2) / (a/2)) by a, divided by a, in z = a² ≤ 16.
     const LOG_SINHC_SLOPE: &'static [Self];
     /// `(t + 4) e^(t²/2) Q(t)`, Q the normal tail, in y = (t − 4)/(t + 4) for 0 ≤ t ≤ 40.
     const NORMAL_TAIL: &'static [Self];

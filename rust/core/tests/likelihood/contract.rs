@@ -43,7 +43,14 @@ fn threads_do_not_change_a_bit() {
     for (rows, width) in [(6000, 17), (55_000, 1)] {
         for case in Case::all(width, false) {
             // Work enough for threads; the long kernels reach it sooner.
-            let quick = matches!(case.likelihood, Likelihood::Gaussian(_) | Likelihood::Bernoulli | Likelihood::Binomial(0..=4096));
+            let quick = matches!(
+                case.likelihood,
+                Likelihood::Gaussian(_)
+                    | Likelihood::Bernoulli
+                    | Likelihood::ContinuousBernoulli
+                    | Likelihood::Binomial(0..=4096)
+                    | Likelihood::Categorical(_)
+            );
             let rows = if quick { rows } else { rows / 5 };
             same_on_any_threads(&format!("{:?}", case.likelihood), || everything::<f32>(&case, rows, width));
             same_on_any_threads(&format!("{:?}", case.likelihood), || everything::<f64>(&case, rows, width));

@@ -37,6 +37,18 @@ fn single_cells_are_within_the_bound() {
     single_cells_are_right::<f64>();
 }
 
+/// A sum of so many exponentials, added one by one in float32, would be past the bound.
+#[test]
+fn many_classes_are_within_the_bound() {
+    fn holds<F: Float>() {
+        let case = Case::new(Likelihood::Categorical(3000), 1);
+        let (x, params) = random_rows::<F>(&case, 9, 12, 1, 0.0);
+        Rows::<F>::new(&case, 1, &x, &params).check(&case, 1);
+    }
+    holds::<f32>();
+    holds::<f64>();
+}
+
 #[test]
 fn coefficients_equal_exact_products() {
     let mut worst = 0.0_f64;

@@ -56,7 +56,7 @@ fn relu_tells_its_slope<F: Float>() {
     y.extend([F::NAN, F::INFINITY, F::ZERO - F::INFINITY]);
     let mut slope = vec![F::NAN; y.len()];
     Activation::Relu.apply_with_slope(&mut y, &mut slope);
-    let x: Vec<F> = Numbers(8).vec(y.len() - 5, -2.0, 2.0);
+    let x: Vec<F> = Numbers(8).vec(y.len() - 8, -2.0, 2.0);
     let [mut written, mut told] = [x.clone(), x];
     Slope::Written(&slope).after(5).times(&mut written);
     Slope::OfRelu(&y).after(5).times(&mut told);

@@ -64,15 +64,19 @@ impl Case {
     /// Those, and a table of mixed kinds where there are columns enough.
     pub(crate) fn all(width: usize, large: bool) -> Vec<Self> {
         let mut cases = Self::plain(width, large);
-        if width >= 6 {
-            let kinds = [
-                Likelihood::NegativeBinomial,
-                Likelihood::Categorical(3),
-                Likelihood::Gaussian(Scale::Shared),
-                Likelihood::Bernoulli,
-                Likelihood::Laplace(Scale::Predicted),
-            ];
-            let members = kinds.into_iter().enumerate().map(|(i, kind)| ((0..width).rev().filter(|j| j % 5 == i).collect(), kind));
+        let kinds = [
+            Likelihood::NegativeBinomial,
+            Likelihood::Categorical(3),
+            Likelihood::Gaussian(Scale::Shared),
+            Likelihood::Bernoulli,
+            Likelihood::Laplace(Scale::Predicted),
+            Likelihood::Binomial(16),
+            Likelihood::ContinuousBernoulli,
+        ];
+        let count = kinds.len();
+        if width >= count {
+            let members =
+                kinds.into_iter().enumerate().map(|(i, kind)| ((0..width).rev().filter(|j| j % count == i).collect(), kind));
             cases.push(Self::new(Likelihood::Columns(members.collect()), width));
         }
         cases
