@@ -96,7 +96,7 @@ impl Mlp {
             let y = &mut here[0][..rows * layer.outputs];
             let (left, right) = (Left::rows(x, layer.inputs), Right::packed(&parameters.packed[layer.packed..], layer.inputs));
             let bias = &parameters.flat[layer.bias..];
-            // Relu costs nothing before the sums leave the registers.
+            // Before the sums leave the registers, relu costs no pass over memory.
             let activated = self.output_tells_slope(l) && layer.norm.is_none();
             let finish = if activated { Finish::BiasRelu(bias) } else { Finish::Bias(bias) };
             multiply(rows, layer.outputs, layer.inputs, left, right, finish, y, layer.outputs);
