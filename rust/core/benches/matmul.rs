@@ -28,13 +28,17 @@ fn rates<F: Float>(rows: usize, depth: usize, columns: usize) {
     pack_transposed(&w[..columns * depth], depth, &mut packed);
     let (left, right) = (Left::rows(&a, depth), Right::packed(&packed, depth));
     let forward = median(|| multiply(rows, columns, depth, left, right, Finish::Sums, &mut c, columns), flops);
+    // A third of A's columns 0 in every row.
+    let some: Vec<F> = a.iter().enumerate().map(|(i, &x)| if i % depth % 3 == 1 { F::ZERO } else { x }).collect();
+    let sparse = Left::sparse_rows(&some, depth);
+    let sparse = median(|| multiply(rows, columns, depth, sparse, right, Finish::Sums, &mut c, columns), flops);
     let right = Right::rows(&w, columns);
     let backward = median(|| multiply(rows, columns, depth, left, right, Finish::Sums, &mut c, columns), flops);
     let left = Left::transposed(&a, rows, 0);
     let weights = median(|| multiply(rows, columns, depth, left, right, Finish::Sums, &mut c, columns), flops);
     let packing = median(|| pack_transposed(&w[..columns * depth], depth, &mut packed), (columns * depth) as f64);
     println!(
-        "{} {rows:5} × {depth:4} × {columns:4}: packed B {forward:6.1}, row-major B {backward:6.1}, and transposed A {weights:6.1} GFLOP/s; packs {packing:.2} G/s",
+        "{} {rows:5} × {depth:4} × {columns:4}: packed B {forward:6.1}, sparse A {sparse:6.1}, row-major B {backward:6.1}, and transposed A {weights:6.1} GFLOP/s; packs {packing:.2} G/s",
         F::NAME
     );
 }
@@ -48,6 +52,7 @@ fn main() {
         (32, 400, 784),
         (32, 64, 256),
         (32, 256, 32),
+        (160, 256, 64),
         (400, 128, 784),
         (32, 128, 784),
         (32, 512, 256),

@@ -6,10 +6,12 @@
 pub mod activation;
 mod aligned;
 pub mod layer_norm;
+mod live;
 pub mod matmul;
 pub mod mlp;
 pub mod panels;
 pub mod tangents;
+mod tile;
 
 pub use activation::{Activation, Slope};
 pub use aligned::Aligned;

@@ -3,7 +3,7 @@
 //! A row's Jacobian depends, by the contract of [`matmul`](super::matmul), on that row alone.
 
 use super::layer_norm::along;
-use super::matmul::{Finish, Left, Right, multiply};
+use super::matmul::{Finish, Right, multiply};
 use super::mlp::{Mlp, Parameters, Plus, Trace};
 use crate::float::Float;
 use crate::simd::dispatch;
@@ -49,8 +49,9 @@ impl Mlp {
             if l == 0 {
                 y.chunks_exact_mut(first.len()).for_each(|y| y.copy_from_slice(first));
             } else {
-                let (left, right) =
-                    (Left::rows(&*here, layer.inputs), Right::packed(&parameters.packed()[layer.packed..], layer.inputs));
+                // All directions of a row stop at the same units.
+                let left = self.input_of(l, here, true);
+                let right = Right::packed(&parameters.packed()[layer.packed..], layer.inputs);
                 multiply(rows.len() * directions, layer.outputs, layer.inputs, left, right, Finish::Sums, y, layer.outputs);
             }
             if l < last {

@@ -398,7 +398,7 @@ impl<F: Float + Draw> Draws<F> {
             z: vec![F::ZERO; draws * latent_dim],
             inputs: vec![F::ZERO; if model.condition.width > 0 { draws * model.decoder.layers[0].inputs } else { 0 }],
             log_ratio: vec![0.0; draws],
-            decoder: Trace::forward(&model.decoder, draws),
+            decoder: Trace::output_of_alike(&model.decoder, draws),
             params: vec![F::ZERO; if model.assembly.num_learned > 0 { draws * model.assembly.num_params } else { 0 }],
             log_prob: vec![F::ZERO; draws],
         }

@@ -252,6 +252,33 @@ fn rows_are_the_same_bits_alone_and_at_every_level() {
 }
 
 /// A row without variance is its shifts, and one of huge numbers is normalised like any other.
+fn the_output_alone_is_the_same<F: Float>() {
+    every::<F>(|what, case| {
+        let Case { network, parameters, x, .. } = &case;
+        // Of rows close together, more than go through the layers at a time.
+        let (rows, inputs) = (101, network.layers[0].inputs);
+        let outputs = network.layers[network.layers.len() - 1].outputs;
+        let mut near = Numbers(11).vec::<F>(rows * inputs, -0.05, 0.05);
+        near.iter_mut().enumerate().for_each(|(i, near)| *near += x[i / (40 * inputs) * inputs + i % inputs]);
+        let run = |mut trace: Trace<F>| {
+            network.forward(parameters, &near, rows, &mut trace);
+            trace.output()[..rows * outputs].to_vec()
+        };
+        let expected = run(Trace::forward(network, rows));
+        same_at_every_level(what, || {
+            let alone = run(Trace::output_of_alike(network, rows));
+            assert_eq!(bits(&alone), bits(&expected), "{what}");
+            alone
+        });
+    });
+}
+
+#[test]
+fn the_output_alone_is_that_of_the_whole_trace() {
+    the_output_alone_is_the_same::<f32>();
+    the_output_alone_is_the_same::<f64>();
+}
+
 fn the_ends_of_the_range<F: Float>(huge: f64) {
     let mut case = case::<F>(&[2, 8, 8], Activation::Relu, KINDS[1]);
     let layer = case.network.layers[0];

@@ -87,6 +87,69 @@ fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
     }
 }
 
+/// A whose neighbouring rows are 0 in mostly the same columns, in all but `dense` of them.
+fn sparse_numbers<F: Float>(rows: usize, depth: usize, dense: usize) -> Vec<F> {
+    let mut a = numbers::<F>(2, rows * depth);
+    for (i, row) in a.chunks_exact_mut(depth.max(1)).enumerate() {
+        for (k, x) in row.iter_mut().enumerate() {
+            if (i / 5 + k * 7) % 11 >= dense {
+                *x = if k % 2 == 0 { F::ZERO } else { F::ZERO - F::ZERO };
+            }
+        }
+    }
+    a
+}
+
+fn a_sparse_factor_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
+    let (w, bias) = (numbers::<F>(3, columns * depth), numbers::<F>(5, columns));
+    let packed = packed(columns, depth, &w);
+    for dense in [0, 1, 5, 11] {
+        let a = sparse_numbers::<F>(rows, depth, dense);
+        let expected = three_loops(rows, columns, depth, &a, &w, Some(&bias));
+        let _alone = settings();
+        for level in levels() {
+            with_level(level, || {
+                let mut c = vec![F::NAN; rows * columns];
+                let (left, right) = (Left::sparse_rows(&a, depth), Right::packed(&packed, depth));
+                multiply(rows, columns, depth, left, right, Finish::Bias(&bias), &mut c, columns);
+                assert_eq!(c, expected, "{level:?}, {rows} × {depth} × {columns}, {dense} in 11");
+            });
+        }
+    }
+}
+
+#[test]
+fn leaving_zeros_out_does_not_change_a_bit() {
+    // Fewer rows than a tile, blocks of tiles with rows left over; a depth of whole vectors or not, cut or not.
+    for rows in [1, 5, 8, 13, 50, 129] {
+        for depth in [1, 16, 41, 256, 300] {
+            for columns in [1, 16, 37, 64] {
+                a_sparse_factor_agrees::<f32>(rows, columns, depth);
+                a_sparse_factor_agrees::<f64>(rows, columns, depth);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sparse_sum_is_never_minus_zero() {
+    // The first product underflows to −0, the second adds −0 where it is not left out: of the first six or eight rows it is, of the last it is not.
+    let rows = 17;
+    let mut a = vec![0.0_f32; 2 * rows];
+    a.iter_mut().step_by(2).for_each(|x| *x = -1e-30);
+    a[2 * rows - 1] = f32::MIN_POSITIVE;
+    let mut packed = vec![0.0; packed_len::<f32>(2, 16)];
+    pack_transposed(&[[1e-30_f32, -1e-30]; 16].concat(), 2, &mut packed);
+    let _alone = settings();
+    for level in levels() {
+        with_level(level, || {
+            let mut c = vec![1.0_f32; rows * 16];
+            multiply(rows, 16, 2, Left::sparse_rows(&a, 2), Right::packed(&packed, 2), Finish::Sums, &mut c, 16);
+            assert!(c.iter().all(|c| c.to_bits() == 0), "{level:?}: {c:?}");
+        });
+    }
+}
+
 #[test]
 fn every_shape_and_level_equals_three_loops() {
     const SIZES: [usize; 8] = [0, 1, 7, 12, 16, 33, 50, 100];
