@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::reduce::LaneSum;
-use crate::simd::{Kernel, Select, Simd, SimdBase, SimdMask, dispatch};
+use crate::simd::{Kernel, Select, Simd, SimdBase, SimdMask, apart, dispatch};
 use crate::threads::{Outputs, RowsMut, for_rows, row_work};
 use crate::vmath::Lanes;
 
@@ -172,6 +172,21 @@ pub trait LaneOp<F: Float, const I: usize, const O: usize>: Sync {
     }
 }
 
+/// [`LaneOp::lanes`], [`apart`].
+#[inline(always)]
+pub(crate) fn lanes_of<F: Float, S: Simd, Op: LaneOp<F, I, O>, const I: usize, const O: usize>(
+    op: &Op,
+    simd: S,
+    x: [Lanes<F, S>; I],
+) -> Term<F, S, O> {
+    apart(
+        simd,
+        (op, x),
+        #[inline(always)]
+        |simd, (op, x): (&Op, [Lanes<F, S>; I])| op.lanes(simd, x),
+    )
+}
+
 /// The elementwise outputs of a row, as slices.
 pub trait RowOutputs<F, const O: usize>: Outputs {
     /// The slices of one row.
@@ -283,7 +298,7 @@ where
                     for (lanes, x) in lanes.iter_mut().zip(inputs) {
                         *lanes = F::Lanes::from_slice(simd, &x[at..at + F::LANES]);
                     }
-                    let term = op.lanes(simd, lanes);
+                    let term = lanes_of(op, simd, lanes);
                     sum = sum.add(term.sum);
                     bad |= term.bad;
                     for (out, lanes) in outputs.iter_mut().zip(term.out) {
@@ -295,7 +310,7 @@ where
                     for (part, x) in parts.iter_mut().zip(inputs) {
                         *part = load_part(simd, &x[whole..], rest);
                     }
-                    let term = op.lanes(simd, parts);
+                    let term = lanes_of(op, simd, parts);
                     sum = sum.add(live.select(term.sum, zero));
                     bad |= term.bad & live;
                     for (out, lanes) in outputs.iter_mut().zip(term.out) {
@@ -354,7 +369,7 @@ pub struct SumOnly<'a, Op, const O: usize>(pub &'a Op);
 impl<F: Float, Op: LaneOp<F, I, O>, const I: usize, const O: usize> LaneOp<F, I, 0> for SumOnly<'_, Op, O> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; I]) -> Term<F, S, 0> {
-        let term = self.0.lanes(simd, x);
+        let term = lanes_of(self.0, simd, x);
         Term { sum: term.sum, out: [], bad: term.bad }
     }
 

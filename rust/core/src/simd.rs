@@ -69,21 +69,26 @@ pub trait Fused<S: Simd>: SimdFloat<S> {
 impl<S: Simd, V: SimdFloat<S>> Fused<S> for V {
     #[inline(always)]
     fn fma(self, a: impl SimdInto<Self, S>, b: impl SimdInto<Self, S>) -> Self {
-        // aarch64's baseline is NEON, which fuses.
-        if cfg!(target_arch = "aarch64") || TypeId::of::<S>() != TypeId::of::<Baseline>() {
-            return self.mul_add_precise(a, b);
-        }
-        // Emulated fusion inlined at every use would make the baseline level larger than all others together.
         let token = self.token();
-        let mut result = self;
-        emulated(&mut result, &a.simd_into(token), &b.simd_into(token));
-        result
+        apart(
+            token,
+            (self, a.simd_into(token), b.simd_into(token)),
+            #[inline(always)]
+            |_, (x, a, b): (Self, Self, Self)| x.mul_add_precise(a, b),
+        )
     }
 }
 
+/// `f` of these lanes: a call at the level where fusion is emulated, which would otherwise be larger than all others together, and inlined elsewhere.
+#[inline(always)]
+pub(crate) fn apart<S: Simd, X: Copy, R>(simd: S, x: X, f: impl Fn(S, X) -> R) -> R {
+    // aarch64's baseline is NEON, which fuses.
+    if cfg!(target_arch = "aarch64") || TypeId::of::<S>() != TypeId::of::<Baseline>() { f(simd, x) } else { called(simd, &x, f) }
+}
+
 #[inline(never)]
-fn emulated<S: Simd, V: SimdFloat<S>>(x: &mut V, a: &V, b: &V) {
-    *x = x.mul_add_precise(*a, *b);
+fn called<S: Simd, X: Copy, R>(simd: S, x: &X, f: impl Fn(S, X) -> R) -> R {
+    f(simd, *x)
 }
 
 /// A body to be compiled once for each level.

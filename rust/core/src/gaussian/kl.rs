@@ -8,7 +8,7 @@ use super::ends::{self, for_lost_rows, mend, repeated};
 use super::{deviation, square_plus};
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::rows::{Input, LaneOp, Mask, SumOnly, Term, check_finite, check_len, map_rows, no_outputs};
+use crate::rows::{Input, LaneOp, Mask, SumOnly, Term, check_finite, check_len, lanes_of, map_rows, no_outputs};
 use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask};
 use crate::threads::RowsMut;
 use crate::vmath::{Lanes, exp, exp_excess};
@@ -59,7 +59,7 @@ impl<F: Float> LaneOp<F, 4, 4> for General {
 impl<F: Float, Op: LaneOp<F, I, O>, const I: usize, const O: usize> LaneOp<F, I, 1> for PerDim<Op, O> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; I]) -> Term<F, S, 1> {
-        let term = self.0.lanes(simd, x);
+        let term = lanes_of(&self.0, simd, x);
         Term { sum: term.sum, out: [term.sum * F::from_f64(0.5)], bad: term.bad }
     }
 }
@@ -187,7 +187,7 @@ struct PosteriorOnly;
 impl<F: Float> LaneOp<F, 4, 2> for PosteriorOnly {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; 4]) -> Term<F, S, 2> {
-        let Term { sum, out: [d_loc, d_log_var, ..], bad }: Term<F, S, 4> = General.lanes(simd, x);
+        let Term { sum, out: [d_loc, d_log_var, ..], bad }: Term<F, S, 4> = lanes_of(&General, simd, x);
         Term { sum, out: [d_loc, d_log_var], bad }
     }
 

@@ -20,7 +20,7 @@ pub use ln_1p::{expm1, ln_1p};
 pub use turn::sin_cos_turn;
 
 use crate::float::Float;
-use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat, f32x16, f64x8};
+use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat, apart, f32x16, f64x8};
 
 /// The lanes of an element type.
 pub type Lanes<F, S> = <F as Float>::Lanes<S>;
@@ -129,11 +129,18 @@ elementary!(f64, f64x8, 52, 1023.0, 709.782_712_893_384, (-746.0, 710.0));
 /// Horner's scheme, lowest degree first.
 #[inline(always)]
 pub(crate) fn polynomial<F: Float, S: Simd>(simd: S, x: Lanes<F, S>, coefficients: &'static [F]) -> Lanes<F, S> {
-    let mut value = F::Lanes::splat(simd, coefficients[coefficients.len() - 1]);
-    for &c in coefficients.iter().rev().skip(1) {
-        value = value.fma(x, c);
-    }
-    value
+    apart(
+        simd,
+        x,
+        #[inline(always)]
+        |simd, x: Lanes<F, S>| {
+            let mut value = F::Lanes::splat(simd, coefficients[coefficients.len() - 1]);
+            for &c in coefficients.iter().rev().skip(1) {
+                value = value.fma(x, c);
+            }
+            value
+        },
+    )
 }
 
 #[inline(always)]
@@ -191,55 +198,83 @@ fn exp_of_parts<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, (n, [first, second])
 /// eᵛ.
 #[inline(always)]
 pub fn exp<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> Lanes<F, S> {
-    let (low, high) = F::EXP_ENDS;
-    let v = at_most::<F, S>(simd, at_least::<F, S>(simd, v, low), high);
-    exp_of_parts::<F, S>(simd, v, F::exponent(simd, v))
+    apart(
+        simd,
+        v,
+        #[inline(always)]
+        |simd, v: Lanes<F, S>| {
+            let (low, high) = F::EXP_ENDS;
+            let v = at_most::<F, S>(simd, at_least::<F, S>(simd, v, low), high);
+            exp_of_parts::<F, S>(simd, v, F::exponent(simd, v))
+        },
+    )
 }
 
 /// eᵛ for v ≤ 0.
 #[inline(always)]
 pub(crate) fn exp_below<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> Lanes<F, S> {
-    let v = at_least::<F, S>(simd, v, F::EXP_ENDS.0);
-    exp_of_parts::<F, S>(simd, v, F::exponent_below(simd, v))
+    apart(
+        simd,
+        v,
+        #[inline(always)]
+        |simd, v: Lanes<F, S>| {
+            let v = at_least::<F, S>(simd, v, F::EXP_ENDS.0);
+            exp_of_parts::<F, S>(simd, v, F::exponent_below(simd, v))
+        },
+    )
 }
 
 /// (eᵛ − 1 − v, eᵛ − 1): the first is never negative and keeps full relative accuracy near 0, where it is v²/2.
 #[inline(always)]
 pub fn exp_excess<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
-    let zero = constant::<F, S>(simd, 0.0);
-    let v = at_most::<F, S>(simd, v, F::EXP_ENDS.1);
-    // Below −80 eᵛ is lost beside 1.
-    let deep = v.simd_lt(F::from_f64(-80.0));
-    let near = at_least::<F, S>(simd, v, F::from_f64(-80.0));
-    // n = 0 where |v| ≤ 0.75, so that nothing cancels there: r is v. At the top 2ⁿ stays finite: r reaches ln 2, and past it the result overflows.
-    let small = v.abs().simd_le(F::from_f64(0.75));
-    let magic = F::Lanes::splat(simd, F::from_f64(1.5) / F::EPSILON);
-    let n = (near.fma(F::INV_LN2, magic) - magic).min(F::EXPONENT_MAX);
-    let n = small.select(zero, n);
-    let r = reduced::<F, S>(near, n);
-    let tail = polynomial::<F, S>(simd, r, F::EXP_TAIL);
-    let square = r * r;
-    let t = square.fma(tail, r);
-    // v² with its rounding error, so that a product of two rounded factors does not add both errors.
-    let tiny = square.fma(tail, r.fma(r, -square) * tail);
-    // 2ⁿ(e^r − 1) + (2ⁿ − 1 − v), the bracket with its rounding error beside it where eᵛ counts.
-    let power = F::exp2_whole(simd, n);
-    let whole = power - F::ONE;
-    let bracket = whole - v;
-    let error = deep.select(zero, (whole - bracket) - v);
-    let excess = power.fma(t, error) + bracket;
-    (small.select(tiny, excess), power.fma(t, whole))
+    apart(
+        simd,
+        v,
+        #[inline(always)]
+        |simd, v: Lanes<F, S>| {
+            let zero = constant::<F, S>(simd, 0.0);
+            let v = at_most::<F, S>(simd, v, F::EXP_ENDS.1);
+            // Below −80 eᵛ is lost beside 1.
+            let deep = v.simd_lt(F::from_f64(-80.0));
+            let near = at_least::<F, S>(simd, v, F::from_f64(-80.0));
+            // n = 0 where |v| ≤ 0.75, so that nothing cancels there: r is v. At the top 2ⁿ stays finite: r reaches ln 2, and past it the result overflows.
+            let small = v.abs().simd_le(F::from_f64(0.75));
+            let magic = F::Lanes::splat(simd, F::from_f64(1.5) / F::EPSILON);
+            let n = (near.fma(F::INV_LN2, magic) - magic).min(F::EXPONENT_MAX);
+            let n = small.select(zero, n);
+            let r = reduced::<F, S>(near, n);
+            let tail = polynomial::<F, S>(simd, r, F::EXP_TAIL);
+            let square = r * r;
+            let t = square.fma(tail, r);
+            // v² with its rounding error, so that a product of two rounded factors does not add both errors.
+            let tiny = square.fma(tail, r.fma(r, -square) * tail);
+            // 2ⁿ(e^r − 1) + (2ⁿ − 1 − v), the bracket with its rounding error beside it where eᵛ counts.
+            let power = F::exp2_whole(simd, n);
+            let whole = power - F::ONE;
+            let bracket = whole - v;
+            let error = deep.select(zero, (whole - bracket) - v);
+            let excess = power.fma(t, error) + bracket;
+            (small.select(tiny, excess), power.fma(t, whole))
+        },
+    )
 }
 
 /// ln x; −∞ at 0 and NaN below.
 #[inline(always)]
 pub fn ln<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
-    let (m, e) = F::split_exponent(simd, x);
-    let y = ln_reduced::<F, S>(simd, m - F::ONE, e);
-    let zero = constant::<F, S>(simd, 0.0);
-    let y = x.simd_eq(zero).select(F::Lanes::splat(simd, F::ZERO - F::INFINITY), y);
-    let y = x.simd_lt(zero).select(F::Lanes::splat(simd, F::NAN), y);
-    x.simd_lt(F::INFINITY).select(y, x + y)
+    apart(
+        simd,
+        x,
+        #[inline(always)]
+        |simd, x: Lanes<F, S>| {
+            let (m, e) = F::split_exponent(simd, x);
+            let y = ln_reduced::<F, S>(simd, m - F::ONE, e);
+            let zero = constant::<F, S>(simd, 0.0);
+            let y = x.simd_eq(zero).select(F::Lanes::splat(simd, F::ZERO - F::INFINITY), y);
+            let y = x.simd_lt(zero).select(F::Lanes::splat(simd, F::NAN), y);
+            x.simd_lt(F::INFINITY).select(y, x + y)
+        },
+    )
 }
 
 /// ln((1 + f) · 2ᵉ) for √½ ≤ 1 + f ≤ √2.
@@ -255,34 +290,72 @@ pub(crate) fn ln_reduced<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: Lanes<F,
 /// (softplus(x), sigmoid(x)) = (ln(1 + eˣ), 1/(1 + e⁻ˣ)) from one shared exponential; the second is the first's derivative.
 #[inline(always)]
 pub fn softplus_sigmoid<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
-    let t = exp_below::<F, S>(simd, -x.abs());
-    // max(x, 0) + ln(1 + t), ln(1 + t) = t − t² Q(t) without a division. Below 0 it is rounded once; above, t comes last, as the rest is small
-    // where its rounding matters.
-    let positive = x.simd_ge(F::ZERO);
-    let curve = -(t * t);
-    let softplus = curve.fma(polynomial::<F, S>(simd, t, F::LOG1P_TAIL), positive.select(x, t));
-    let softplus = positive.select(softplus + t, softplus);
-    (softplus, share::<F, S>(simd, positive.select(constant::<F, S>(simd, 1.0), t), t))
+    apart(
+        simd,
+        x,
+        #[inline(always)]
+        |simd, x: Lanes<F, S>| {
+            let t = exp_below::<F, S>(simd, -x.abs());
+            // max(x, 0) + ln(1 + t), ln(1 + t) = t − t² Q(t) without a division. Below 0 it is rounded once; above, t comes last, as the rest is small
+            // where its rounding matters.
+            let positive = x.simd_ge(F::ZERO);
+            let curve = -(t * t);
+            let softplus = curve.fma(polynomial::<F, S>(simd, t, F::LOG1P_TAIL), positive.select(x, t));
+            let softplus = positive.select(softplus + t, softplus);
+            (softplus, share::<F, S>(simd, positive.select(constant::<F, S>(simd, 1.0), t), t))
+        },
+    )
 }
 
 /// [`softplus_sigmoid`] of x and of −x, the same bits, from one shared exponential.
 #[inline(always)]
 pub fn softplus_sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> [(Lanes<F, S>, Lanes<F, S>); 2] {
-    let t = exp_below::<F, S>(simd, -x.abs());
-    let (curve, tail) = (-(t * t), polynomial::<F, S>(simd, t, F::LOG1P_TAIL));
-    let (above, below) = (curve.fma(tail, x.abs()) + t, curve.fma(tail, t));
-    let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
-    let (rising, falling) = (x.simd_ge(F::ZERO), x.simd_le(F::ZERO));
-    [(rising.select(above, below), rising.select(most, least)), (falling.select(above, below), falling.select(most, least))]
+    apart(
+        simd,
+        x,
+        #[inline(always)]
+        |simd, x: Lanes<F, S>| {
+            let t = exp_below::<F, S>(simd, -x.abs());
+            let (curve, tail) = (-(t * t), polynomial::<F, S>(simd, t, F::LOG1P_TAIL));
+            let (above, below) = (curve.fma(tail, x.abs()) + t, curve.fma(tail, t));
+            let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
+            let (rising, falling) = (x.simd_ge(F::ZERO), x.simd_le(F::ZERO));
+            [(rising.select(above, below), rising.select(most, least)), (falling.select(above, below), falling.select(most, least))]
+        },
+    )
+}
+
+/// (softplus(−|x|), sigmoid(x), sigmoid(−x)) from one shared exponential: softplus(|x|) is |x| more than the first.
+#[inline(always)]
+pub(crate) fn softplus_tail_sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> [Lanes<F, S>; 3] {
+    apart(
+        simd,
+        x,
+        #[inline(always)]
+        |simd, x: Lanes<F, S>| {
+            let t = exp_below::<F, S>(simd, -x.abs());
+            let tail = (-(t * t)).fma(polynomial::<F, S>(simd, t, F::LOG1P_TAIL), t);
+            let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
+            let positive = x.simd_ge(F::ZERO);
+            [tail, positive.select(most, least), positive.select(least, most)]
+        },
+    )
 }
 
 /// (sigmoid(x), sigmoid(−x)) from one shared exponential, each with its own digits: the second is 1 less the first.
 #[inline(always)]
 pub fn sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
-    let t = exp_below::<F, S>(simd, -x.abs());
-    let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
-    let positive = x.simd_ge(F::ZERO);
-    (positive.select(most, least), positive.select(least, most))
+    apart(
+        simd,
+        x,
+        #[inline(always)]
+        |simd, x: Lanes<F, S>| {
+            let t = exp_below::<F, S>(simd, -x.abs());
+            let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
+            let positive = x.simd_ge(F::ZERO);
+            (positive.select(most, least), positive.select(least, most))
+        },
+    )
 }
 
 /// part / (1 + t), part 1 or t, whose rounding error is put back.
@@ -316,21 +389,28 @@ fn quotient<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, a_error: Lanes<F, S>, b:
 /// tanh x = −(e^v − 1) / (e^v + 1), v = −2 |x|.
 #[inline(always)]
 pub fn tanh<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
-    // Past −80 the result is 1.
-    let v = x.abs() * F::from_f64(-2.0);
-    let v = at_least::<F, S>(simd, v, F::from_f64(-80.0));
-    let n = v.abs().simd_le(F::from_f64(0.75)).select(constant::<F, S>(simd, 0.0), nearest_exponent::<F, S>(v));
-    // e^v − 1 = (2ⁿ − 1) + 2ⁿ r + 2ⁿ (e^r − 1 − r) as a sum and its rounding error.
-    let r = reduced::<F, S>(v, n);
-    let curve = r * r * polynomial::<F, S>(simd, r, F::EXP_TAIL);
-    let t = r + curve;
-    let power = F::exp2_whole(simd, n);
-    let whole = power - F::ONE;
-    let e = power.fma(t, whole);
-    let e_error = power.fma(t, whole - e) + power * (curve - (t - r));
-    let two = constant::<F, S>(simd, 2.0);
-    let below = e + two;
-    quotient::<F, S>(simd, -e, -e_error, below, (two - below) + e + e_error).copysign(x)
+    apart(
+        simd,
+        x,
+        #[inline(always)]
+        |simd, x: Lanes<F, S>| {
+            // Past −80 the result is 1.
+            let v = x.abs() * F::from_f64(-2.0);
+            let v = at_least::<F, S>(simd, v, F::from_f64(-80.0));
+            let n = v.abs().simd_le(F::from_f64(0.75)).select(constant::<F, S>(simd, 0.0), nearest_exponent::<F, S>(v));
+            // e^v − 1 = (2ⁿ − 1) + 2ⁿ r + 2ⁿ (e^r − 1 − r) as a sum and its rounding error.
+            let r = reduced::<F, S>(v, n);
+            let curve = r * r * polynomial::<F, S>(simd, r, F::EXP_TAIL);
+            let t = r + curve;
+            let power = F::exp2_whole(simd, n);
+            let whole = power - F::ONE;
+            let e = power.fma(t, whole);
+            let e_error = power.fma(t, whole - e) + power * (curve - (t - r));
+            let two = constant::<F, S>(simd, 2.0);
+            let below = e + two;
+            quotient::<F, S>(simd, -e, -e_error, below, (two - below) + e + e_error).copysign(x)
+        },
+    )
 }
 
 /// (cos 2πu, sin 2πu) for |u| ≤ 1/8.
