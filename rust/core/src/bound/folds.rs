@@ -80,12 +80,19 @@ impl Folds {
     pub(crate) fn push(&mut self, log_weights: impl Iterator<Item = f64>) {
         self.weights.clear();
         self.weights.extend(log_weights.map(|w| if w.is_nan() { f64::NEG_INFINITY } else { w }));
-        let (m, first) = (self.each.len(), self.dealt);
-        let of = |i: usize| (first + i) % m;
+        let m = self.each.len();
+        // Deals, the first from the fold whose turn it is: a division for each weight would take longer than its sums.
+        let first = self.dealt % m;
+        let deals = |len: usize| {
+            let head = len.min((m - first) % m);
+            std::iter::once((0..head, first)).chain((head..len).step_by(m).map(move |at| (at..len.min(at + m), 0)))
+        };
+        let len = self.weights.len();
         let before: [f64; FOLDS] = std::array::from_fn(|f| self.each.get(f).map_or(0.0, |f| f.largest));
-        for (i, &w) in self.weights.iter().enumerate() {
-            let fold = &mut self.each[of(i)];
-            fold.largest = fold.largest.max(w);
+        for (deal, fold) in deals(len) {
+            for (&w, fold) in self.weights[deal].iter().zip(&mut self.each[fold..]) {
+                fold.largest = fold.largest.max(w);
+            }
         }
         for (fold, before) in self.each.iter_mut().zip(before) {
             if fold.sum > 0.0 && fold.largest > before {
@@ -94,23 +101,25 @@ impl Folds {
                 fold.squares *= factor * factor;
             }
         }
-        for (i, w) in self.weights.iter_mut().enumerate() {
-            let largest = self.each[of(i)].largest;
-            *w = match *w {
-                // Beside −∞ too it is no weight, not a weight of 1.
-                f64::NEG_INFINITY => f64::NEG_INFINITY,
-                w if w == largest => 0.0,
-                w => w - largest,
-            };
+        for (deal, fold) in deals(len) {
+            for (w, fold) in self.weights[deal].iter_mut().zip(&self.each[fold..]) {
+                *w = match *w {
+                    // Beside −∞ too it is no weight, not a weight of 1.
+                    f64::NEG_INFINITY => f64::NEG_INFINITY,
+                    w if w == fold.largest => 0.0,
+                    w => w - fold.largest,
+                };
+            }
         }
         dispatch(Exp(&mut self.weights));
-        for (i, &w) in self.weights.iter().enumerate() {
-            let fold = &mut self.each[of(i)];
-            fold.count += 1;
-            fold.sum += w;
-            fold.squares += w * w;
+        for (deal, fold) in deals(len) {
+            for (&w, fold) in self.weights[deal].iter().zip(&mut self.each[fold..]) {
+                fold.count += 1;
+                fold.sum += w;
+                fold.squares += w * w;
+            }
         }
-        self.dealt += self.weights.len();
+        self.dealt += len;
     }
 
     /// The bounds by what was dealt, one particle at least.
@@ -122,12 +131,22 @@ impl Folds {
         if self.each.len() == 1 {
             return Bounds { lower, estimate: lower, upper: f64::INFINITY, standard_error: f64::INFINITY, ess };
         }
+        let largest = self.each.iter().fold(f64::NEG_INFINITY, |m, f| m.max(f.largest));
+        let mut over = [0.0; FOLDS];
+        over.iter_mut().zip(&self.each).for_each(|(over, fold)| *over = fold.over(largest)[0]);
         let (mut shortfall, mut upper) = (0.0, 0.0);
         let mut without = [0.0; FOLDS];
         for (i, fold) in self.each.iter().enumerate() {
             let others = self.each.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, f)| f);
             let n = fold.count as f64;
-            let left = join(others).0 - libm::log(k - n);
+            // Over the largest log weight of all where a fold that is left has it, which is the same and is known.
+            let rest = if others.clone().any(|f| f.largest == largest) {
+                let sum = over.iter().take(self.each.len()).enumerate().filter(|(j, _)| *j != i).fold(0.0, |sum, (_, w)| sum + w);
+                largest + libm::log(sum)
+            } else {
+                join(others).0
+            };
+            let left = rest - libm::log(k - n);
             without[i] = left;
             let inside = join(std::iter::once(fold)).0 - libm::log(n);
             // Relative to ℓ, so that what is added is as small as the differences are.
