@@ -56,6 +56,7 @@ fn family<F: Float>(likelihood: &Likelihood, width: usize) -> Result<Arc<dyn Fam
         Likelihood::Categorical(classes) => Arc::new(Categorical::new(*classes, width)?),
         Likelihood::Binomial(total) if *total <= TABLE => Arc::new(Tabled::new(*total, width)?),
         Likelihood::Columns(members) => Arc::new(columns(members, width)?),
+        Likelihood::Poisson => Arc::new(Cells::new(Poisson, width)),
         _ => {
             checked::<F>(likelihood, width)?;
             in_double(likelihood, width, double(likelihood, width)?)
@@ -96,13 +97,13 @@ fn double(likelihood: &Likelihood, width: usize) -> Result<Arc<dyn Family<f64>>>
             }
         }
         Likelihood::Binomial(total) => Arc::new(Cells::new(Large::new(*total), width)),
-        Likelihood::Poisson => Arc::new(Cells::new(Poisson, width)),
         Likelihood::NegativeBinomial => Arc::new(Cells::new(NegativeBinomial, width)),
         Likelihood::ZeroInflatedNegativeBinomial => Arc::new(Cells::new(ZeroInflatedNegativeBinomial, width)),
         Likelihood::Gaussian(_)
         | Likelihood::Bernoulli
         | Likelihood::ContinuousBernoulli
         | Likelihood::Categorical(_)
+        | Likelihood::Poisson
         | Likelihood::Columns(_) => return family(likelihood, width),
     })
 }

@@ -16,6 +16,7 @@ pub use coefficients::Coefficients;
 pub use gamma::{digamma, lgamma, stirling};
 pub use gamma_coefficients::GammaCoefficients;
 pub use gelu::gelu;
+pub(crate) use ln_1p::ln_parts;
 pub use ln_1p::{expm1, ln_1p};
 pub use turn::sin_cos_turn;
 
