@@ -59,7 +59,7 @@ impl<F: Float> LaneOp<F, 2, 1> for Poisson {
 }
 
 impl<F: Float> CellOp<F, 2, 1> for Poisson {
-    const WORK: f64 = 2.0;
+    const WORK: f64 = 2.7;
 
     #[inline(always)]
     fn mean<S: Simd>(&self, simd: S, [log_rate]: [Lanes<F, S>; 1]) -> Lanes<F, S> {

@@ -43,7 +43,7 @@ fn ln_reduced_with<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: Lanes<F, S>, t
 
 /// ln((1 + f) · 2ᵉ) for √½ ≤ 1 + f ≤ √2, as a number and what is missing from it.
 #[inline(always)]
-fn ln_reduced_parts<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
+pub(crate) fn ln_reduced_parts<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
     let curve = ln_curve::<F, S>(simd, f, e * F::LN2_LOW);
     // Exact, as LN2_HIGH is short; it is 0 or larger than f.
     let top = e * F::LN2_HIGH;
