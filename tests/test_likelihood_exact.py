@@ -140,6 +140,18 @@ def test_single_cells_of_student_t_of_all_sizes(dtype, df):
     check_cells(lik.StudentT(df, "predicted"), dtype, REALS, REALS, LOG_SCALES, most=200)
 
 
+@pytest.mark.parametrize("df", [None, 1e-35, 0.7, 1e12, 1e35])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_single_cells_at_the_ends_of_the_range(dtype, df):
+    # A scale, its inverse or x − loc may be past the range where the result is not.
+    info = np.finfo(dtype)
+    most, tiny, end = 0.9 * float(info.max), float(info.smallest_subnormal), float(np.log(info.max))
+    xs, locs = [0, tiny, -3 * tiny, 1e-30, 1, most, -most], [0, most, -most / 8]
+    log_scales = [-most, *(end * np.array([-2.1, -1.7, -1.1, -0.5, 1.01, 1.7])), most]
+    likelihood = lik.StudentT(df, "predicted") if df else lik.Laplace("predicted")
+    check_cells(likelihood, dtype, xs, locs, log_scales, most=200)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_single_cells_of_categorical_of_all_sizes(dtype):
     check_cells(lik.Categorical(3), dtype, [0, 1, 2], LOGITS, [0, 1, -50, 1e3], [0, -2, 30, 1e5])

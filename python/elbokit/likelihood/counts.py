@@ -51,7 +51,7 @@ class Poisson(Likelihood):
     Evaluated in Loader's form −x h(log_rate − ln x) − ½ ln 2πx − J(x), h(t) = eᵗ − 1 − t and J the remainder of
     Stirling's formula, in which nothing large is subtracted: exact at counts of 10⁹ as at 1.
 
-    Largest error measured: 5.0e-08 (float32) and 3.6e-16 (float64), relative to the sum of the terms' magnitudes, of
+    Largest error measured: 2.3e-07 (float32) and 3.6e-16 (float64), relative to the sum of the terms' magnitudes, of
     value, gradient and mean over random rows and cells of all sizes.
 
     References

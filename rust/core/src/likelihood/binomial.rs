@@ -176,7 +176,7 @@ impl LaneOp<f64, 2, 1> for Large {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, logits]: [f64x8<S>; 2]) -> Term<f64, S, 1> {
         let total = f64x8::splat(simd, f64::from(self.n));
-        let counts = Counts::new(simd, x);
+        let counts = Counts::<f64, S>::new(simd, x);
         let inside = counts.inside & x.simd_le(total);
         // The ends have formulas of their own; what stands for a count there is 1.
         let failures = total - counts.x;

@@ -1,7 +1,7 @@
 //! Kinds that are computed in float64 whatever the element type: float32 rows are widened block by block, and their results rounded once.
 //!
-//! Counts and shapes span so many magnitudes that float32 arithmetic would lose the digits that the result is made of. It also halves what there is to
-//! compile of the longest kernels.
+//! Where a result is made of differences of many parts (concentrations, large totals), float32 arithmetic would lose the digits that it is made of, and it
+//! cannot hold a Student's degrees of freedom at either end. It also halves what there is to compile of the longest kernels.
 
 use std::any::Any;
 use std::sync::Arc;

@@ -2,10 +2,11 @@
 
 use super::cells::{CellOp, where_seen};
 use super::scale::difference;
+use crate::float::Float;
 use crate::random::CellWords;
-use crate::rows::{LaneOp, Term};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
-use crate::vmath::exp;
+use crate::rows::{LaneOp, Mask, Term};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat};
+use crate::vmath::{Lanes, exp_times};
 
 /// ln 2.
 pub(super) const LN_2: f64 = std::f64::consts::LN_2;
@@ -20,31 +21,37 @@ pub(super) struct Fixed {
 #[derive(Debug, Clone)]
 pub(super) struct Predicted;
 
-/// (|δ|, ∂/∂loc) for δ = (x − loc) / scale; both are 0 where x = loc, however small the scale.
+/// (|δ|, ∂/∂loc), given 1 / scale and |d| / scale for the d of `difference`; both are 0 where x = loc, however small the scale.
 #[inline(always)]
-fn standardized<S: Simd>(simd: S, x: f64x8<S>, loc: f64x8<S>, inverse: f64x8<S>) -> (f64x8<S>, f64x8<S>) {
-    let zero = f64x8::splat(simd, 0.0);
-    let [d, k] = difference(simd, x, loc);
+fn standardized<F: Float, S: Simd>(
+    simd: S,
+    d: Lanes<F, S>,
+    far: Mask<F, S>,
+    [inverse, delta]: [Lanes<F, S>; 2],
+) -> [Lanes<F, S>; 2] {
+    let zero = F::Lanes::splat(simd, F::ZERO);
     let same = d.simd_eq(zero);
-    (same.select(zero, (d.abs() * inverse) * k), same.select(zero, inverse.copysign(d)))
+    let delta = far.select(delta * F::from_f64(4.0), delta);
+    [same.select(zero, delta), same.select(zero, inverse.copysign(d))]
 }
 
-impl LaneOp<f64, 4, 1> for Fixed {
+impl<F: Float> LaneOp<F, 4, 1> for Fixed {
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, constant]: [f64x8<S>; 4]) -> Term<f64, S, 1> {
-        let zero = f64x8::splat(simd, 0.0);
+    fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, constant]: [Lanes<F, S>; 4]) -> Term<F, S, 1> {
+        let zero = F::Lanes::splat(simd, F::ZERO);
         let seen = !x.is_nan();
-        let (delta, d_loc) = standardized(simd, x, loc, inverse);
+        let (d, far) = difference::<F, S>(x, loc);
+        let [delta, d_loc] = standardized::<F, S>(simd, d, far, [inverse, d.abs() * inverse]);
         let bad = seen & !(x.is_finite() & loc.is_finite());
         Term { sum: seen.select(-(delta + constant), zero), out: [seen.select(d_loc, zero)], bad }
     }
 }
 
-impl CellOp<f64, 4, 1> for Fixed {
-    const WORK: f64 = 1.0;
+impl<F: Float> CellOp<F, 4, 1> for Fixed {
+    const WORK: f64 = 0.7;
 
     #[inline(always)]
-    fn mean<S: Simd>(&self, _simd: S, [loc]: [f64x8<S>; 1]) -> f64x8<S> {
+    fn mean<S: Simd>(&self, _simd: S, [loc]: [Lanes<F, S>; 1]) -> Lanes<F, S> {
         loc
     }
 
@@ -53,23 +60,24 @@ impl CellOp<f64, 4, 1> for Fixed {
     }
 }
 
-impl LaneOp<f64, 3, 2> for Predicted {
+impl<F: Float> LaneOp<F, 3, 2> for Predicted {
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, [x, loc, log_scale]: [f64x8<S>; 3]) -> Term<f64, S, 2> {
-        let zero = f64x8::splat(simd, 0.0);
+    fn lanes<S: Simd>(&self, simd: S, [x, loc, log_scale]: [Lanes<F, S>; 3]) -> Term<F, S, 2> {
+        let zero = F::Lanes::splat(simd, F::ZERO);
         let seen = !x.is_nan();
-        let (delta, d_loc) = standardized(simd, x, loc, exp::<f64, S>(simd, -log_scale));
+        let (d, far) = difference::<F, S>(x, loc);
+        let [delta, d_loc] = standardized::<F, S>(simd, d, far, exp_times::<F, S>(simd, -log_scale, d.abs()));
         let bad = seen & !(x.is_finite() & loc.is_finite() & log_scale.is_finite());
-        let out = where_seen::<f64, S, _>(simd, seen, [d_loc, delta - 1.0]);
-        Term { sum: seen.select(-(delta + (log_scale + LN_2)), zero), out, bad }
+        let out = where_seen::<F, S, _>(simd, seen, [d_loc, delta - F::ONE]);
+        Term { sum: seen.select(-(delta + (log_scale + F::from_f64(LN_2))), zero), out, bad }
     }
 }
 
-impl CellOp<f64, 3, 2> for Predicted {
-    const WORK: f64 = 3.0;
+impl<F: Float> CellOp<F, 3, 2> for Predicted {
+    const WORK: f64 = 1.2;
 
     #[inline(always)]
-    fn mean<S: Simd>(&self, _simd: S, [loc, _]: [f64x8<S>; 2]) -> f64x8<S> {
+    fn mean<S: Simd>(&self, _simd: S, [loc, _]: [Lanes<F, S>; 2]) -> Lanes<F, S> {
         loc
     }
 

@@ -98,7 +98,7 @@ fn inline<S: Simd>(simd: S, x: f64x8<S>, log_mean: f64x8<S>, log_concentration: 
     if !limit.any_true() {
         return Parts { value, d_log_mean: slope, d_log_concentration: share - loss };
     }
-    let [poisson, slope_there] = poisson::parts(simd, x, m);
+    let [poisson, slope_there] = poisson::parts::<f64, S>(simd, x, m);
     Parts {
         value: limit.select(poisson, value),
         d_log_mean: limit.select(slope_there, slope),
@@ -110,7 +110,7 @@ impl LaneOp<f64, 3, 2> for NegativeBinomial {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, log_mean, log_concentration]: [f64x8<S>; 3]) -> Term<f64, S, 2> {
         let zero = f64x8::splat(simd, 0.0);
-        let counts = Counts::new(simd, x);
+        let counts = Counts::<f64, S>::new(simd, x);
         let parts = parts(simd, counts.x, log_mean, log_concentration);
         let bad = counts.seen & !(counts.inside & log_mean.is_finite() & log_concentration.is_finite());
         let out = where_seen::<f64, S, _>(simd, counts.seen, [parts.d_log_mean, parts.d_log_concentration]);

@@ -56,6 +56,15 @@ fn family<F: Float>(likelihood: &Likelihood, width: usize) -> Result<Arc<dyn Fam
         Likelihood::Categorical(classes) => Arc::new(Categorical::new(*classes, width)?),
         Likelihood::Binomial(total) if *total <= TABLE => Arc::new(Tabled::new(*total, width)?),
         Likelihood::Columns(members) => Arc::new(columns(members, width)?),
+        Likelihood::Laplace(scale) => match scale.known(width)? {
+            Some(scale) => {
+                let tables = Known::<F>::new(&scale)?.tables(1.0, laplace::LN_2);
+                Arc::new(Cells { op: laplace::Fixed { scale }, tables, width })
+            }
+            None => predicted(laplace::Predicted, scale, width),
+        },
+        Likelihood::StudentT(df, scale) if student_t::holds::<F>(*df) => student_t(*df, scale, width)?,
+        Likelihood::Poisson => Arc::new(Cells::new(Poisson, width)),
         _ => {
             checked::<F>(likelihood, width)?;
             in_double(likelihood, width, double(likelihood, width)?)
@@ -78,32 +87,21 @@ fn checked<F: Float>(likelihood: &Likelihood, width: usize) -> Result<()> {
 
 fn double(likelihood: &Likelihood, width: usize) -> Result<Arc<dyn Family<f64>>> {
     Ok(match likelihood {
-        Likelihood::Laplace(scale) => match scale.known(width)? {
-            Some(scale) => {
-                let tables = Known::new(&scale)?.tables(1.0, laplace::LN_2);
-                Arc::new(Cells { op: laplace::Fixed { scale }, tables, width })
-            }
-            None => predicted(laplace::Predicted, scale, width),
-        },
-        Likelihood::StudentT(df, scale) => {
-            let freedom = student_t::Freedom::new(*df)?;
-            match scale.known(width)? {
-                Some(scale) => {
-                    let tables = Known::new(&scale)?.tables(1.0, 0.0);
-                    Arc::new(Cells { op: student_t::Fixed { freedom, scale }, tables, width })
-                }
-                None => predicted(student_t::Predicted { freedom }, scale, width),
-            }
-        }
         Likelihood::Binomial(total) => Arc::new(Cells::new(Large::new(*total), width)),
-        Likelihood::Poisson => Arc::new(Cells::new(Poisson, width)),
         Likelihood::NegativeBinomial => Arc::new(Cells::new(NegativeBinomial, width)),
         Likelihood::ZeroInflatedNegativeBinomial => Arc::new(Cells::new(ZeroInflatedNegativeBinomial, width)),
-        Likelihood::Gaussian(_)
-        | Likelihood::Bernoulli
-        | Likelihood::ContinuousBernoulli
-        | Likelihood::Categorical(_)
-        | Likelihood::Columns(_) => return family(likelihood, width),
+        _ => return family(likelihood, width),
+    })
+}
+
+fn student_t<F: Float>(df: f64, scale: &Scale, width: usize) -> Result<Arc<dyn Family<F>>> {
+    let freedom = student_t::Freedom::new(df)?;
+    Ok(match scale.known(width)? {
+        Some(scale) => {
+            let tables = student_t::tables(&scale)?;
+            Arc::new(Cells { op: student_t::Fixed { freedom, scale }, tables, width })
+        }
+        None => predicted(student_t::Predicted { freedom }, scale, width),
     })
 }
 

@@ -2,7 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::simd::{Select, Simd, SimdBase, f64x8};
+use crate::rows::Mask;
+use crate::simd::{Select, Simd, SimdBase};
+use crate::vmath::Lanes;
 
 /// How a scale is given: a Gaussian's standard deviation, the own scale of the other kinds.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,11 +77,11 @@ impl<F: Float> Known<F> {
     }
 }
 
-/// (d, k) with x − loc = d · k: k is 1, or 2 where the difference of finite numbers leaves the range.
+/// (d, far) with x − loc = d, or 4 d where far: where the difference would be past half of the range, so that d times a number below 2 is not past it.
 #[inline(always)]
-pub(super) fn difference<S: Simd>(simd: S, x: f64x8<S>, loc: f64x8<S>) -> [f64x8<S>; 2] {
+pub(super) fn difference<F: Float, S: Simd>(x: Lanes<F, S>, loc: Lanes<F, S>) -> (Lanes<F, S>, Mask<F, S>) {
+    let (half, quarter) = (F::from_f64(0.5), F::from_f64(0.25));
     let whole = x - loc;
-    let over = whole.abs().simd_gt(f64::MAX);
-    let (one, two) = (f64x8::splat(simd, 1.0), f64x8::splat(simd, 2.0));
-    [over.select(x * 0.5 - loc * 0.5, whole), over.select(two, one)]
+    let far = whole.abs().simd_gt(F::MAX * half);
+    (far.select(x * quarter - loc * quarter, whole), far)
 }

@@ -4,23 +4,36 @@
 
 use super::cells::{CellOp, where_seen};
 use super::count::LN_2PI_HALF;
-use super::scale::difference;
+use super::scale::{Known, difference};
 use crate::error::{Error, Result};
+use crate::float::Float;
 use crate::random::{CellWords, ln_gamma_variate};
 use crate::rows::{LaneOp, Term};
-use crate::simd::{Kernel, Select, Simd, SimdBase, SimdFloat, dispatch, f64x8};
-use crate::vmath::{exp, ln, ln_1p, stirling};
+use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, SimdFloat, dispatch, f64x8};
+use crate::vmath::{Lanes, exp_split, ln_1p_to_one, ln_parts, ln_reduced_parts, scaled, stirling, two_sum};
 
-/// ν and what follows from it.
+/// ν and what follows from it, each rounded once.
 #[derive(Debug, Clone)]
-pub(super) struct Freedom {
-    df: f64,
+pub(super) struct Freedom<F> {
+    exact: f64,
+    df: F,
+    /// ν + 1.
+    weight: F,
     /// C(ν).
-    constant: f64,
-    inverse_root: f64,
+    constant: F,
+    /// ½ ln ν, and what is missing from it.
+    log_root: [F; 2],
 }
 
-impl Freedom {
+/// Of ν within these every product with it is in float32's range wherever its result is.
+const SINGLE: std::ops::RangeInclusive<f64> = 1e-30..=1e30;
+
+/// Whether the element type can hold what is computed from ν.
+pub(super) fn holds<F: Float>(df: f64) -> bool {
+    F::MAX.to_f64() > 1e300 || SINGLE.contains(&df)
+}
+
+impl<F: Float> Freedom<F> {
     pub(super) fn new(df: f64) -> Result<Self> {
         let half = df / 2.0;
         if !(df > 0.0 && df.is_finite() && half > 0.0 && (1.0 / df).is_finite()) {
@@ -28,81 +41,105 @@ impl Freedom {
             return Err(Error::value("df", expected, df, "give a number such as 4; Gaussian() is its limit"));
         }
         let ratio = half * libm::log1p(0.5 / half) - 0.5;
-        let constant = ratio + (remainder(half + 0.5) - remainder(half)) - LN_2PI_HALF;
-        Ok(Self { df, constant, inverse_root: 1.0 / df.sqrt() })
+        let [below, above] = [half, half + 0.5].map(|x| remainder_and_ln(x)[0]);
+        let constant = ratio + (above - below) - LN_2PI_HALF;
+        let log_root = log_parts(0.5, df);
+        Ok(Self { exact: df, df: F::from_f64(df), weight: F::from_f64(df + 1.0), constant: F::from_f64(constant), log_root })
     }
 
-    /// ln scale + ½ (ν + 1) ln(1 + δ²/ν), the derivative of ½ ln(1 + δ²/ν) by −loc, and δ²/(ν + δ²).
+    /// ln scale + ½ (ν + 1) ln(1 + δ²/ν), its derivative by −loc, and (ν + 1) δ²/(ν + δ²), for a ln scale of two parts.
+    ///
+    /// With L = ln |δ| − ½ ln ν and t = e^(−2|L|) the logarithm is 2 max(L, 0) + ln(1 + t), and δ²/(ν + δ²) is t/(1 + t), or 1/(1 + t) where L > 0:
+    /// at any scale nothing leaves the range, and L has its rounding error beside it.
     #[inline(always)]
-    fn tail<S: Simd>(&self, simd: S, x: f64x8<S>, loc: f64x8<S>, inverse: f64x8<S>, log_scale: f64x8<S>) -> [f64x8<S>; 3] {
-        let (zero, one) = (f64x8::splat(simd, 0.0), f64x8::splat(simd, 1.0));
-        let [d, k] = difference(simd, x, loc);
-        // Where it is 0 the product is, however large the inverse.
+    fn tail<S: Simd>(&self, simd: S, x: Lanes<F, S>, loc: Lanes<F, S>, [log_scale, rest]: [Lanes<F, S>; 2]) -> [Lanes<F, S>; 3] {
+        let (zero, one) = (F::Lanes::splat(simd, F::ZERO), F::Lanes::splat(simd, F::ONE));
+        let [root, root_rest] = self.log_root;
+        let (d, quarter) = difference::<F, S>(x, loc);
         let same = d.simd_eq(zero);
-        let w = same.select(zero, (d * inverse) * (k * self.inverse_root));
-        // Past this, 1 + w² is w² to the last digit, and w itself may leave the range.
-        let far = w.abs().simd_gt(1e10);
-        let w = far.select(one, w);
-        let u = w * w;
-        let distance = far.select(d.abs(), one);
-        // There ln w = a − ln scale, of whose multiples one less than all remain.
-        let a = ln::<f64, S>(simd, distance) + ln::<f64, S>(simd, k * self.inverse_root);
-        let weight = self.df + 1.0;
-        let near = one / (u + one);
-        let slope = same.select(zero, w * near * self.inverse_root * inverse);
-        [
-            far.select(a * weight - log_scale * self.df, ln_1p::<f64, S>(simd, u) * (0.5 * weight) + log_scale),
-            far.select(one / (far.select(d, one) * k), slope),
-            far.select(one, u * near),
-        ]
+        let (m, e) = F::split_exponent(simd, same.select(one, d.abs()));
+        let e = quarter.select(e + F::from_f64(2.0), e);
+        let (log, log_rest) = ln_reduced_parts::<F, S>(simd, m - F::ONE, e);
+        let (a, a_rest) = two_sum::<F, S>(log, zero - root);
+        let (l, l_rest) = two_sum::<F, S>(a, -log_scale);
+        let rest = ((log_rest - root_rest) + a_rest) + (l_rest - rest);
+
+        let far = !same & l.simd_gt(zero);
+        let twice = rest + rest;
+        let (p, n) = exp_split::<F, S>(simd, l.abs() * F::from_f64(-2.0), far.select(-twice, twice));
+        let p = same.select(zero, p);
+        let t = scaled::<F, S>(simd, p, n);
+        let curve = ln_1p_to_one::<F, S>(simd, t) * F::from_f64(0.5);
+        // ν L + (L + ln scale), the sum without ln scale's own size where L > 0, stays in the range as long as it is there itself.
+        let half = far.select(l + (rest + curve), curve);
+        let loss = half.fma(self.df, far.select(a, log_scale) + curve);
+        // δ²/(ν + δ²) / d from the parts of d.
+        let total = t + F::ONE;
+        let slope = far.select(one, p) * self.weight / (total * m);
+        let slope = scaled::<F, S>(simd, slope, far.select(zero, n) - e).copysign(d);
+        [loss, same.select(zero, slope), far.select(one, t) * self.weight / total]
     }
 }
 
-/// J(x) of the vector functions.
-fn remainder(x: f64) -> f64 {
+/// J(x), ln x and what is missing from that, of the vector functions.
+fn remainder_and_ln(x: f64) -> [f64; 3] {
     struct One(f64);
     impl Kernel for One {
-        type Output = f64;
+        type Output = [f64; 3];
         #[inline(always)]
-        fn run<S: Simd>(self, simd: S) -> f64 {
-            stirling::<f64, S>(simd, f64x8::splat(simd, self.0)).0[0]
+        fn run<S: Simd>(self, simd: S) -> [f64; 3] {
+            let x = f64x8::splat(simd, self.0);
+            let (log, missing) = ln_parts::<f64, S>(simd, x);
+            [stirling::<f64, S>(simd, x).0[0], log[0], missing[0]]
         }
     }
     dispatch(One(x))
 }
 
-/// A scale known beforehand; the tables hold 1 / scale and ln scale.
+/// `factor` · ln x as two numbers, for a power of two.
+fn log_parts<F: Float>(factor: f64, x: f64) -> [F; 2] {
+    let [_, log, missing] = remainder_and_ln(x);
+    let first = F::from_f64(factor * log);
+    [first, F::from_f64((factor * log - first.to_f64()) + factor * missing)]
+}
+
+/// The tables of scales known beforehand.
+pub(super) fn tables<F: Float>(scales: &[f64]) -> Result<Vec<Vec<F>>> {
+    Known::<F>::new(scales)?;
+    let logs: Vec<[F; 2]> = scales.iter().map(|s| log_parts(1.0, *s)).collect();
+    Ok((0..2).map(|part| logs.iter().map(|log| log[part]).collect()).collect())
+}
+
+/// A scale known beforehand; the tables hold ln scale and what is missing from it.
 #[derive(Debug, Clone)]
-pub(super) struct Fixed {
-    pub(super) freedom: Freedom,
+pub(super) struct Fixed<F> {
+    pub(super) freedom: Freedom<F>,
     pub(super) scale: Vec<f64>,
 }
 
 /// The log-scale of each cell as a second block of params.
 #[derive(Debug, Clone)]
-pub(super) struct Predicted {
-    pub(super) freedom: Freedom,
+pub(super) struct Predicted<F> {
+    pub(super) freedom: Freedom<F>,
 }
 
-impl LaneOp<f64, 4, 1> for Fixed {
+impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, log_scale]: [f64x8<S>; 4]) -> Term<f64, S, 1> {
-        let zero = f64x8::splat(simd, 0.0);
+    fn lanes<S: Simd>(&self, simd: S, [x, loc, log_scale, rest]: [Lanes<F, S>; 4]) -> Term<F, S, 1> {
+        let zero = F::Lanes::splat(simd, F::ZERO);
         let seen = !x.is_nan();
-        let [loss, slope, _] = self.freedom.tail(simd, x, loc, inverse, log_scale);
-        let weight = self.freedom.df + 1.0;
-        let d = slope * weight;
+        let [loss, slope, _] = self.freedom.tail(simd, x, loc, [log_scale, rest]);
         let term = -(loss - self.freedom.constant);
         let bad = seen & !(x.is_finite() & loc.is_finite());
-        Term { sum: seen.select(term, zero), out: [seen.select(d, zero)], bad }
+        Term { sum: seen.select(term, zero), out: [seen.select(slope, zero)], bad }
     }
 }
 
-impl CellOp<f64, 4, 1> for Fixed {
-    const WORK: f64 = 5.0;
+impl<F: Float> CellOp<F, 4, 1> for Fixed<F> {
+    const WORK: f64 = 2.8;
 
     #[inline(always)]
-    fn mean<S: Simd>(&self, _simd: S, [loc]: [f64x8<S>; 1]) -> f64x8<S> {
+    fn mean<S: Simd>(&self, _simd: S, [loc]: [Lanes<F, S>; 1]) -> Lanes<F, S> {
         loc
     }
 
@@ -111,26 +148,24 @@ impl CellOp<f64, 4, 1> for Fixed {
     }
 }
 
-impl LaneOp<f64, 3, 2> for Predicted {
+impl<F: Float> LaneOp<F, 3, 2> for Predicted<F> {
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, [x, loc, log_scale]: [f64x8<S>; 3]) -> Term<f64, S, 2> {
-        let zero = f64x8::splat(simd, 0.0);
+    fn lanes<S: Simd>(&self, simd: S, [x, loc, log_scale]: [Lanes<F, S>; 3]) -> Term<F, S, 2> {
+        let zero = F::Lanes::splat(simd, F::ZERO);
         let seen = !x.is_nan();
-        let inverse = exp::<f64, S>(simd, -log_scale);
-        let [loss, slope, share] = self.freedom.tail(simd, x, loc, inverse, log_scale);
-        let weight = self.freedom.df + 1.0;
-        let out = where_seen::<f64, S, _>(simd, seen, [slope * weight, share * weight - 1.0]);
+        let [loss, slope, share] = self.freedom.tail(simd, x, loc, [log_scale, zero]);
+        let out = where_seen::<F, S, _>(simd, seen, [slope, share - F::ONE]);
         let term = -(loss - self.freedom.constant);
         let bad = seen & !(x.is_finite() & loc.is_finite() & log_scale.is_finite());
         Term { sum: seen.select(term, zero), out, bad }
     }
 }
 
-impl CellOp<f64, 3, 2> for Predicted {
-    const WORK: f64 = 6.0;
+impl<F: Float> CellOp<F, 3, 2> for Predicted<F> {
+    const WORK: f64 = 2.8;
 
     #[inline(always)]
-    fn mean<S: Simd>(&self, _simd: S, [loc, _]: [f64x8<S>; 2]) -> f64x8<S> {
+    fn mean<S: Simd>(&self, _simd: S, [loc, _]: [Lanes<F, S>; 2]) -> Lanes<F, S> {
         loc
     }
 
@@ -139,11 +174,11 @@ impl CellOp<f64, 3, 2> for Predicted {
     }
 }
 
-impl Freedom {
+impl<F> Freedom<F> {
     /// Of scale 1: a normal over the root of an independent χ²/ν = 2 Γ(ν/2)/ν.
     fn draw(&self, words: &mut CellWords) -> f64 {
         let normal = words.normal();
-        let log_ratio = ln_gamma_variate(words, 0.5 * self.df) - libm::log(0.5 * self.df);
+        let log_ratio = ln_gamma_variate(words, 0.5 * self.exact) - libm::log(0.5 * self.exact);
         normal * libm::exp(-0.5 * log_ratio).min(f64::MAX)
     }
 }

@@ -18,7 +18,7 @@ impl LaneOp<f64, 4, 3> for ZeroInflatedNegativeBinomial {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, log_mean, log_concentration, gate]: [f64x8<S>; 4]) -> Term<f64, S, 3> {
         let zero = f64x8::splat(simd, 0.0);
-        let counts = Counts::new(simd, x);
+        let counts = Counts::<f64, S>::new(simd, x);
         let count = parts(simd, counts.x, log_mean, log_concentration);
         let [(softplus, sigmoid), (_, closed)] = softplus_sigmoids::<f64, S>(simd, gate);
 

@@ -9,8 +9,7 @@
 //! of this crate asserts them against double-double references, which values of mpmath check in turn. lgamma and ψ keep their relative
 //! accuracy beside their zeros.
 
-use super::ln_1p::ln_reduced_parts;
-use super::{Lanes, polynomial, two_sum};
+use super::{Lanes, ln_parts, polynomial, two_sum};
 use crate::float::Float;
 use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask, apart};
 
@@ -19,20 +18,6 @@ use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask, apart};
 fn two_product<F: Float, S: Simd>(a: Lanes<F, S>, b: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
     let product = a * b;
     (product, a.fma(b, -product))
-}
-
-/// ln x as a number and what is missing from it, for positive finite x.
-#[inline(always)]
-fn ln_parts<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
-    apart(
-        simd,
-        x,
-        #[inline(always)]
-        |simd, x: Lanes<F, S>| {
-            let (m, e) = F::split_exponent(simd, x);
-            ln_reduced_parts::<F, S>(simd, m - F::ONE, e)
-        },
-    )
 }
 
 /// 1/(2x) and what is missing from it, finite where 1/(2x) is.

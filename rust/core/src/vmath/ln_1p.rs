@@ -50,7 +50,7 @@ fn ln_reduced_with<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: Lanes<F, S>, t
 
 /// ln((1 + f) · 2ᵉ) for √½ ≤ 1 + f ≤ √2, as a number and what is missing from it.
 #[inline(always)]
-pub(super) fn ln_reduced_parts<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
+pub(crate) fn ln_reduced_parts<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
     let curve = ln_curve::<F, S>(simd, f, e * F::LN2_LOW);
     // Exact, as LN2_HIGH is short; it is 0 or larger than f.
     let top = e * F::LN2_HIGH;
@@ -58,6 +58,20 @@ pub(super) fn ln_reduced_parts<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: La
     let rest = ((top - first) + f) + curve;
     let log = first + rest;
     (log, (first - log) + rest)
+}
+
+/// ln x as a number and what is missing from it, for positive finite x.
+#[inline(always)]
+pub(crate) fn ln_parts<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
+    apart(
+        simd,
+        x,
+        #[inline(always)]
+        |simd, x: Lanes<F, S>| {
+            let (m, e) = F::split_exponent(simd, x);
+            ln_reduced_parts::<F, S>(simd, m - F::ONE, e)
+        },
+    )
 }
 
 /// ln(1 + f) − f + tail.

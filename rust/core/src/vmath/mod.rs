@@ -17,6 +17,7 @@ pub use gamma::{digamma, lgamma, stirling};
 pub use gamma_coefficients::GammaCoefficients;
 pub use gelu::gelu;
 pub use ln_1p::{expm1, ln_1p};
+pub(crate) use ln_1p::{ln_parts, ln_reduced_parts};
 pub use turn::sin_cos_turn;
 
 use crate::float::Float;
@@ -187,12 +188,16 @@ fn reduced<F: Float, S: Simd>(v: Lanes<F, S>, n: Lanes<F, S>) -> Lanes<F, S> {
     (-n).fma(F::LN2_LOW, r)
 }
 
+/// e^r for |r| ≤ ln 2 / 2.
+#[inline(always)]
+fn exp_near<F: Float, S: Simd>(simd: S, r: Lanes<F, S>) -> Lanes<F, S> {
+    (r * r).fma(polynomial::<F, S>(simd, r, F::EXP_NEAR), r) + F::ONE
+}
+
 /// e^r · 2ⁿ for v = r + n ln 2 between [`Elementary::EXP_ENDS`], 2ⁿ in two factors.
 #[inline(always)]
 fn exp_of_parts<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, (n, [first, second]): (Lanes<F, S>, [Lanes<F, S>; 2])) -> Lanes<F, S> {
-    let r = reduced::<F, S>(v, n);
-    let t = (r * r).fma(polynomial::<F, S>(simd, r, F::EXP_NEAR), r);
-    (t + F::ONE) * first * second
+    exp_near::<F, S>(simd, reduced::<F, S>(v, n)) * first * second
 }
 
 /// eᵛ.
@@ -224,6 +229,52 @@ pub(crate) fn exp_below<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> Lanes<F, 
     )
 }
 
+/// [eᵛ, x eᵛ] for x up to half of the range: each is right wherever it is in the range itself.
+#[inline(always)]
+pub(crate) fn exp_times<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, x: Lanes<F, S>) -> [Lanes<F, S>; 2] {
+    // Past this even the least number's product overflows, and the largest's is 0.
+    let end = F::EXP_ENDS.0 + F::EXP_ENDS.0;
+    let v = at_most::<F, S>(simd, at_least::<F, S>(simd, v, end), F::ZERO - end);
+    // 2ⁿ in three factors, which are normal where two would not be.
+    let n = whole::<F, S>(simd, v, F::INV_LN2);
+    let third = whole::<F, S>(simd, n, F::from_f64(1.0 / 3.0));
+    let (outer, inner) = (F::exp2_whole(simd, third), F::exp2_whole(simd, n - (third + third)));
+    let near = exp_near::<F, S>(simd, reduced::<F, S>(v, n));
+    [near * outer * outer * inner, x * outer * near * outer * inner]
+}
+
+/// The whole number nearest to v · factor, where that is small beside 1/ε.
+#[inline(always)]
+fn whole<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, factor: F) -> Lanes<F, S> {
+    let magic = F::Lanes::splat(simd, F::from_f64(1.5) / F::EPSILON);
+    v.fma(factor, magic) - magic
+}
+
+/// (m, n) with e^(v + rest) = m · 2ⁿ for v ≤ 0 and the rest that v's rounding lost: m has its digits however far the product has left the range.
+#[inline(always)]
+pub(crate) fn exp_split<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, rest: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
+    // Below, m 2ⁿ x is 0 for every x, and the rest of a huge v may be anything.
+    let v = at_least::<F, S>(simd, v, F::EXP_ENDS.0 * F::from_f64(3.0));
+    let rest = rest.min(F::ONE).max(F::ZERO - F::ONE);
+    let n = whole::<F, S>(simd, v, F::INV_LN2);
+    (exp_near::<F, S>(simd, reduced::<F, S>(v, n) + rest), n)
+}
+
+/// x · 2ⁿ for whole n of any size.
+#[inline(always)]
+pub(crate) fn scaled<F: Float, S: Simd>(simd: S, x: Lanes<F, S>, n: Lanes<F, S>) -> Lanes<F, S> {
+    let most = F::EXPONENT_MAX + F::EXPONENT_MAX - F::from_f64(2.0);
+    let n = n.min(most).max(F::ZERO - most);
+    let half = whole::<F, S>(simd, n, F::from_f64(0.5));
+    x * F::exp2_whole(simd, half) * F::exp2_whole(simd, n - half)
+}
+
+/// ln(1 + t) for 0 ≤ t ≤ 1, without a division.
+#[inline(always)]
+pub(crate) fn ln_1p_to_one<F: Float, S: Simd>(simd: S, t: Lanes<F, S>) -> Lanes<F, S> {
+    (-(t * t)).fma(polynomial::<F, S>(simd, t, F::LOG1P_TAIL), t)
+}
+
 /// (eᵛ − 1 − v, eᵛ − 1): the first is never negative and keeps full relative accuracy near 0, where it is v²/2.
 #[inline(always)]
 pub fn exp_excess<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
@@ -239,8 +290,7 @@ pub fn exp_excess<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> (Lanes<F, S>, L
             let near = at_least::<F, S>(simd, v, F::from_f64(-80.0));
             // n = 0 where |v| ≤ 0.75, so that nothing cancels there: r is v. At the top 2ⁿ stays finite: r reaches ln 2, and past it the result overflows.
             let small = v.abs().simd_le(F::from_f64(0.75));
-            let magic = F::Lanes::splat(simd, F::from_f64(1.5) / F::EPSILON);
-            let n = (near.fma(F::INV_LN2, magic) - magic).min(F::EXPONENT_MAX);
+            let n = whole::<F, S>(simd, near, F::INV_LN2).min(F::EXPONENT_MAX);
             let n = small.select(zero, n);
             let r = reduced::<F, S>(near, n);
             let tail = polynomial::<F, S>(simd, r, F::EXP_TAIL);
@@ -334,7 +384,7 @@ pub(crate) fn softplus_tail_sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>)
         #[inline(always)]
         |simd, x: Lanes<F, S>| {
             let t = exp_below::<F, S>(simd, -x.abs());
-            let tail = (-(t * t)).fma(polynomial::<F, S>(simd, t, F::LOG1P_TAIL), t);
+            let tail = ln_1p_to_one::<F, S>(simd, t);
             let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
             let positive = x.simd_ge(F::ZERO);
             [tail, positive.select(most, least), positive.select(least, most)]
