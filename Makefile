@@ -79,7 +79,7 @@ bench: $(BENCH)/.installed  ## time the kernels and a training step beside their
 	$(BENCH)/bin/python benchmarks/run.py
 
 wheel: $(VENV)/.dev  ## build the wheel, one for every Python from 3.10 on, into dist/
-	$(BIN)/maturin build --release --locked --out dist
+	$(BIN)/maturin build --release --locked --strip --compression-level 9 --out dist
 
 docs: $(VENV)/.built  ## run the code in the documents, render the reference into docs/_build/
 	$(BIN)/python -m pytest tests/test_docs.py

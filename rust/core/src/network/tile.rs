@@ -158,6 +158,14 @@ pub(super) unsafe fn tiles<F: Float, S: Simd>(
                 (false, _) => live_tiles_of::<F, S, 6, 1>(simd, segment, (first, left), column, place, live),
             };
         }
+        if let [segment] = segments {
+            match (left, S::f32s::LEN == 16, two) {
+                (8.., true, true) => return one_tiles_of::<F, S, 8, 2>(simd, segment, (first, left), column, place),
+                (8.., true, false) => return one_tiles_of::<F, S, 8, 1>(simd, segment, (first, left), column, place),
+                (6.., false, _) => return one_tiles_of::<F, S, 6, 1>(simd, segment, (first, left), column, place),
+                _ => {}
+            }
+        }
         match (left, S::f32s::LEN == 16, two) {
             (8.., true, true) => tiles_of::<F, S, 8, 2>(simd, segments, (first, left), column, place),
             (8.., true, false) => tiles_of::<F, S, 8, 1>(simd, segments, (first, left), column, place),
@@ -199,7 +207,34 @@ unsafe fn tiles_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     rows
 }
 
-/// As [`tiles_of`], of a sparse A.
+/// As [`tiles_of`], of one segment, whose fields the compiler then keeps from tile to tile: beside what is written to C it could not know them from memory.
+///
+/// # Safety
+/// As [`tiles`].
+#[inline(never)]
+unsafe fn one_tiles_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    segment: &Segment<F>,
+    (first, left): (usize, usize),
+    column: usize,
+    place: Place<F>,
+) -> usize {
+    let rows = left / ROWS * ROWS;
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let segment = *segment;
+            for down in (0..rows).step_by(ROWS) {
+                let place = Place { c: place.c.wrapping_add(down * place.stride), ..place };
+                // SAFETY: the caller's promise.
+                unsafe { tile::<F, S, ROWS, VECTORS>(simd, std::slice::from_ref(&segment), first + down, column, place, None) };
+            }
+        },
+    );
+    rows
+}
+
+/// As [`one_tiles_of`], of a sparse A.
 ///
 /// # Safety
 /// As [`tiles`].
@@ -215,13 +250,12 @@ unsafe fn live_tiles_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usi
     simd.vectorize(
         #[inline(always)]
         || {
+            let segment = *segment;
             for (t, down) in (0..left).step_by(ROWS).enumerate() {
                 let place = Place { c: place.c.wrapping_add(down * place.stride), ..place };
-                let live = live.of_tile(t);
+                let (segment, live) = (std::slice::from_ref(&segment), live.of_tile(t));
                 // SAFETY: the caller's promise.
-                unsafe {
-                    tile::<F, S, ROWS, VECTORS>(simd, std::slice::from_ref(segment), first + down, column, place, Some(live))
-                };
+                unsafe { tile::<F, S, ROWS, VECTORS>(simd, segment, first + down, column, place, Some(live)) };
             }
         },
     );
