@@ -59,7 +59,7 @@ def log_evidence(peers, particles):
     """The demo's digits, from rows to bounds. Peers stop at the log mean weight; ours has error and k-hat too."""
     digits = load_digits().data.astype(np.float32)
     vae = ek.VAE(LATENT, hidden=(HIDDEN,), likelihood=ek.likelihood.Binomial(TOTAL))
-    vae.fit(digits, epochs=20, validation=0.0, progress=False)
+    vae.fit(digits, epochs=200, validation=0.0, progress=False)
     x = digits[:ROWS]
     choices = (math.lgamma(TOTAL + 1) - gammaln(x + 1) - gammaln(TOTAL - x + 1)).sum(1).astype(np.float32)
     tensors = [

@@ -113,7 +113,7 @@ pub enum Finish<'a, F> {
     Sums,
     /// These numbers are added to each row.
     Bias(&'a [F]),
-    /// The same, and what is not positive then becomes 0, as [`Activation::Relu`] has it.
+    /// The same, and what is not positive then becomes 0, as [`Activation::Relu`](super::activation::Activation::Relu) has it.
     BiasRelu(&'a [F]),
 }
 

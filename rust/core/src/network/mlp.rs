@@ -109,7 +109,7 @@ impl Mlp {
         let last = self.layers.len() - 1;
         for (l, layer) in self.layers.iter().enumerate() {
             let (before, here) = trace.outputs.split_at_mut(l);
-            let x = before.last().map_or_else(|| &x[first * layer.inputs..], |x| x);
+            let x = before.last().map_or_else(|| &x[first * layer.inputs..], |x| &x[..]);
             let at = if l == last { first * layer.outputs } else { 0 };
             let y = &mut here[0][at..][..rows * layer.outputs];
             let left = self.input_of(l, x, trace.alike);

@@ -78,7 +78,7 @@ impl<F: Float> Segment<F> {
     #[inline(always)]
     pub(super) unsafe fn row(&self, i: usize) -> &[F] {
         // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts(self.from_row(i), self.depth) }
+        unsafe { std::slice::from_raw_parts(self.row_start(i), self.depth) }
     }
 
     /// Where row i of A begins.
@@ -86,7 +86,7 @@ impl<F: Float> Segment<F> {
     /// # Safety
     /// As [`row`](Self::row).
     #[inline(always)]
-    unsafe fn from_row(&self, i: usize) -> *const F {
+    unsafe fn row_start(&self, i: usize) -> *const F {
         // The second row begins one stride behind the first.
         // SAFETY: the caller's promise.
         unsafe { self.a.add(i * self.a_rows[1]) }
@@ -294,7 +294,7 @@ unsafe fn tile<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
         let b = s.b.wrapping_add(column / panel::<F>() * s.b_panel);
         // SAFETY: the caller's promise; the pointers are moved past the last element with `wrapping_add` and not read there.
         unsafe {
-            let a = s.from_row(row);
+            let a = s.row_start(row);
             if let Some(live) = live {
                 leaps(simd, &mut sums, s, a, b, live);
             } else {

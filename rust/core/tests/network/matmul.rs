@@ -93,7 +93,7 @@ fn sparse_numbers<F: Float>(rows: usize, depth: usize, dense: usize) -> Vec<F> {
     for (i, row) in a.chunks_exact_mut(depth.max(1)).enumerate() {
         for (k, x) in row.iter_mut().enumerate() {
             if (i / 5 + k * 7) % 11 >= dense {
-                *x = if k % 2 == 0 { F::ZERO } else { F::ZERO - F::ZERO };
+                *x = if k % 2 == 0 { F::ZERO } else { F::from_f64(-0.0) };
             }
         }
     }
