@@ -172,7 +172,7 @@ pub trait LaneOp<F: Float, const I: usize, const O: usize>: Sync {
     }
 }
 
-/// [`LaneOp::lanes`], [`apart`].
+/// What [`LaneOp::lanes`] makes of these lanes, [`apart`].
 #[inline(always)]
 pub(crate) fn lanes_of<F: Float, S: Simd, Op: LaneOp<F, I, O>, const I: usize, const O: usize>(
     op: &Op,

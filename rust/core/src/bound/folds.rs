@@ -209,9 +209,9 @@ mod tests {
         Bounds { lower, estimate, upper, standard_error, ess: sum * sum / squares }
     }
 
-    fn streamed(log_weights: &[f64]) -> Bounds {
+    fn streamed(log_weights: &[f64], len: usize) -> Bounds {
         let mut folds = Folds::new(log_weights.len());
-        for block in log_weights.chunks(160) {
+        for block in log_weights.chunks(len) {
             folds.push(block.iter().copied());
         }
         folds.bounds()
@@ -221,42 +221,45 @@ mod tests {
     fn streaming_agrees_with_the_definitions() {
         for k in [2, 3, 19, 20, 21, 50, 160, 161, 1000] {
             let log_weights: Vec<f64> = (0..k).map(|i| (f64::from(i) * 0.7).sin() * 3.0 - 2.0).collect();
-            let (a, b) = (streamed(&log_weights), plainly(&log_weights));
             let fields = |b: Bounds| [b.lower, b.estimate, b.upper, b.standard_error, b.ess];
-            for (a, b) in fields(a).into_iter().zip(fields(b)) {
-                assert!((a - b).abs() <= 1e-12 * (1.0 + b.abs()), "{k}: {a} {b}");
+            // Whole deals and others.
+            for len in [160, 1, 7, 19, 33] {
+                let (a, b) = (streamed(&log_weights, len), plainly(&log_weights));
+                for (a, b) in fields(a).into_iter().zip(fields(b)) {
+                    assert!((a - b).abs() <= 1e-12 * (1.0 + b.abs()), "{k} in blocks of {len}: {a} {b}");
+                }
+                assert!(a.lower <= a.estimate && a.estimate <= a.upper);
             }
-            assert!(a.lower <= a.estimate && a.estimate <= a.upper);
         }
     }
 
     #[test]
     fn weights_may_lie_anywhere() {
         let shifted: Vec<f64> = (0..100).map(|i| -1e6 - f64::from(i) * 50.0).collect();
-        let b = streamed(&shifted);
+        let b = streamed(&shifted, 160);
         assert!((b.lower + 1e6 + 100_f64.ln()).abs() < 1e-9, "{b:?}");
         assert!(b.lower <= b.estimate && b.estimate <= b.upper && !b.upper.is_nan(), "{b:?}");
         assert!((b.ess - 1.0).abs() < 1e-12);
         for at in [0, 7, 99, 160, 399] {
             let mut endless = vec![-1.0; 400];
             endless[at] = f64::INFINITY;
-            let b = streamed(&endless);
+            let b = streamed(&endless, 160);
             assert_eq!([b.lower, b.estimate, b.upper], [f64::INFINITY; 3], "{b:?}");
             assert!(!b.standard_error.is_nan() && b.ess == 1.0, "{b:?}");
         }
-        let all = streamed(&[f64::INFINITY; 400]);
+        let all = streamed(&[f64::INFINITY; 400], 160);
         assert_eq!([all.lower, all.estimate, all.upper, all.ess], [f64::INFINITY, f64::INFINITY, f64::INFINITY, 400.0]);
-        let none = streamed(&[f64::NEG_INFINITY, f64::NAN, f64::NEG_INFINITY]);
+        let none = streamed(&[f64::NEG_INFINITY, f64::NAN, f64::NEG_INFINITY], 160);
         assert_eq!((none.lower, none.estimate, none.upper, none.ess), (f64::NEG_INFINITY, f64::NEG_INFINITY, f64::INFINITY, 0.0));
-        let one = streamed(&[-3.0]);
+        let one = streamed(&[-3.0], 160);
         assert_eq!((one.lower, one.estimate, one.upper, one.standard_error), (-3.0, -3.0, f64::INFINITY, f64::INFINITY));
-        let lonely = streamed(&[-1.0, f64::NEG_INFINITY, f64::NEG_INFINITY]);
+        let lonely = streamed(&[-1.0, f64::NEG_INFINITY, f64::NEG_INFINITY], 160);
         assert!(lonely.lower <= lonely.estimate && lonely.upper == f64::INFINITY, "{lonely:?}");
     }
 
     #[test]
     fn equal_weights_leave_no_gap() {
-        let b = streamed(&[-7.25; 1000]);
+        let b = streamed(&[-7.25; 1000], 160);
         assert!((b.upper - b.lower).abs() < 1e-12 && (b.lower + 7.25).abs() < 1e-12 && b.standard_error < 1e-12, "{b:?}");
         assert!((b.ess - 1000.0).abs() < 1e-9);
     }

@@ -1,5 +1,4 @@
-//! Counts of 0 to n: ln C(n, x) − x softplus(−logit) − (n − x) softplus(logit), and its gradient x sigmoid(−logit) − (n − x) sigmoid(logit). With a table of coefficients it is
-//! evaluated as ln C(n, x) − [n softplus(−|logit|) + |logit| (n − x, or x where the logit is negative)].
+//! Counts of 0 to n: ln C(n, x) − x softplus(−logit) − (n − x) softplus(logit), and its gradient x sigmoid(−logit) − (n − x) sigmoid(logit).
 
 use super::cells::{CellOp, Cells, Family, Params, ParamsMut, in_blocks};
 use super::count::{Counts, LN_2PI_HALF};
@@ -7,9 +6,9 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::random::{CellWords, binomial};
 use crate::rows::{Input, LaneOp, SumOnly, Term, Totals, map_rows, no_outputs};
-use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat, f64x8};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
 use crate::threads::{Outputs, row_work};
-use crate::vmath::{Lanes, exp_excess, ln, softplus_sigmoid, softplus_sigmoids, softplus_tail_sigmoids, stirling};
+use crate::vmath::{Lanes, exp_excess, ln, softplus_sigmoid, softplus_sigmoids, stirling};
 
 /// Totals up to this have their coefficients in a table.
 pub(super) const TABLE: u32 = 4096;
@@ -141,10 +140,11 @@ impl<F: Float> LaneOp<F, 3, 1> for WithCoefficients<F> {
         let seen = !x.is_nan();
         let inside = x.simd_ge(zero) & x.simd_le(self.total) & x.simd_eq(x.floor());
         let failures = -(x - self.total);
-        let [tail, sigmoid, complement] = softplus_tail_sigmoids::<F, S>(simd, logits);
-        // x softplus(−l) + (n − x) softplus(l): both softplus have the tail, the larger one has |l| beside it.
-        let unlikely = logits.simd_ge(zero).select(failures, x);
-        let term = coefficient - tail.fma(self.total, unlikely * logits.abs());
+        let [(up, sigmoid), (down, complement)] = softplus_sigmoids::<F, S>(simd, logits);
+        // A count of 0 adds 0 even where its softplus is past the range.
+        let successes = x.simd_eq(zero).select(zero, x * down);
+        let rest = failures.simd_eq(zero).select(zero, failures * up);
+        let term = coefficient - (successes + rest);
         let d = x * complement - failures * sigmoid;
         let bad = seen & !(inside & logits.is_finite());
         Term { sum: seen.select(term, zero), out: [seen.select(d, zero)], bad }

@@ -3,7 +3,7 @@
 //! Contract. `C[i, j]` is one chain of truly fused multiply-adds over k = 0, 1, … in order, starting from 0, and is then finished. Hence row i of C
 //! depends on row i of A and on B alone, and nothing else changes a bit: not the number of rows, not where the inner dimension is cut (an
 //! accumulator is put down in C and picked up again), not the tile's shape (it follows the level), not the threads (callers share out rows or columns of C, never k).
-//! No path is chosen by shape. No memory is allocated. Not promised: speed at the baseline level, which emulates fusion.
+//! A left factor that is [sparse](Left::sparse_rows) keeps all of this where B is finite, but that a sum of −0 becomes 0. No path is chosen by shape. No memory is allocated. Not promised: speed at the baseline level, which emulates fusion.
 //!
 //! A is read in place, by rows or by columns. B is read in panels of [`panel`] columns, as [`panels`](super::panels) packs them, and
 //! a row-major B is read in place, which needs some readable numbers after its last row. Panels that are read often pay: a row-major matrix is a page of memory a row,

@@ -188,7 +188,7 @@ fn reduced<F: Float, S: Simd>(v: Lanes<F, S>, n: Lanes<F, S>) -> Lanes<F, S> {
     (-n).fma(F::LN2_LOW, r)
 }
 
-/// e^r for |r| ≤ ln 2 / 2.
+/// e^r for |r| ≤ ln 2 / 2, elsewhere without its accuracy.
 #[inline(always)]
 fn exp_near<F: Float, S: Simd>(simd: S, r: Lanes<F, S>) -> Lanes<F, S> {
     (r * r).fma(polynomial::<F, S>(simd, r, F::EXP_NEAR), r) + F::ONE
@@ -371,23 +371,6 @@ pub fn softplus_sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> [(Lanes<
             let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
             let (rising, falling) = (x.simd_ge(F::ZERO), x.simd_le(F::ZERO));
             [(rising.select(above, below), rising.select(most, least)), (falling.select(above, below), falling.select(most, least))]
-        },
-    )
-}
-
-/// (softplus(−|x|), sigmoid(x), sigmoid(−x)) from one shared exponential: softplus(|x|) is |x| more than the first.
-#[inline(always)]
-pub(crate) fn softplus_tail_sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> [Lanes<F, S>; 3] {
-    apart(
-        simd,
-        x,
-        #[inline(always)]
-        |simd, x: Lanes<F, S>| {
-            let t = exp_below::<F, S>(simd, -x.abs());
-            let tail = ln_1p_to_one::<F, S>(simd, t);
-            let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
-            let positive = x.simd_ge(F::ZERO);
-            [tail, positive.select(most, least), positive.select(least, most)]
         },
     )
 }

@@ -251,7 +251,6 @@ fn rows_are_the_same_bits_alone_and_at_every_level() {
     rows_do_not_depend_on_each_other::<f64>();
 }
 
-/// A row without variance is its shifts, and one of huge numbers is normalised like any other.
 fn the_output_alone_is_the_same<F: Float>() {
     every::<F>(|what, case| {
         let Case { network, parameters, x, .. } = &case;
@@ -279,6 +278,7 @@ fn the_output_alone_is_that_of_the_whole_trace() {
     the_output_alone_is_the_same::<f64>();
 }
 
+/// A row without variance is its shifts, and one of huge numbers is normalised like any other.
 fn the_ends_of_the_range<F: Float>(huge: f64) {
     let mut case = case::<F>(&[2, 8, 8], Activation::Relu, KINDS[1]);
     let layer = case.network.layers[0];
