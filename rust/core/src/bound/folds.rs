@@ -81,7 +81,7 @@ impl Folds {
         self.weights.clear();
         self.weights.extend(log_weights.map(|w| if w.is_nan() { f64::NEG_INFINITY } else { w }));
         let m = self.each.len();
-        // Deals, the first from the fold whose turn it is: a division for each weight would take longer than its sums.
+        // Deals, the first from the fold whose turn it is, without a division for each weight.
         let first = self.dealt % m;
         let deals = |len: usize| {
             let head = len.min((m - first) % m);

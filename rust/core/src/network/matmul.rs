@@ -54,7 +54,7 @@ impl<'a, F: Float> Left<'a, F> {
     }
 
     /// The same rows, of which neighbours are mostly 0 in the same columns, as what relu makes of draws around one place. Columns that are 0 in all of a tile's rows are passed
-    /// over, which changes no bit of any row where B is finite, but that a sum of −0 becomes 0. Finding them takes as long as three to six columns of C, so narrow products gain little.
+    /// over, which changes no bit of any row where B is finite, but that a sum of −0 becomes 0. Finding them takes about as long as seven columns of C, so narrow products lose by it.
     #[must_use]
     pub fn sparse_rows(data: &'a [F], stride: usize) -> Self {
         Self { sparse: true, ..Self::rows(data, stride) }
