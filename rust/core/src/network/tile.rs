@@ -124,7 +124,7 @@ pub(super) unsafe fn find_live<F: Float, S: Simd>(
 ) -> usize {
     // SAFETY: the caller's promise.
     unsafe {
-        if S::f32s::LEN == 16 {
+        if highest::<S>() == 8 {
             live.find::<F, S, 8>(simd, segment, first, left)
         } else {
             live.find::<F, S, 6>(simd, segment, first, left)
@@ -151,32 +151,93 @@ pub(super) unsafe fn tiles<F: Float, S: Simd>(
 ) -> usize {
     // SAFETY: the caller's promise.
     unsafe {
-        if let ([segment], Some(live)) = (segments, live) {
-            return match (S::f32s::LEN == 16, two) {
-                (true, true) => live_tiles_of::<F, S, 8, 2>(simd, segment, (first, left), column, place, live),
-                (true, false) => live_tiles_of::<F, S, 8, 1>(simd, segment, (first, left), column, place, live),
-                (false, _) => live_tiles_of::<F, S, 6, 1>(simd, segment, (first, left), column, place, live),
-            };
+        match (segments, live) {
+            ([segment], Some(live)) => highest_tiles(simd, Sparse(*segment, live), (first, left), column, two, place),
+            ([segment], None) if left >= highest::<S>() => highest_tiles(simd, One(*segment), (first, left), column, two, place),
+            _ if left >= highest::<S>() => highest_tiles(simd, segments, (first, left), column, two, place),
+            _ => match (left, two) {
+                (4.., true) => tiles_of::<F, S, _, 4, 2>(simd, segments, (first, left), column, place),
+                (4.., false) => tiles_of::<F, S, _, 4, 1>(simd, segments, (first, left), column, place),
+                (2.., true) => tiles_of::<F, S, _, 2, 2>(simd, segments, (first, left), column, place),
+                (2.., false) => tiles_of::<F, S, _, 2, 1>(simd, segments, (first, left), column, place),
+                (_, true) => tiles_of::<F, S, _, 1, 2>(simd, segments, (first, left), column, place),
+                (_, false) => tiles_of::<F, S, _, 1, 1>(simd, segments, (first, left), column, place),
+            },
         }
-        if let [segment] = segments {
-            match (left, S::f32s::LEN == 16, two) {
-                (8.., true, true) => return one_tiles_of::<F, S, 8, 2>(simd, segment, (first, left), column, place),
-                (8.., true, false) => return one_tiles_of::<F, S, 8, 1>(simd, segment, (first, left), column, place),
-                (6.., false, _) => return one_tiles_of::<F, S, 6, 1>(simd, segment, (first, left), column, place),
-                _ => {}
-            }
+    }
+}
+
+/// Rows of the tiles that are used while rows are left for them.
+#[inline(always)]
+fn highest<S: Simd>() -> usize {
+    if S::f32s::LEN == 16 { 8 } else { 6 }
+}
+
+/// Tiles of [`highest`] rows.
+///
+/// # Safety
+/// As [`tiles`].
+#[inline(always)]
+unsafe fn highest_tiles<F: Float, S: Simd, C: Cut<F>>(
+    simd: S,
+    cut: C,
+    (first, left): (usize, usize),
+    column: usize,
+    two: bool,
+    place: Place<F>,
+) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (S::f32s::LEN == 16, two) {
+            (true, true) => tiles_of::<F, S, C, 8, 2>(simd, cut, (first, left), column, place),
+            (true, false) => tiles_of::<F, S, C, 8, 1>(simd, cut, (first, left), column, place),
+            (false, _) => tiles_of::<F, S, C, 6, 1>(simd, cut, (first, left), column, place),
         }
-        match (left, S::f32s::LEN == 16, two) {
-            (8.., true, true) => tiles_of::<F, S, 8, 2>(simd, segments, (first, left), column, place),
-            (8.., true, false) => tiles_of::<F, S, 8, 1>(simd, segments, (first, left), column, place),
-            (6.., false, _) => tiles_of::<F, S, 6, 1>(simd, segments, (first, left), column, place),
-            (4.., _, true) => tiles_of::<F, S, 4, 2>(simd, segments, (first, left), column, place),
-            (4.., _, false) => tiles_of::<F, S, 4, 1>(simd, segments, (first, left), column, place),
-            (2.., _, true) => tiles_of::<F, S, 2, 2>(simd, segments, (first, left), column, place),
-            (2.., _, false) => tiles_of::<F, S, 2, 1>(simd, segments, (first, left), column, place),
-            (_, _, true) => tiles_of::<F, S, 1, 2>(simd, segments, (first, left), column, place),
-            (_, _, false) => tiles_of::<F, S, 1, 1>(simd, segments, (first, left), column, place),
-        }
+    }
+}
+
+/// What is multiplied between two times that the accumulators are put down.
+trait Cut<F>: Copy {
+    fn segments(&self) -> &[Segment<F>];
+
+    /// The live columns of a tile of a sparse A.
+    #[inline(always)]
+    fn live(&self, _tile: usize) -> Option<&[u16]> {
+        None
+    }
+}
+
+impl<F> Cut<F> for &[Segment<F>] {
+    #[inline(always)]
+    fn segments(&self) -> &[Segment<F>] {
+        self
+    }
+}
+
+/// A cut of one segment, whose fields the compiler then keeps from tile to tile: beside what is written to C it could not know them from memory.
+#[derive(Clone, Copy)]
+struct One<F>(Segment<F>);
+
+impl<F: Float> Cut<F> for One<F> {
+    #[inline(always)]
+    fn segments(&self) -> &[Segment<F>] {
+        std::slice::from_ref(&self.0)
+    }
+}
+
+/// The same of a sparse A.
+#[derive(Clone, Copy)]
+struct Sparse<'a, F>(Segment<F>, &'a Live);
+
+impl<F: Float> Cut<F> for Sparse<'_, F> {
+    #[inline(always)]
+    fn segments(&self) -> &[Segment<F>] {
+        std::slice::from_ref(&self.0)
+    }
+
+    #[inline(always)]
+    fn live(&self, tile: usize) -> Option<&[u16]> {
+        Some(self.1.of_tile(tile))
     }
 }
 
@@ -186,9 +247,9 @@ pub(super) unsafe fn tiles<F: Float, S: Simd>(
 /// # Safety
 /// As [`tiles`].
 #[inline(never)]
-unsafe fn tiles_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn tiles_of<F: Float, S: Simd, C: Cut<F>, const ROWS: usize, const VECTORS: usize>(
     simd: S,
-    segments: &[Segment<F>],
+    cut: C,
     (first, left): (usize, usize),
     column: usize,
     place: Place<F>,
@@ -196,70 +257,15 @@ unsafe fn tiles_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     let rows = left / ROWS * ROWS;
     simd.vectorize(
         #[inline(always)]
-        || {
-            for down in (0..rows).step_by(ROWS) {
+        move || {
+            for (t, down) in (0..rows).step_by(ROWS).enumerate() {
                 let place = Place { c: place.c.wrapping_add(down * place.stride), ..place };
                 // SAFETY: the caller's promise.
-                unsafe { tile::<F, S, ROWS, VECTORS>(simd, segments, first + down, column, place, None) };
+                unsafe { tile::<F, S, ROWS, VECTORS>(simd, cut.segments(), first + down, column, place, cut.live(t)) };
             }
         },
     );
     rows
-}
-
-/// As [`tiles_of`], of one segment, whose fields the compiler then keeps from tile to tile: beside what is written to C it could not know them from memory.
-///
-/// # Safety
-/// As [`tiles`].
-#[inline(never)]
-unsafe fn one_tiles_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    segment: &Segment<F>,
-    (first, left): (usize, usize),
-    column: usize,
-    place: Place<F>,
-) -> usize {
-    let rows = left / ROWS * ROWS;
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            let segment = *segment;
-            for down in (0..rows).step_by(ROWS) {
-                let place = Place { c: place.c.wrapping_add(down * place.stride), ..place };
-                // SAFETY: the caller's promise.
-                unsafe { tile::<F, S, ROWS, VECTORS>(simd, std::slice::from_ref(&segment), first + down, column, place, None) };
-            }
-        },
-    );
-    rows
-}
-
-/// As [`one_tiles_of`], of a sparse A.
-///
-/// # Safety
-/// As [`tiles`].
-#[inline(never)]
-unsafe fn live_tiles_of<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    segment: &Segment<F>,
-    (first, left): (usize, usize),
-    column: usize,
-    place: Place<F>,
-    live: &Live,
-) -> usize {
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            let segment = *segment;
-            for (t, down) in (0..left).step_by(ROWS).enumerate() {
-                let place = Place { c: place.c.wrapping_add(down * place.stride), ..place };
-                let (segment, live) = (std::slice::from_ref(&segment), live.of_tile(t));
-                // SAFETY: the caller's promise.
-                unsafe { tile::<F, S, ROWS, VECTORS>(simd, segment, first + down, column, place, Some(live)) };
-            }
-        },
-    );
-    left
 }
 
 /// One tile, of which only the columns `live` of A are looked at where they are given.
