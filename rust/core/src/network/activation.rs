@@ -16,7 +16,7 @@ use crate::vmath::{Lanes, gelu, sigmoids, softplus_sigmoid, tanh};
 /// What stands between two layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// max(x, 0); its slope at 0 is taken as 0.
+    /// max(x, 0), with NaN as it came and 0 of either sign; its slope at 0 is taken as 0.
     Relu,
     /// tanh x.
     Tanh,
@@ -68,7 +68,9 @@ impl Activation {
             Self::Relu => {
                 // The test is for "not positive", so that NaN goes through.
                 let off = x.simd_le(F::ZERO);
-                [off.select(zero, x), off.select(zero, one)]
+                // One instruction here, whose second operand is the answer where either is NaN or both are 0.
+                let y = if cfg!(target_arch = "x86_64") { zero.max(x) } else { off.select(zero, x) };
+                [y, off.select(zero, one)]
             }
             Self::Tanh => {
                 let y = tanh::<F, S>(simd, x);

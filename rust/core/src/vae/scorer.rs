@@ -17,8 +17,8 @@ use crate::threads::{Interrupt, Outputs, for_rows};
 
 /// Rows that the encoder takes at a time.
 const ROWS: usize = 32;
-/// Draws that the decoder takes at a time: whole deals of the folds, and whole tiles of the matrix products but for one.
-pub(super) const DRAWS: usize = 160;
+/// Draws that the decoder takes at a time: whole deals of the folds, and whole groups of its rows.
+pub(super) const DRAWS: usize = 240;
 
 /// About the nanoseconds of a row through a network.
 pub(super) fn work(network: &Mlp) -> usize {

@@ -85,12 +85,12 @@ fn a_row_alone_equals_the_row_among_a_thousand() {
     }
 }
 
-/// All particles of one row, some of whose work is then done once.
-fn particles_of_one_row_agree<F: Float>(width: usize) {
+/// All particles of one row, some of whose work is then done once; of a row without missing cells, more of it.
+fn particles_of_one_row_agree<F: Float>(width: usize, missing: f64) {
     for case in Case::all(width, false) {
         let particles = 150;
         let columns = case.likelihood.num_params(width);
-        let (x, _) = random_rows::<F>(&case, 31, 1, width, 0.1);
+        let (x, _) = random_rows::<F>(&case, 31, 1, width, missing);
         let (_, params) = random_rows::<F>(&case, 32, particles, width, 0.0);
         let [x, params] = [x, params].map(|x| x.iter().map(|&x| F::from_f64(x)).collect::<Vec<F>>());
         let prepared = case.likelihood.prepare::<F>(width).unwrap();
@@ -107,10 +107,37 @@ fn particles_of_one_row_agree<F: Float>(width: usize) {
 
 #[test]
 fn a_row_for_all_particles_equals_its_copies() {
-    for width in [1, 7, 30, 1100] {
-        particles_of_one_row_agree::<f32>(width);
-        particles_of_one_row_agree::<f64>(width);
+    for (width, missing) in [(1, 0.1), (7, 0.1), (30, 0.1), (1100, 0.1), (1, 0.0), (7, 0.0), (30, 0.0), (1100, 0.0)] {
+        particles_of_one_row_agree::<f32>(width, missing);
+        particles_of_one_row_agree::<f64>(width, missing);
     }
+}
+
+/// Counts at both ends, and what is none, in a row that all particles share.
+#[test]
+fn particles_of_one_binomial_row_name_what_is_wrong() {
+    let prepared = Likelihood::Binomial(3).prepare::<f32>(18).unwrap();
+    let mut x: Vec<f32> = [0.0, -0.0, 3.0].repeat(6);
+    let params: Vec<f32> = [f32::MAX, f32::MIN, 0.0, 1e-30, 80.0, -120.0].repeat(3 * 4);
+    let value = |x: &[f32], params: &[f32]| {
+        let mut value = vec![f32::NAN; 4];
+        prepared.log_prob(x, params, &mut value).map(|()| bits(&value))
+    };
+    let tame: Vec<f32> = params.iter().map(|l| l.clamp(-120.0, 80.0)).collect();
+    assert_eq!(value(&x, &tame), value(&x.repeat(4), &tame));
+    // What leaves the range does so in either way.
+    assert_eq!(value(&x, &params), value(&x.repeat(4), &params));
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut wrong = tame.clone();
+        wrong[2 * 18 + 5] = bad;
+        assert!(matches!(value(&x, &wrong), Err(Error::NonFinite { argument: "params", row: 2, column: 5, .. })), "{bad}");
+    }
+    for bad in [-1.0, 1.5, 4.0] {
+        x[17] = bad;
+        assert!(matches!(value(&x, &tame), Err(Error::Support { row: 0, column: 17, .. })), "{bad}");
+    }
+    x[17] = f32::NAN;
+    assert_eq!(value(&x, &tame), value(&x.repeat(4), &tame));
 }
 
 fn finite_input_gives_no_nan<F: Float + Draw>() {
