@@ -99,9 +99,9 @@ def duration(seconds):
 
 
 def rate(row):
-    """What our time comes to: operations, time a number, or bytes a second; nothing for a call of a (1, 8) array."""
+    """What our time comes to: operations, time a number, or bytes a second; nothing where neither says anything."""
     case, seconds = row.case, row.ours
-    if case.overhead:
+    if case.overhead or not (case.flops or case.numbers or case.bytes):
         return ""
     if case.flops:
         return f"{case.flops / seconds / 1e9:.0f} GFLOP/s ({100 * share_of_sgemm(row):.0f} %)"

@@ -81,14 +81,14 @@ impl<S: Simd, V: SimdFloat<S>> Fused<S> for V {
 
 /// `f` of these lanes: a call at the level where fusion is emulated, which would otherwise be larger than all others together, and inlined elsewhere.
 #[inline(always)]
-pub(crate) fn apart<S: Simd, X: Copy, R>(simd: S, x: X, f: impl Fn(S, X) -> R) -> R {
+pub(crate) fn apart<S: Simd, X, R>(simd: S, x: X, f: impl FnOnce(S, X) -> R) -> R {
     // aarch64's baseline is NEON, which fuses.
-    if cfg!(target_arch = "aarch64") || TypeId::of::<S>() != TypeId::of::<Baseline>() { f(simd, x) } else { called(simd, &x, f) }
+    if cfg!(target_arch = "aarch64") || TypeId::of::<S>() != TypeId::of::<Baseline>() { f(simd, x) } else { called(simd, x, f) }
 }
 
 #[inline(never)]
-fn called<S: Simd, X: Copy, R>(simd: S, x: &X, f: impl Fn(S, X) -> R) -> R {
-    f(simd, *x)
+fn called<S: Simd, X, R>(simd: S, x: X, f: impl FnOnce(S, X) -> R) -> R {
+    f(simd, x)
 }
 
 /// A body to be compiled once for each level.

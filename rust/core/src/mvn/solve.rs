@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::float::Float;
 use crate::reduce::{Compensated, LaneSum};
-use crate::simd::{Fused, Select, Simd, SimdBase, SimdSplit, f64x8};
+use crate::simd::{Fused, Select, Simd, SimdBase, SimdSplit, apart, f64x8};
 
 /// Lanes of float64.
 pub(super) const LANES: usize = 8;
@@ -142,11 +142,18 @@ impl Triangle {
         for top in (0..self.width).step_by(BLOCK) {
             for panel in (0..=top).step_by(PANEL) {
                 // A lane's squares of a block are few enough to be added as they are.
-                sum = sum.add(if top < panel + LANES {
-                    self.forward_block::<S, 1, SOLVE>(simd, x, panel, top)
-                } else {
-                    self.forward_block::<S, 2, SOLVE>(simd, x, panel, top)
-                });
+                sum = sum.add(apart(
+                    simd,
+                    &mut *x,
+                    #[inline(always)]
+                    |simd, x: &mut [f64]| {
+                        if top < panel + LANES {
+                            self.forward_block::<S, 1, SOLVE>(simd, x, panel, top)
+                        } else {
+                            self.forward_block::<S, 2, SOLVE>(simd, x, panel, top)
+                        }
+                    },
+                ));
             }
         }
         sum
@@ -226,11 +233,18 @@ impl Triangle {
         for panel in (0..self.width).step_by(PANEL) {
             for block in (panel / BLOCK..self.width.div_ceil(BLOCK)).rev() {
                 let top = block * BLOCK;
-                if top < panel + LANES {
-                    self.backward_block::<S, 1>(simd, x, panel, top);
-                } else {
-                    self.backward_block::<S, 2>(simd, x, panel, top);
-                }
+                apart(
+                    simd,
+                    &mut *x,
+                    #[inline(always)]
+                    |simd, x: &mut [f64]| {
+                        if top < panel + LANES {
+                            self.backward_block::<S, 1>(simd, x, panel, top);
+                        } else {
+                            self.backward_block::<S, 2>(simd, x, panel, top);
+                        }
+                    },
+                );
             }
         }
     }
@@ -311,11 +325,18 @@ impl Triangle {
             for top in (panel..self.width).step_by(BLOCK) {
                 // B has nothing below its diagonal, nor A above.
                 let inner = (top + BLOCK).min(panel + PANEL);
-                if top < panel + LANES {
-                    product_block::<S, 1>(simd, a, b, out, stride, panel, top, inner);
-                } else {
-                    product_block::<S, 2>(simd, a, b, out, stride, panel, top, inner);
-                }
+                apart(
+                    simd,
+                    &mut *out,
+                    #[inline(always)]
+                    |simd, out: &mut [f64]| {
+                        if top < panel + LANES {
+                            product_block::<S, 1>(simd, a, b, out, stride, panel, top, inner);
+                        } else {
+                            product_block::<S, 2>(simd, a, b, out, stride, panel, top, inner);
+                        }
+                    },
+                );
             }
         }
     }
