@@ -99,7 +99,7 @@ def duration(seconds):
 
 
 def rate(row):
-    """What our time comes to: operations, time a number, or bytes a second; nothing where neither says anything."""
+    """Operations or bytes a second, or time a number; nothing for a mere call, or where none are counted."""
     case, seconds = row.case, row.ours
     if case.overhead or not (case.flops or case.numbers or case.bytes):
         return ""

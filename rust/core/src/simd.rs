@@ -79,7 +79,7 @@ impl<S: Simd, V: SimdFloat<S>> Fused<S> for V {
     }
 }
 
-/// `f` of these lanes: a call at the level where fusion is emulated, which would otherwise be larger than all others together, and inlined elsewhere.
+/// `f` of x, lanes or a slice of them: a call at the level where fusion is emulated, which would otherwise be larger than all others together, and inlined elsewhere.
 #[inline(always)]
 pub(crate) fn apart<S: Simd, X, R>(simd: S, x: X, f: impl FnOnce(S, X) -> R) -> R {
     // aarch64's baseline is NEON, which fuses.

@@ -9,8 +9,8 @@ use crate::network::lanewise;
 use crate::simd::{Kernel, Simd, dispatch};
 use crate::vmath::exp;
 
-/// M.
-const FOLDS: usize = 20;
+/// M, the most folds.
+pub(crate) const FOLDS: usize = 20;
 
 /// What a row's log weights say of its evidence.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -223,7 +223,7 @@ mod tests {
             let log_weights: Vec<f64> = (0..k).map(|i| (f64::from(i) * 0.7).sin() * 3.0 - 2.0).collect();
             let fields = |b: Bounds| [b.lower, b.estimate, b.upper, b.standard_error, b.ess];
             // Whole deals and others.
-            for len in [160, 1, 7, 19, 33] {
+            for len in [240, 160, 1, 7, 19, 33] {
                 let (a, b) = (streamed(&log_weights, len), plainly(&log_weights));
                 for (a, b) in fields(a).into_iter().zip(fields(b)) {
                     assert!((a - b).abs() <= 1e-12 * (1.0 + b.abs()), "{k} in blocks of {len}: {a} {b}");

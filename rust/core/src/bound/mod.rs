@@ -22,7 +22,7 @@ pub use elbo::{Running, elbo};
 pub use ess::ess;
 pub(crate) use evidence::conclude;
 pub use evidence::{Evidence, evidence};
-pub(crate) use folds::Folds;
+pub(crate) use folds::{FOLDS, Folds};
 pub use iwae::iwae;
 pub use pareto::Pareto;
 pub use psis::{khat, psis};

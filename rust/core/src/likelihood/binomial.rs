@@ -18,7 +18,8 @@ const COUNTS_FROM: f64 = 4_503_599_627_370_496.0;
 /// Coefficients that are looked up at a time: little enough to stay in the first cache.
 const BLOCK: usize = 1024;
 
-/// A total whose coefficients fit a table. They are looked up before the lanes' work, and what one row of x alone tells is found once for all of its particles.
+/// A total whose coefficients fit a table. They are looked up before the lanes' work, and of one row of x once for all of its particles; so is all that x alone tells,
+/// for the value of a row without missing cells.
 #[derive(Debug, Clone)]
 pub(super) struct Tabled<F> {
     cells: Cells<F, WithCoefficients<F>, 3, 1>,

@@ -11,12 +11,12 @@
 use super::lanewise;
 use crate::float::Float;
 use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, dispatch};
-use crate::vmath::{Lanes, gelu, sigmoids, softplus_sigmoid, tanh};
+use crate::vmath::{Lanes, at_least, gelu, sigmoids, softplus_sigmoid, tanh};
 
 /// What stands between two layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// max(x, 0), with NaN as it came and 0 of either sign; its slope at 0 is taken as 0.
+    /// max(x, 0); NaN goes through, and a 0 may have either sign, by the architecture. Its slope at 0 is taken as 0.
     Relu,
     /// tanh x.
     Tanh,
@@ -66,11 +66,8 @@ impl Activation {
         let (zero, one) = (F::Lanes::splat(simd, F::ZERO), F::Lanes::splat(simd, F::ONE));
         match self {
             Self::Relu => {
-                // The test is for "not positive", so that NaN goes through.
-                let off = x.simd_le(F::ZERO);
-                // One instruction here, whose second operand is the answer where either is NaN or both are 0.
-                let y = if cfg!(target_arch = "x86_64") { zero.max(x) } else { off.select(zero, x) };
-                [y, off.select(zero, one)]
+                // The test is for "not positive", as NaN's slope is 1.
+                [at_least::<F, S>(simd, x, F::ZERO), x.simd_le(F::ZERO).select(zero, one)]
             }
             Self::Tanh => {
                 let y = tanh::<F, S>(simd, x);

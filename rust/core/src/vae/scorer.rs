@@ -8,17 +8,20 @@ use super::laplace::{Finder, Peak};
 use super::latent::{Row, draw_and_weigh, log_ratio, scales, split_heads};
 use super::model::Model;
 use super::source::{Source, of_whole_column};
+use crate::bound::FOLDS;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::likelihood::Prepared;
+use crate::network::mlp::GROUP;
 use crate::network::{Mlp, Trace};
 use crate::random::{Draw, Key, fill_normals};
 use crate::threads::{Interrupt, Outputs, for_rows};
 
 /// Rows that the encoder takes at a time.
 const ROWS: usize = 32;
-/// Draws that the decoder takes at a time: whole deals of the folds, and whole groups of its rows.
+/// Draws that the decoder takes at a time: whole groups of its rows, and whole deals of the folds.
 pub(super) const DRAWS: usize = 240;
+const _: () = assert!(DRAWS.is_multiple_of(GROUP) && DRAWS.is_multiple_of(FOLDS));
 
 /// About the nanoseconds of a row through a network.
 pub(super) fn work(network: &Mlp) -> usize {

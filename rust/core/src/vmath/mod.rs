@@ -157,7 +157,7 @@ fn nearest_exponent<F: Float, S: Simd>(v: Lanes<F, S>) -> Lanes<F, S> {
 
 /// v, or the end that it lies past; NaN goes through.
 #[inline(always)]
-fn at_least<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, low: F) -> Lanes<F, S> {
+pub(crate) fn at_least<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, low: F) -> Lanes<F, S> {
     let low = F::Lanes::splat(simd, low);
     // x86-64's maximum is its second operand where one is NaN, aarch64's is NaN; elsewhere it may be the other one.
     if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { low.max(v) } else { v.simd_lt(low).select(low, v) }

@@ -99,9 +99,11 @@ fn particles_of_one_row_agree<F: Float>(width: usize, missing: f64) {
                 (vec![F::NAN; particles], vec![F::NAN; particles], vec![F::NAN; particles * columns]);
             prepared.log_prob(x, &params, &mut value).unwrap();
             prepared.log_prob_grad(x, &params, &mut all, &mut gradient).unwrap();
-            bits(&[value, all, gradient].concat())
+            [value, all, gradient].concat()
         };
-        assert_eq!(everything(&x), everything(&x.repeat(particles)), "{:?} of width {width}", case.likelihood);
+        let what = format!("{:?} of width {width}", case.likelihood);
+        assert_eq!(bits(&everything(&x)), bits(&everything(&x.repeat(particles))), "{what}");
+        same_at_every_level(&what, || everything(&x));
     }
 }
 
@@ -114,30 +116,47 @@ fn a_row_for_all_particles_equals_its_copies() {
 }
 
 /// Counts at both ends, and what is none, in a row that all particles share.
-#[test]
-fn particles_of_one_binomial_row_name_what_is_wrong() {
-    let prepared = Likelihood::Binomial(3).prepare::<f32>(18).unwrap();
-    let mut x: Vec<f32> = [0.0, -0.0, 3.0].repeat(6);
-    let params: Vec<f32> = [f32::MAX, f32::MIN, 0.0, 1e-30, 80.0, -120.0].repeat(3 * 4);
-    let value = |x: &[f32], params: &[f32]| {
-        let mut value = vec![f32::NAN; 4];
+fn one_binomial_row<F: Float>() {
+    let prepared = Likelihood::Binomial(3).prepare::<F>(18).unwrap();
+    let of = |x: &[f64]| x.iter().map(|&x| F::from_f64(x)).collect::<Vec<F>>();
+    let mut x = of(&[0.0, -0.0, 3.0].repeat(6));
+    let tame = of(&[0.5, -0.5, 0.0, 1e-30, 80.0, -120.0].repeat(3 * 4));
+    let mut far = tame.clone();
+    for pair in far.chunks_exact_mut(6) {
+        (pair[0], pair[1]) = (F::MAX, F::ZERO - F::MAX);
+    }
+    let value = |x: &[F], params: &[F]| {
+        let mut value = [F::NAN; 4];
         prepared.log_prob(x, params, &mut value).map(|()| bits(&value))
     };
-    let tame: Vec<f32> = params.iter().map(|l| l.clamp(-120.0, 80.0)).collect();
-    assert_eq!(value(&x, &tame), value(&x.repeat(4), &tame));
     // What leaves the range does so in either way.
-    assert_eq!(value(&x, &params), value(&x.repeat(4), &params));
-    for bad in [f32::NAN, f32::INFINITY] {
+    for params in [&tame, &far] {
+        assert_eq!(value(&x, params).unwrap(), value(&x.repeat(4), params).unwrap());
+    }
+    let with = |bad: F| {
         let mut wrong = tame.clone();
         wrong[2 * 18 + 5] = bad;
-        assert!(matches!(value(&x, &wrong), Err(Error::NonFinite { argument: "params", row: 2, column: 5, .. })), "{bad}");
+        wrong
+    };
+    for bad in [F::NAN, F::INFINITY] {
+        let error = value(&x, &with(bad));
+        assert!(matches!(error, Err(Error::NonFinite { argument: "params", row: 2, column: 5, .. })), "{bad}: {error:?}");
     }
     for bad in [-1.0, 1.5, 4.0] {
-        x[17] = bad;
-        assert!(matches!(value(&x, &tame), Err(Error::Support { row: 0, column: 17, .. })), "{bad}");
+        x[5] = F::from_f64(bad);
+        assert!(matches!(value(&x, &tame), Err(Error::Support { row: 0, column: 5, .. })), "{bad}");
     }
-    x[17] = f32::NAN;
-    assert_eq!(value(&x, &tame), value(&x.repeat(4), &tame));
+    // Under a missing cell a logit may be anything.
+    x[5] = F::NAN;
+    for params in [&tame, &with(F::NAN), &with(F::INFINITY)] {
+        assert_eq!(value(&x, params).unwrap(), value(&x.repeat(4), params).unwrap());
+    }
+}
+
+#[test]
+fn particles_of_one_binomial_row_name_what_is_wrong() {
+    one_binomial_row::<f32>();
+    one_binomial_row::<f64>();
 }
 
 fn finite_input_gives_no_nan<F: Float + Draw>() {

@@ -62,7 +62,7 @@ fn a_row_scores_the_same_alone_shuffled_in_chunks_and_on_other_threads() {
     let model = model(Likelihood::Gaussian(Scale::Predicted));
     let x = rows(150);
     let matrix = Matrix::new(&x, WIDTH);
-    for num_particles in [1, 16, 200] {
+    for num_particles in [1, 16, 300] {
         set_num_threads(2).unwrap();
         let all = elbo(&model, &matrix, num_particles).unwrap();
         let (bounds, _) = evidence(&model, &matrix, num_particles);
