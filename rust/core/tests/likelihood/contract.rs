@@ -103,7 +103,10 @@ fn particles_of_one_row_agree<F: Float>(width: usize, missing: f64) {
         };
         let what = format!("{:?} of width {width}", case.likelihood);
         assert_eq!(bits(&everything(&x)), bits(&everything(&x.repeat(particles))), "{what}");
-        same_at_every_level(&what, || everything(&x));
+        // The widest rows are for the blocks' ends, and slow where fusion is emulated.
+        if width < 100 {
+            same_at_every_level(&what, || everything(&x));
+        }
     }
 }
 
