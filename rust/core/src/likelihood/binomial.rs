@@ -2,6 +2,7 @@
 
 use super::cells::{CellOp, Cells, Family, Params, ParamsMut, in_blocks};
 use super::count::{Counts, LN_2PI_HALF};
+use super::kinds::Likelihood;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::random::{CellWords, binomial};
@@ -35,7 +36,7 @@ struct WithCoefficients<F> {
     n: u32,
 }
 
-/// The value where the cells have been looked at before: it reads successes, failures, ln C(n, x) and the logits.
+/// The value where the cells have been looked at before: it reads x, n − x, ln C(n, x) and the logits.
 #[derive(Debug)]
 struct OfSound;
 
@@ -76,19 +77,13 @@ impl<F: Float> Tabled<F> {
         }
     }
 
-    /// The inputs of [`OfSound`] but the logits, one after another; `None` where a cell is missing or has no probability.
-    fn sound(&self, x: &[F]) -> Option<Vec<F>> {
-        let (total, width) = (self.cells.op.total.to_f64(), self.cells.width);
-        let mut sound = vec![F::ZERO; 3 * width];
-        for (i, x) in x[..width].iter().map(|x| x.to_f64()).enumerate() {
-            if !(0.0..=total).contains(&x) || x.fract() != 0.0 {
-                return None;
-            }
-            sound[i] = F::from_f64(x);
-            sound[width + i] = F::from_f64(total - x);
-            sound[2 * width + i] = self.table[x as usize];
-        }
-        Some(sound)
+    /// n − x and ln C(n, x) of a row of x; `None` where a cell is missing or has no probability.
+    fn of_sound(&self, x: &[F]) -> Option<[Vec<F>; 2]> {
+        let (op, kind) = (&self.cells.op, Likelihood::Binomial(self.cells.op.n));
+        let mut coefficients = vec![F::ZERO; x.len()];
+        self.look_up(x, &mut coefficients);
+        let sound = x.iter().all(|x| kind.holds(x.to_f64()));
+        sound.then(|| [x.iter().map(|&x| op.total - x).collect(), coefficients])
     }
 
     /// Calls `body` for blocks of rows with x and its coefficients, the block's first row and their number, and its part of `out`.
@@ -122,10 +117,13 @@ impl<F: Float> Tabled<F> {
 impl<F: Float> Family<F> for Tabled<F> {
     fn log_prob(&self, x: Input<F>, params: Params<F>, rows: usize, totals: Totals<F>) -> bool {
         let (op, width) = (SumOnly::<_, 1>(&self.cells.op), self.cells.width);
-        if let Some(sound) = (x.is_one_row() && rows > 1).then(|| self.sound(x.from(0))).flatten() {
-            let [successes, failures, coefficients] = std::array::from_fn(|i| Input::rows(&sound[i * width..][..width], width));
-            let inputs = [successes, failures, coefficients, params.block(0, width)];
-            return map_rows(&OfSound, inputs, rows, width, OfSound::WORK, totals, no_outputs());
+        if x.is_one_row()
+            && rows > 1
+            && let Some(known) = self.of_sound(&x.from(0)[..width])
+        {
+            let [failures, coefficients] = known.each_ref().map(|known| Input::rows(known, width));
+            let inputs = [x, failures, coefficients, params.block(0, width)];
+            return map_rows(&OfSound, inputs, rows, width, WithCoefficients::<F>::WORK, totals, no_outputs());
         }
         self.blocks(x, rows, totals, |[x, coefficients], first, count, totals| {
             let inputs = [x, params.after(first).block(0, width), coefficients];
@@ -187,16 +185,11 @@ impl<F: Float> CellOp<F, 3, 1> for WithCoefficients<F> {
     }
 }
 
-impl OfSound {
-    /// About the cost of a float32 cell, in nanoseconds on one core.
-    const WORK: f64 = 1.0;
-}
-
 impl<F: Float> LaneOp<F, 4, 0> for OfSound {
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, [successes, failures, coefficient, logits]: [Lanes<F, S>; 4]) -> Term<F, S, 0> {
+    fn lanes<S: Simd>(&self, simd: S, [x, failures, coefficient, logits]: [Lanes<F, S>; 4]) -> Term<F, S, 0> {
         let [(up, _), (down, _)] = softplus_sigmoids::<F, S>(simd, logits);
-        Term { sum: coefficient - (successes * down + failures * up), out: [], bad: !logits.is_finite() }
+        Term { sum: coefficient - (x * down + failures * up), out: [], bad: !logits.is_finite() }
     }
 }
 

@@ -10,7 +10,7 @@ use super::kl::log_excess;
 use super::solve::{BLOCK, LANES, padded};
 use crate::float::Float;
 use crate::reduce::{Compensated, LaneSum};
-use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask, f64x8};
+use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask, apart, f64x8};
 
 /// One number of each of the eight rows, in a cache line of its own.
 #[derive(Clone, Copy)]
@@ -106,11 +106,21 @@ impl<'a> Eight<'a> {
             for (panel, half) in (0..=top).step_by(2 * LANES).flat_map(|panel| [(panel, 0), (panel, BLOCK)]) {
                 let mut squares = [f64x8::splat(simd, 0.0); BLOCK];
                 for column in [panel + half, panel + LANES + half] {
-                    if column < top {
-                        self.block::<S, false>(simd, column, top, &mut squares);
-                    } else if column == top {
-                        self.block::<S, true>(simd, column, top, &mut squares);
+                    if column > top {
+                        continue;
                     }
+                    apart(
+                        simd,
+                        (&mut *self, &mut squares),
+                        #[inline(always)]
+                        |simd, (eight, squares): (&mut Self, &mut [f64x8<S>; BLOCK])| {
+                            if column < top {
+                                eight.block::<S, false>(simd, column, top, squares);
+                            } else {
+                                eight.block::<S, true>(simd, column, top, squares);
+                            }
+                        },
+                    );
                 }
                 for c in 0..BLOCK {
                     sums[half + c] = sums[half + c].add(squares[c]);

@@ -1,7 +1,7 @@
 //! The columns of a sparse A that are not 0 in all rows of a tile, tile by tile: what [`Left::sparse_rows`](super::matmul::Left::sparse_rows) lets a product leave out.
 
 use super::matmul::DEPTH;
-use super::tile::Segment;
+use super::segment::Segment;
 use crate::float::Float;
 use crate::simd::{Simd, SimdBase, SimdMask};
 

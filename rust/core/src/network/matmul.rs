@@ -28,7 +28,8 @@ use std::ops::Range;
 
 use super::live::Live;
 use super::panels::{panel, strip};
-use super::tile::{MOST_LANES, MOST_ROWS, Place, Segment, find_live, reach, tiles};
+use super::segment::{MOST_ROWS, Segment, reach};
+use super::tile::{MOST_LANES, Place, find_live, tiles};
 use crate::float::Float;
 use crate::simd::{Kernel, Simd, SimdBase, dispatch};
 

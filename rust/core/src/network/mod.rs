@@ -10,6 +10,7 @@ mod live;
 pub mod matmul;
 pub mod mlp;
 pub mod panels;
+mod segment;
 pub mod tangents;
 mod tile;
 

@@ -2,8 +2,8 @@
 
 use super::activation::Activation;
 use super::live::Live;
-use super::matmul::Part;
 use super::panels::panel;
+use super::segment::{Cut, One, Segment, Sparse};
 use crate::float::Float;
 use crate::simd::{Fused, Simd, SimdBase, prefetch, prefetch_to_write};
 use crate::vmath::Lanes;
@@ -11,92 +11,8 @@ use crate::vmath::Lanes;
 /// Multiply-adds of a sum in one turn of the innermost loop. A turn asks for one row of B's next columns, so that as many tiles, one below another, have asked for all of them: at the
 /// pace of one tile they would have to come from beyond the second-level cache faster than they can.
 const UNROLLED: usize = 4;
-/// Rows of the highest tile.
-pub(super) const MOST_ROWS: usize = 8;
 /// Lanes of float32, the most that there are.
 pub(super) const MOST_LANES: usize = 16;
-
-/// A [`Part`], or a piece of one, whose bounds have been checked for the whole of C.
-#[derive(Clone, Copy)]
-pub(super) struct Segment<F> {
-    a: *const F,
-    /// Where a tile's rows begin, from its first on. Read from here they are no multiples of one stride to the compiler, which would make a chain of additions of them from
-    /// row to row, as long as the multiply-adds take.
-    a_rows: [usize; MOST_ROWS],
-    a_k: usize,
-    b: *const F,
-    b_k: usize,
-    b_panel: usize,
-    pub(super) depth: usize,
-    /// As [`Left::sparse_rows`](super::matmul::Left::sparse_rows) has it.
-    pub(super) sparse: bool,
-}
-
-impl<F: Float> Default for Segment<F> {
-    fn default() -> Self {
-        Self {
-            a: std::ptr::null(),
-            a_rows: [0; MOST_ROWS],
-            a_k: 0,
-            b: std::ptr::null(),
-            b_k: 0,
-            b_panel: 0,
-            depth: 0,
-            sparse: false,
-        }
-    }
-}
-
-impl<F: Float> Segment<F> {
-    /// `depth ≥ 1` steps of `part` from `k` on.
-    pub(super) fn new(part: &Part<F>, k: usize, depth: usize, rows: usize, columns: usize) -> Self {
-        let Part { a, b, .. } = part;
-        let (from_a, from_b) = (&a.data[k.saturating_mul(a.k_stride)..], &b.data[k.saturating_mul(b.k_stride)..]);
-        assert!(reach(rows - 1, a.row_stride, depth - 1, a.k_stride) < from_a.len(), "A is too short");
-        // Whole vectors are read, so the last column is the last of its vector.
-        let last = columns.next_multiple_of(F::LANES) - 1;
-        // Only where panels do not overlap does the last column lie behind all others.
-        assert!(columns <= panel::<F>() || b.panel_stride >= panel::<F>(), "B is too short");
-        let last = reach(last / panel::<F>(), b.panel_stride, last % panel::<F>(), 1);
-        assert!(reach(1, last, depth - 1, b.k_stride) < from_b.len(), "B is too short");
-        Self {
-            a: from_a.as_ptr(),
-            a_rows: std::array::from_fn(|i| a.row_stride.wrapping_mul(i)),
-            a_k: a.k_stride,
-            b: from_b.as_ptr(),
-            b_k: b.k_stride,
-            b_panel: b.panel_stride,
-            depth,
-            sparse: a.sparse,
-        }
-    }
-
-    /// Row i of an A by rows.
-    ///
-    /// # Safety
-    /// The segment must have been made for more than i rows.
-    #[inline(always)]
-    pub(super) unsafe fn row(&self, i: usize) -> &[F] {
-        // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts(self.row_start(i), self.depth) }
-    }
-
-    /// Where row i of A begins.
-    ///
-    /// # Safety
-    /// As [`row`](Self::row).
-    #[inline(always)]
-    unsafe fn row_start(&self, i: usize) -> *const F {
-        // The second row begins one stride behind the first.
-        // SAFETY: the caller's promise.
-        unsafe { self.a.add(i * self.a_rows[1]) }
-    }
-}
-
-/// Where element (i, j) stands by its strides; past any array's end where the range of `usize` is left.
-pub(super) fn reach(i: usize, i_stride: usize, j: usize, j_stride: usize) -> usize {
-    i.saturating_mul(i_stride).saturating_add(j.saturating_mul(j_stride))
-}
 
 /// Where tiles of C lie, one below another, whether their sums have been started, and what finishes them.
 #[derive(Clone, Copy)]
@@ -193,51 +109,6 @@ unsafe fn highest_tiles<F: Float, S: Simd, C: Cut<F>>(
             (true, false) => tiles_of::<F, S, C, 8, 1>(simd, cut, (first, left), column, place),
             (false, _) => tiles_of::<F, S, C, 6, 1>(simd, cut, (first, left), column, place),
         }
-    }
-}
-
-/// What is multiplied between two times that the accumulators are put down.
-trait Cut<F>: Copy {
-    fn segments(&self) -> &[Segment<F>];
-
-    /// The live columns of a tile of a sparse A.
-    #[inline(always)]
-    fn live(&self, _tile: usize) -> Option<&[u16]> {
-        None
-    }
-}
-
-impl<F> Cut<F> for &[Segment<F>] {
-    #[inline(always)]
-    fn segments(&self) -> &[Segment<F>] {
-        self
-    }
-}
-
-/// A cut of one segment, whose fields the compiler then keeps from tile to tile: beside what is written to C it could not know them from memory.
-#[derive(Clone, Copy)]
-struct One<F>(Segment<F>);
-
-impl<F: Float> Cut<F> for One<F> {
-    #[inline(always)]
-    fn segments(&self) -> &[Segment<F>] {
-        std::slice::from_ref(&self.0)
-    }
-}
-
-/// The same of a sparse A.
-#[derive(Clone, Copy)]
-struct Sparse<'a, F>(Segment<F>, &'a Live);
-
-impl<F: Float> Cut<F> for Sparse<'_, F> {
-    #[inline(always)]
-    fn segments(&self) -> &[Segment<F>] {
-        std::slice::from_ref(&self.0)
-    }
-
-    #[inline(always)]
-    fn live(&self, tile: usize) -> Option<&[u16]> {
-        Some(self.1.of_tile(tile))
     }
 }
 
