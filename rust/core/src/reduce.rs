@@ -13,7 +13,7 @@
 //! ```
 
 use crate::float::Float;
-use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, SimdFloat, SimdSplit, SimdWiden, dispatch, f32x16, f64x8};
+use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, SimdFloat, SimdSplit, SimdWiden, dispatch, f32x16, f64x8, transposed};
 
 /// Lane-striped accumulation of one row.
 pub trait LaneSum<S: Simd, F: Float>: Copy {
@@ -26,19 +26,6 @@ pub trait LaneSum<S: Simd, F: Float>: Copy {
     fn finish(self) -> f64;
     /// Combines the lanes of eight sums, each in that order, at about the cost of two alone.
     fn finish_eight(sums: [Self; 8]) -> [f64; 8];
-}
-
-/// Row l of the result holds lane l of every row.
-#[inline(always)]
-fn transposed<S: Simd>(mut rows: [f64x8<S>; 8]) -> [f64x8<S>; 8] {
-    // Each round interleaves row r with row r + 4; three of them exchange the three bits of a row's number with those of the lane's.
-    for _ in 0..3 {
-        let before = rows;
-        for r in 0..4 {
-            (rows[2 * r], rows[2 * r + 1]) = before[r].interleave(before[r + 4]);
-        }
-    }
-    rows
 }
 
 /// Float32 terms, accumulated in float64.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::reduce::LaneSum;
-use crate::simd::{Kernel, Select, Simd, SimdBase, SimdMask, apart, dispatch};
+use crate::simd::{Kernel, Select, Simd, SimdBase, SimdMask, ahead, apart, dispatch, prefetch};
 use crate::threads::{Outputs, RowsMut, for_rows, row_work};
 use crate::vmath::Lanes;
 
@@ -282,6 +282,8 @@ where
         let live = F::Lanes::from_fn(simd, |l| F::from_f64(l as f64)).simd_lt(F::from_f64(rest as f64));
         let zero = F::Lanes::splat(simd, F::ZERO);
         let mut cursors = inputs.map(|input| input.cursor(rows.start));
+        // What is read again and again is in the cache already.
+        let ahead = inputs.map(|input| if input.is_one_row() { 0 } else { ahead::<F>() });
         for first in (0..rows.len()).step_by(GROUP) {
             let count = GROUP.min(rows.len() - first);
             let mut sums = [F::Sum::<S>::zero(simd); GROUP];
@@ -295,7 +297,8 @@ where
                 for at in (0..whole).step_by(F::LANES) {
                     // Loops, as the closure of an array's `map` is not always inlined, and lanes then go through memory and baseline code.
                     let mut lanes = [zero; I];
-                    for (lanes, x) in lanes.iter_mut().zip(inputs) {
+                    for ((lanes, x), ahead) in lanes.iter_mut().zip(inputs).zip(ahead) {
+                        prefetch(x.as_ptr().wrapping_add(at + ahead));
                         *lanes = F::Lanes::from_slice(simd, &x[at..at + F::LANES]);
                     }
                     let term = lanes_of(op, simd, lanes);
@@ -342,7 +345,7 @@ const GROUP: usize = 8;
 
 /// The last `n` elements of a row; the lanes behind them hold whatever follows in memory, or 0, and are masked by the caller.
 #[inline(always)]
-fn load_part<F: Float, S: Simd>(simd: S, x: &[F], n: usize) -> Lanes<F, S> {
+pub(crate) fn load_part<F: Float, S: Simd>(simd: S, x: &[F], n: usize) -> Lanes<F, S> {
     if x.len() >= F::LANES {
         return F::Lanes::from_slice(simd, &x[..F::LANES]);
     }

@@ -3,7 +3,8 @@
 //! [`pack_transposed`] makes panels from rows of Bᵀ, such as a layer's weights, [`pack_rows`] from rows of B, and [`pack_strips`] strips from rows of Aᵀ. What is packed is the same at every level.
 
 use crate::float::Float;
-use crate::simd::{Kernel, Simd, SimdBase, dispatch};
+use crate::rows::load_part;
+use crate::simd::{Kernel, Simd, SimdBase, dispatch, transposed};
 
 /// Vectors of a [`panel`].
 const PANEL: usize = 1;
@@ -37,20 +38,48 @@ pub fn strips_len<F: Float>(depth: usize, columns: usize) -> usize {
 
 /// Packs B = Wᵀ from the row-major rows of W, each of `depth` numbers; columns that fill up the last panel are 0.
 pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
-    /// A cache line of float32: each line of W is read once.
-    const BLOCK: usize = 16;
-    let width = panel::<F>();
-    if depth == 0 {
-        return;
+    if !w.is_empty() {
+        dispatch(Transpose { w, depth, out });
     }
-    for (rows, out) in w.chunks(width * depth).zip(out.chunks_exact_mut(width * depth)) {
-        if rows.len() < out.len() {
-            out.fill(F::ZERO);
-        }
-        for (block, out) in out.chunks_mut(BLOCK * width).enumerate() {
-            for (column, row) in rows.chunks_exact(depth).enumerate() {
-                for (x, out) in row[block * BLOCK..].iter().zip(out.chunks_exact_mut(width)) {
-                    out[column] = *x;
+}
+
+/// Transposes a square of as many rows as a panel has columns at a time.
+struct Transpose<'a, F> {
+    w: &'a [F],
+    depth: usize,
+    out: &'a mut [F],
+}
+
+impl<F: Float> Kernel for Transpose<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        if F::LANES == 16 { self.squares::<S, 16>(simd) } else { self.squares::<S, 8>(simd) }
+    }
+}
+
+impl<F: Float> Transpose<'_, F> {
+    /// N is [`Float::LANES`].
+    #[inline(always)]
+    fn squares<S: Simd, const N: usize>(self, simd: S) {
+        const { assert!(PANEL == 1, "a square has a panel's columns") };
+        let Self { w, depth, out } = self;
+        let zero = F::Lanes::splat(simd, F::ZERO);
+        for (w, out) in w.chunks(N * depth).zip(out.chunks_exact_mut(N * depth)) {
+            let rows = w.len() / depth;
+            for (k, out) in (0..depth).step_by(N).zip(out.chunks_mut(N * N)) {
+                let mut square = [zero; N];
+                if rows == N && k + N <= depth {
+                    for (row, lanes) in square.iter_mut().enumerate() {
+                        *lanes = F::Lanes::from_slice(simd, &w[row * depth + k..][..N]);
+                    }
+                } else {
+                    for (row, lanes) in square.iter_mut().enumerate().take(rows) {
+                        *lanes = load_part(simd, &w[row * depth + k..], N.min(depth - k));
+                    }
+                }
+                for (lanes, out) in transposed(square).iter().zip(out.chunks_exact_mut(N)) {
+                    lanes.store_slice(out);
                 }
             }
         }
