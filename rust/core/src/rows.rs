@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::reduce::LaneSum;
-use crate::simd::{Kernel, Select, Simd, SimdBase, SimdMask, ahead, apart, dispatch, prefetch};
+use crate::simd::{Kernel, Select, Simd, SimdBase, SimdMask, ahead, apart, ask_for, dispatch};
 use crate::threads::{Outputs, RowsMut, for_rows, row_work};
 use crate::vmath::Lanes;
 
@@ -298,7 +298,7 @@ where
                     // Loops, as the closure of an array's `map` is not always inlined, and lanes then go through memory and baseline code.
                     let mut lanes = [zero; I];
                     for ((lanes, x), ahead) in lanes.iter_mut().zip(inputs).zip(ahead) {
-                        prefetch(x.as_ptr().wrapping_add(at + ahead));
+                        ask_for(simd, x.as_ptr().wrapping_add(at + ahead));
                         *lanes = F::Lanes::from_slice(simd, &x[at..at + F::LANES]);
                     }
                     let term = lanes_of(op, simd, lanes);
@@ -325,7 +325,7 @@ where
             let mut results = [0.0; GROUP];
             // One or two rows cost less alone.
             if count > 2 {
-                results = F::Sum::<S>::finish_eight(sums);
+                results = finish_eight::<F, S>(simd, sums);
             } else {
                 for (result, sum) in results.iter_mut().zip(sums).take(count) {
                     *result = sum.finish();
@@ -342,6 +342,17 @@ where
 
 /// Rows whose sums are finished together.
 const GROUP: usize = 8;
+
+/// [`LaneSum::finish_eight`], [`apart`].
+#[inline(always)]
+fn finish_eight<F: Float, S: Simd>(simd: S, sums: [F::Sum<S>; GROUP]) -> [f64; GROUP] {
+    apart(
+        simd,
+        sums,
+        #[inline(always)]
+        |_, sums: [F::Sum<S>; GROUP]| F::Sum::<S>::finish_eight(sums),
+    )
+}
 
 /// The last `n` elements of a row; the lanes behind them hold whatever follows in memory, or 0, and are masked by the caller.
 #[inline(always)]

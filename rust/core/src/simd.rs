@@ -82,8 +82,13 @@ impl<S: Simd, V: SimdFloat<S>> Fused<S> for V {
 /// `f` of x, lanes or a slice of them: a call at the level where fusion is emulated, which would otherwise be larger than all others together, and inlined elsewhere.
 #[inline(always)]
 pub(crate) fn apart<S: Simd, X, R>(simd: S, x: X, f: impl FnOnce(S, X) -> R) -> R {
-    // aarch64's baseline is NEON, which fuses.
-    if cfg!(target_arch = "aarch64") || TypeId::of::<S>() != TypeId::of::<Baseline>() { f(simd, x) } else { called(simd, x, f) }
+    if fuses::<S>() { f(simd, x) } else { called(simd, x, f) }
+}
+
+/// Whether the level has a fused multiply-add: aarch64's baseline is NEON, which has.
+#[inline(always)]
+fn fuses<S: Simd>() -> bool {
+    cfg!(target_arch = "aarch64") || TypeId::of::<S>() != TypeId::of::<Baseline>()
 }
 
 #[inline(never)]
@@ -204,12 +209,6 @@ pub(crate) fn prefetch<T>(at: *const T) {
     let _ = at;
 }
 
-/// How many numbers ahead a loop over long arrays asks for what it will read, 2 KiB of each: processors look ahead by themselves, but not over the end of a page of
-/// 4 KiB, where each array then waits for memory. Kernels beyond the caches are up to a third faster by it; in the caches it costs nothing that could be measured.
-pub(crate) const fn ahead<F>() -> usize {
-    2048 / size_of::<F>()
-}
-
 /// As [`prefetch`], for a number that will soon be written to: of a line that is asked for by it other cores lose their copies.
 #[inline(always)]
 pub(crate) fn prefetch_to_write<T>(at: *const T) {
@@ -221,6 +220,20 @@ pub(crate) fn prefetch_to_write<T>(at: *const T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
+}
+
+/// How many numbers ahead a loop over long arrays asks for what it will read, 2 KiB of each: processors look ahead by themselves, but not over the end of a page of
+/// 4 KiB, where each array then waits for memory. Kernels beyond the caches are up to a third faster by it; in the caches it costs nothing that could be measured.
+pub(crate) const fn ahead<F>() -> usize {
+    2048 / size_of::<F>()
+}
+
+/// [`prefetch`] where it can make a kernel faster: not where fusion is emulated.
+#[inline(always)]
+pub(crate) fn ask_for<S: Simd, T>(_simd: S, at: *const T) {
+    if fuses::<S>() {
+        prefetch(at);
+    }
 }
 
 /// Runs a kernel at the [`level`] in force.

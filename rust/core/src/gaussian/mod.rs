@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::rows::check_len;
 use crate::simd::{Fused, Select, Simd, SimdBase};
-use crate::vmath::{self, Lanes};
+use crate::vmath::{self, Lanes, at_least, at_most};
 
 /// ln 2π.
 pub(crate) const LN_2PI: f64 = 1.837_877_066_409_345_3;
@@ -69,6 +69,29 @@ pub(crate) fn standardized<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, b: Lanes<
     let cross = delta * (lost * F::from_f64(4.0));
     // Past the range of δ² it would be ∞ − ∞.
     [delta, (delta * delta).simd_le(F::MAX).select(cross, zero)]
+}
+
+/// δ = (a − b) · scale and −½ δ² + c, whose square has the digits that δ lost to rounding; −∞ where it leaves the range.
+#[inline(always)]
+pub(crate) fn minus_half_square_plus<F: Float, S: Simd>(
+    simd: S,
+    [a, b, scale]: [Lanes<F, S>; 3],
+    c: Lanes<F, S>,
+) -> (Lanes<F, S>, Lanes<F, S>) {
+    // Half of each is subtracted, so that the difference does not overflow.
+    let half = F::from_f64(0.5);
+    let difference = a.fma(half, -(b * half));
+    let product = difference * scale;
+    let delta = product + product;
+    if F::EPSILON.to_f64() < 1e-10 {
+        return (delta, (-delta).fma(product, c));
+    }
+    // Past these ends the square has left the range; there the rest is of one sign with it, and nothing is ∞ − ∞.
+    let end = F::MAX * half;
+    let product = at_most::<F, S>(simd, at_least::<F, S>(simd, product, F::ZERO - end), end);
+    let twice = product + product;
+    let lost = difference.fma(scale, -product);
+    (delta, (-twice).fma(product, (-twice).fma(lost + lost, c)))
 }
 
 /// [`standardized`] for rows that are computed again where they are not finite: the difference may overflow, and loses nothing where halves would.

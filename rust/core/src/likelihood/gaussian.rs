@@ -1,14 +1,14 @@
 //! Real cells: −½ [((x − loc) / scale)² + 2 ln scale + ln 2π].
 
-use super::cells::CellOp;
+use super::cells::{CellOp, where_seen};
 use crate::float::Float;
-use crate::gaussian::{LN_2PI, scale, square_plus, standardized};
+use crate::gaussian::{LN_2PI, minus_half_square_plus, scale, square_plus, standardized};
 use crate::random::CellWords;
-use crate::rows::{LaneOp, Term};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat};
-use crate::vmath::{Lanes, zero_if_finite};
+use crate::rows::{LaneOp, Mask, Term};
+use crate::simd::{Simd, SimdBase, SimdFloat, SimdMask};
+use crate::vmath::Lanes;
 
-/// A scale known beforehand; the tables hold 1 / scale and 2 ln scale + ln 2π.
+/// A scale known beforehand; the tables hold 1 / scale and −ln scale − ½ ln 2π.
 #[derive(Debug, Clone)]
 pub(super) struct Fixed<F> {
     pub(super) scale: Vec<F>,
@@ -18,11 +18,10 @@ impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, constant]: [Lanes<F, S>; 4]) -> Term<F, S, 1> {
         let seen = !x.is_nan();
-        let zero = F::Lanes::splat(simd, F::ZERO);
-        let delta = standardized::<F, S>(simd, x, loc, inverse);
-        let term = square_plus::<F, S>(delta, constant) * F::from_f64(-0.5);
-        let bad = seen & !zero_if_finite::<F, S, 2>(simd, [x, loc]).simd_eq(zero);
-        Term { sum: seen.select(term, zero), out: [seen.select(delta[0] * inverse, zero)], bad }
+        let (delta, term) = minus_half_square_plus::<F, S>(simd, [x, loc, inverse], constant);
+        let [term, d] = where_seen::<F, S, 2>(simd, seen, [term, delta * inverse]);
+        // What is not finite shows in the row's sum.
+        Term { sum: term, out: [d], bad: Mask::<F, S>::splat(simd, false) }
     }
 }
 
@@ -47,15 +46,13 @@ impl<F: Float> LaneOp<F, 3, 2> for Predicted {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, log_var]: [Lanes<F, S>; 3]) -> Term<F, S, 2> {
         let seen = !x.is_nan();
-        let zero = F::Lanes::splat(simd, F::ZERO);
         let half = F::from_f64(0.5);
         let inverse = scale::<F, S>(simd, log_var, -1.0);
         let delta = standardized::<F, S>(simd, x, loc, inverse);
         let term = square_plus::<F, S>(delta, log_var + F::from_f64(LN_2PI)) * F::from_f64(-0.5);
         let excess = square_plus::<F, S>(delta, F::Lanes::splat(simd, F::ZERO - F::ONE));
-        let bad = seen & !zero_if_finite::<F, S, 3>(simd, [x, loc, log_var]).simd_eq(zero);
-        let out = [seen.select(delta[0] * inverse, zero), seen.select(excess * half, zero)];
-        Term { sum: seen.select(term, zero), out, bad }
+        let [term, d_loc, d_log_var] = where_seen::<F, S, 3>(simd, seen, [term, delta[0] * inverse, excess * half]);
+        Term { sum: term, out: [d_loc, d_log_var], bad: Mask::<F, S>::splat(simd, false) }
     }
 }
 

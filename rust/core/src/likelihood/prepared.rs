@@ -46,7 +46,7 @@ fn family<F: Float>(likelihood: &Likelihood, width: usize) -> Result<Arc<dyn Fam
         Likelihood::Gaussian(scale) => match scale.known(width)? {
             Some(known) => {
                 let known = Known::<F>::new(&known)?;
-                let tables = known.tables(2.0, LN_2PI);
+                let tables = known.tables(-1.0, -0.5 * LN_2PI);
                 Arc::new(Cells { op: gaussian::Fixed { scale: known.scale }, tables, width })
             }
             None => predicted(gaussian::Predicted, scale, width),

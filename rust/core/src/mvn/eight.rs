@@ -10,7 +10,12 @@ use super::kl::log_excess;
 use super::solve::{BLOCK, LANES, padded};
 use crate::float::Float;
 use crate::reduce::{Compensated, LaneSum};
-use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask, apart, f64x8};
+use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask, apart, ask_for, f64x8};
+
+/// Rows of the triangles from the one at hand to the one that is asked for, where they lie far away: sixteen arrays, whose pages no processor foresees.
+const AHEAD: usize = 2;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// One number of each of the eight rows, in a cache line of its own.
 #[derive(Clone, Copy)]
@@ -65,12 +70,14 @@ pub(super) struct Eight<'a> {
     x: &'a mut [[Lanes; BLOCK]],
     /// y, and before that loc − `prior_loc`; padded to whole vectors.
     y: &'a mut [Lanes],
+    /// Whether the triangles lie far away.
+    far: bool,
 }
 
 impl<'a> Eight<'a> {
     /// Puts itself up in `memory`, all of it in one piece, whose making is a good part of a small batch's time.
     #[inline(always)]
-    pub(super) fn new(width: usize, memory: &'a mut Vec<Lanes>) -> Self {
+    pub(super) fn new(width: usize, far: bool, memory: &'a mut Vec<Lanes>) -> Self {
         let height = width.next_multiple_of(BLOCK);
         let stride = height + 1;
         let parts = [2 * height, height, BLOCK * height, stride * height, padded(width)];
@@ -80,7 +87,18 @@ impl<'a> Eight<'a> {
         let (minus, rest) = rest.split_at_mut(parts[2]);
         let (x, y) = rest.split_at_mut(parts[3]);
         let (diagonal, minus, x) = (diagonal.as_chunks_mut().0, minus.as_chunks_mut().0, x.as_chunks_mut().0);
-        Self { width, height, stride, diagonal: &mut diagonal[..width], inverse, piece: [[Lanes::ZERO; 2]; LANES], minus, x, y }
+        Self {
+            width,
+            height,
+            stride,
+            diagonal: &mut diagonal[..width],
+            inverse,
+            piece: [[Lanes::ZERO; 2]; LANES],
+            minus,
+            x,
+            y,
+            far,
+        }
     }
 
     /// Twice the divergences of `rows`, and whether all their diagonals are positive.
@@ -158,6 +176,10 @@ impl<'a> Eight<'a> {
     #[inline(always)]
     fn row<F: Float, S: Simd>(&mut self, simd: S, ours: &[&[F]; LANES], theirs: &[&[F]; LANES], i: usize) {
         let (stride, r) = (self.stride, i % BLOCK);
+        if self.far {
+            self.ask_for_row(simd, ours, i + AHEAD);
+            self.ask_for_row(simd, theirs, i + AHEAD);
+        }
         let mut inverse = f64x8::splat(simd, 0.0);
         // From the diagonal on, by which all is divided.
         for at in (0..=i / LANES).rev().map(|piece| piece * LANES) {
@@ -184,6 +206,16 @@ impl<'a> Eight<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// Asks for row `i` of the triangles, or of those of the next eight rows of the batch.
+    #[inline(always)]
+    fn ask_for_row<F: Float, S: Simd>(&self, simd: S, triangles: &[&[F]; LANES], i: usize) {
+        let (row, next) = if i < self.width { (i, 0) } else { (i - self.width, LANES * self.width * self.width) };
+        for triangle in triangles {
+            let from = triangle.as_ptr().wrapping_add(next + row * self.width);
+            (0..=row).step_by(LINE / size_of::<F>()).for_each(|column| ask_for(simd, from.wrapping_add(column)));
         }
     }
 

@@ -138,6 +138,9 @@ const EIGHT_WIDTH: usize = 160;
 /// The fewest rows that are worth the work of eight.
 const FEWEST: usize = 4;
 
+/// Bytes of a task's triangles from which on they come from beyond a core's own caches.
+const FAR: usize = 1 << 20;
+
 /// As [`work`], of eight rows together: within a quarter of what they took at 8 to 128 latents.
 fn work_of_eight(width: usize) -> usize {
     300 + 4 * width.pow(2) + width.pow(3) / 30
@@ -158,7 +161,8 @@ impl<F: Float> Kernel for Groups<'_, F> {
     fn run<S: Simd>(self, simd: S) -> bool {
         let Self { batch, width, first, out } = self;
         let mut memory = Vec::new();
-        let mut eight = Eight::new(width, &mut memory);
+        let far = size_of_val(out) * width * width > FAR;
+        let mut eight = Eight::new(width, far, &mut memory);
         let mut bad = false;
         for (group, out) in out.chunks_mut(LANES).enumerate() {
             // Lanes past the last row repeat it.

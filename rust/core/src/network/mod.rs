@@ -19,7 +19,7 @@ pub use aligned::Aligned;
 pub use mlp::{Hidden, Layer, Mlp, Parameters, Trace};
 
 use crate::float::Float;
-use crate::simd::{Simd, SimdBase, ahead, prefetch};
+use crate::simd::{Simd, SimdBase, ahead, ask_for};
 use crate::vmath::Lanes;
 
 /// Replaces the numbers of `state` by what `f` makes of them and of `inputs`, vector by vector; all slices have one length.
@@ -39,11 +39,11 @@ pub(crate) fn lanewise<F: Float, S: Simd, const I: usize, const N: usize>(
         // Loops, as the closure of an array's `map` is not always inlined, and lanes then go through memory.
         let (mut x, mut old) = ([zero; I], [zero; N]);
         for (x, from) in x.iter_mut().zip(inputs) {
-            prefetch(from.as_ptr().wrapping_add(at.start + ahead::<F>()));
+            ask_for(simd, from.as_ptr().wrapping_add(at.start + ahead::<F>()));
             *x = F::Lanes::from_slice(simd, &from[at.clone()]);
         }
         for (old, from) in old.iter_mut().zip(&state) {
-            prefetch(from.as_ptr().wrapping_add(at.start + ahead::<F>()));
+            ask_for(simd, from.as_ptr().wrapping_add(at.start + ahead::<F>()));
             *old = F::Lanes::from_slice(simd, &from[at.clone()]);
         }
         for (s, new) in state.iter_mut().zip(f(x, old)) {

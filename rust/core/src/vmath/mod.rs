@@ -165,7 +165,7 @@ pub(crate) fn at_least<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, low: F) -> La
 
 /// As [`at_least`], from above.
 #[inline(always)]
-fn at_most<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, high: F) -> Lanes<F, S> {
+pub(crate) fn at_most<F: Float, S: Simd>(simd: S, v: Lanes<F, S>, high: F) -> Lanes<F, S> {
     let high = F::Lanes::splat(simd, high);
     if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { high.min(v) } else { v.simd_gt(high).select(high, v) }
 }
