@@ -86,8 +86,8 @@ pub(crate) fn minus_half_square_plus<F: Float, S: Simd>(
     if F::EPSILON.to_f64() < 1e-10 {
         return (delta, (-delta).fma(product, c));
     }
-    // Past these ends the square has left the range; there the rest is of one sign with it, and nothing is ∞ − ∞.
-    let end = F::MAX * half;
+    // From these ends on twice the square is past float32's range. What is lost is small before them, and of the product's sign behind: nothing is ∞ − ∞.
+    let end = F::from_f64(2_f64.powi(64));
     let product = at_most::<F, S>(simd, at_least::<F, S>(simd, product, F::ZERO - end), end);
     let twice = product + product;
     let lost = difference.fma(scale, -product);
