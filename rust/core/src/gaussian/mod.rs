@@ -53,48 +53,37 @@ pub(crate) fn scale<F: Float, S: Simd>(simd: S, log_var: Lanes<F, S>, sign: f64)
     scale.simd_gt(F::MAX).select(F::Lanes::splat(simd, F::MAX), scale)
 }
 
-/// δ = (a − b) · scale, and how much its square lacks for the last rounding of δ: float32's bound has no room for twice that rounding, float64's
-/// has. Half of each is subtracted and the product doubled, so that the difference does not overflow.
+/// δ = (a − b) · scale and −½ δ² + c of each c, −∞ where it leaves the range. In float32 the square has the digits that δ lost to its last rounding, since the bound has no
+/// room for twice that; float64's has. Half of each is subtracted and the product doubled, so that the difference does not overflow.
 #[inline(always)]
-pub(crate) fn standardized<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, b: Lanes<F, S>, scale: Lanes<F, S>) -> [Lanes<F, S>; 2] {
-    let half = F::from_f64(0.5);
-    let difference = a.fma(half, -(b * half));
-    let product = difference * scale;
-    let delta = product + product;
-    let zero = F::Lanes::splat(simd, F::ZERO);
-    if F::EPSILON.to_f64() < 1e-10 {
-        return [delta, zero];
-    }
-    let lost = difference.fma(scale, -product);
-    let cross = delta * (lost * F::from_f64(4.0));
-    // Past the range of δ² it would be ∞ − ∞.
-    [delta, (delta * delta).simd_le(F::MAX).select(cross, zero)]
-}
-
-/// δ = (a − b) · scale and −½ δ² + c, whose square has the digits that δ lost to rounding; −∞ where it leaves the range.
-#[inline(always)]
-pub(crate) fn minus_half_square_plus<F: Float, S: Simd>(
+pub(crate) fn minus_half_squares<F: Float, S: Simd, const N: usize>(
     simd: S,
     [a, b, scale]: [Lanes<F, S>; 3],
-    c: Lanes<F, S>,
-) -> (Lanes<F, S>, Lanes<F, S>) {
-    // Half of each is subtracted, so that the difference does not overflow.
-    let half = F::from_f64(0.5);
-    let difference = a.fma(half, -(b * half));
+    c: [Lanes<F, S>; N],
+) -> (Lanes<F, S>, [Lanes<F, S>; N]) {
+    let difference = a.fma(F::from_f64(0.5), -(b * F::from_f64(0.5)));
     let product = difference * scale;
     let delta = product + product;
+    let mut sums = c;
     if F::EPSILON.to_f64() < 1e-10 {
-        return (delta, (-delta).fma(product, c));
+        for sum in &mut sums {
+            *sum = (-delta).fma(product, *sum);
+        }
+        return (delta, sums);
     }
     // From these ends on twice the square is past float32's range. What is lost is small before them, and of the product's sign behind: nothing is ∞ − ∞.
     let end = F::from_f64(2_f64.powi(64));
     let product = at_most::<F, S>(simd, at_least::<F, S>(simd, product, F::ZERO - end), end);
-    let twice = product + product;
     let lost = difference.fma(scale, -product);
-    (delta, (-twice).fma(product, (-twice).fma(lost + lost, c)))
+    let (minus_twice, lost) = (-(product + product), lost + lost);
+    for sum in &mut sums {
+        *sum = minus_twice.fma(product, minus_twice.fma(lost, *sum));
+    }
+    (delta, sums)
 }
 
-/// [`standardized`] for rows that are computed again where they are not finite: the difference may overflow, and loses nothing where halves would.
+/// δ = (a − b) · scale, and how much its square lacks for the last rounding of δ, which counts in float32 alone. For rows that are computed again where they are not finite: the
+/// difference may overflow, and loses nothing where halves would.
 #[inline(always)]
 fn deviation<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, b: Lanes<F, S>, scale: Lanes<F, S>) -> [Lanes<F, S>; 2] {
     let difference = a - b;

@@ -1,8 +1,8 @@
-//! Real cells: −½ [((x − loc) / scale)² + 2 ln scale + ln 2π].
+//! Real cells: −½ ((x − loc) / scale)² − (ln scale + ½ ln 2π).
 
 use super::cells::{CellOp, where_seen};
 use crate::float::Float;
-use crate::gaussian::{LN_2PI, minus_half_square_plus, scale, square_plus, standardized};
+use crate::gaussian::{LN_2PI, minus_half_squares, scale};
 use crate::random::CellWords;
 use crate::rows::{LaneOp, Mask, Term};
 use crate::simd::{Simd, SimdBase, SimdFloat, SimdMask};
@@ -18,9 +18,9 @@ impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, constant]: [Lanes<F, S>; 4]) -> Term<F, S, 1> {
         let seen = !x.is_nan();
-        let (delta, term) = minus_half_square_plus::<F, S>(simd, [x, loc, inverse], constant);
+        let (delta, [term]) = minus_half_squares::<F, S, 1>(simd, [x, loc, inverse], [constant]);
         let [term, d] = where_seen::<F, S, 2>(simd, seen, [term, delta * inverse]);
-        // What is not finite shows in the row's sum.
+        // A number that is not finite shows in the row's sum, which is always asked for.
         Term { sum: term, out: [d], bad: Mask::<F, S>::splat(simd, false) }
     }
 }
@@ -46,12 +46,12 @@ impl<F: Float> LaneOp<F, 3, 2> for Predicted {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, log_var]: [Lanes<F, S>; 3]) -> Term<F, S, 2> {
         let seen = !x.is_nan();
-        let half = F::from_f64(0.5);
         let inverse = scale::<F, S>(simd, log_var, -1.0);
-        let delta = standardized::<F, S>(simd, x, loc, inverse);
-        let term = square_plus::<F, S>(delta, log_var + F::from_f64(LN_2PI)) * F::from_f64(-0.5);
-        let excess = square_plus::<F, S>(delta, F::Lanes::splat(simd, F::ZERO - F::ONE));
-        let [term, d_loc, d_log_var] = where_seen::<F, S, 3>(simd, seen, [term, delta[0] * inverse, excess * half]);
+        let half = F::Lanes::splat(simd, F::from_f64(0.5));
+        let constant = (log_var + F::from_f64(LN_2PI)) * F::from_f64(-0.5);
+        let (delta, [term, pull]) = minus_half_squares::<F, S, 2>(simd, [x, loc, inverse], [constant, half]);
+        let [term, d_loc, d_log_var] = where_seen::<F, S, 3>(simd, seen, [term, delta * inverse, -pull]);
+        // As above: where log_var is not finite, it is the sum's.
         Term { sum: term, out: [d_loc, d_log_var], bad: Mask::<F, S>::splat(simd, false) }
     }
 }

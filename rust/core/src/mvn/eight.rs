@@ -212,10 +212,17 @@ impl<'a> Eight<'a> {
     /// Asks for row `i` of the triangles, or of those of the next eight rows of the batch.
     #[inline(always)]
     fn ask_for_row<F: Float, S: Simd>(&self, simd: S, triangles: &[&[F]; LANES], i: usize) {
+        if triangles[0].as_ptr() == triangles[1].as_ptr() {
+            // One for all, which is at hand.
+            return;
+        }
         let (row, next) = if i < self.width { (i, 0) } else { (i - self.width, LANES * self.width * self.width) };
         for triangle in triangles {
             let from = triangle.as_ptr().wrapping_add(next + row * self.width);
-            (0..=row).step_by(LINE / size_of::<F>()).for_each(|column| ask_for(simd, from.wrapping_add(column)));
+            for column in (0..row).step_by(LINE / size_of::<F>()) {
+                ask_for(simd, from.wrapping_add(column));
+            }
+            ask_for(simd, from.wrapping_add(row));
         }
     }
 

@@ -138,7 +138,7 @@ const EIGHT_WIDTH: usize = 160;
 /// The fewest rows that are worth the work of eight.
 const FEWEST: usize = 4;
 
-/// Bytes of a task's triangles from which on they come from beyond a core's own caches.
+/// Bytes of a task's triangles of q, beside which p may have as many, from which on they come from beyond a core's own caches.
 const FAR: usize = 1 << 20;
 
 /// As [`work`], of eight rows together: within a quarter of what they took at 8 to 128 latents.

@@ -38,7 +38,7 @@ pub fn strips_len<F: Float>(depth: usize, columns: usize) -> usize {
 
 /// Packs B = Wᵀ from the row-major rows of W, each of `depth` numbers; columns that fill up the last panel are 0.
 pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
-    if !w.is_empty() {
+    if !w.is_empty() && depth > 0 {
         dispatch(Transpose { w, depth, out });
     }
 }

@@ -173,6 +173,37 @@ fn a_sparse_sum_is_never_minus_zero() {
     }
 }
 
+fn panels_hold_the_transpose<F: Float>(columns: usize, depth: usize) {
+    let w = numbers::<F>(5, columns * depth);
+    let (width, len) = (panel::<F>(), packed_len::<F>(depth, columns));
+    let mut expected = vec![F::ZERO; len];
+    for (column, row) in w.chunks_exact(depth).enumerate() {
+        for (k, x) in row.iter().enumerate() {
+            expected[column / width * width * depth + k * width + column % width] = *x;
+        }
+    }
+    for level in levels() {
+        // Longer than that takes, and nothing behind it is touched.
+        let mut packed = vec![F::ONE; len + 3];
+        with_level(level, || pack_transposed(&w, depth, &mut packed));
+        assert!(packed[..len] == expected, "{columns} × {depth}, {level:?}");
+        assert!(packed[len..] == [F::ONE; 3], "{columns} × {depth}, {level:?}");
+    }
+}
+
+#[test]
+fn panels_hold_the_transpose_at_every_level() {
+    let _alone = settings();
+    for columns in [1, 7, 8, 16, 33, 48] {
+        for depth in [1, 7, 8, 15, 16, 17, 40] {
+            panels_hold_the_transpose::<f32>(columns, depth);
+            panels_hold_the_transpose::<f64>(columns, depth);
+        }
+    }
+    pack_transposed::<f32>(&[], 0, &mut []);
+    pack_transposed(&[1.0], 0, &mut [2.0]);
+}
+
 #[test]
 fn every_shape_and_level_equals_three_loops() {
     const SIZES: [usize; 8] = [0, 1, 7, 12, 16, 33, 50, 100];
