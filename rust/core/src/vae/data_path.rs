@@ -21,7 +21,7 @@ use crate::random::{Draw, Key, fill_normals};
 use crate::reduce::ordered_sum_of;
 use crate::rows::check_finite;
 use crate::simd::dispatch;
-use crate::threads::{Interrupt, num_threads};
+use crate::threads::Interrupt;
 
 /// A training batch: which rows, how much each counts, and where its noise stands.
 #[derive(Clone, Copy)]
@@ -110,12 +110,12 @@ fn unit_rows(num_particles: usize) -> usize {
 /// 64 × 256 layers lost more by the copies than it gained; those of 784 × 400 and of 784 × 512 with 512 × 256 make the gradient a fifth to a quarter faster by it.
 const PACKED_FROM: usize = 1 << 16;
 
-/// Rows of a block, which has as many units as leave each thread a block, up to eight, since a block reads all weights, which may lie far away: with half as many rows a step
+/// Rows of a block, which has as many units as leave each of `threads` threads a block, up to eight, since a block reads all weights, which may lie far away: with half as many rows a step
 /// of 784-400-20 took 1.1 times as long on two threads. Rows of one particle keep their order, and so no bit hangs on it; with more particles a block's draws come particle after particle,
 /// and its unit stays one.
-pub(super) fn block_rows(num_particles: usize, batch_size: usize) -> usize {
+pub(super) fn block_rows(num_particles: usize, batch_size: usize, threads: usize) -> usize {
     let unit = unit_rows(num_particles);
-    let most = if num_particles > 1 { 1 } else { batch_size / unit / num_threads() };
+    let most = if num_particles > 1 { 1 } else { batch_size / unit / threads };
     unit * match most {
         8.. => 8,
         4.. => 4,

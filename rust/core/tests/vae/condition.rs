@@ -214,7 +214,7 @@ fn a_row_scores_the_same_alone_shuffled_in_chunks_on_any_threads_and_at_every_le
 
 fn trained(n: usize) -> Vec<f32> {
     let (x, c) = (rows(&table(), n, WIDTH), conditions(n, BESIDE));
-    let config = Config { hidden: vec![60, 40], ..conditional(table()) };
+    let config = Config { hidden: vec![200, 90], ..conditional(table()) };
     let mut model = Model::<f32>::new(config, Scaling::identity(WIDTH), Key(0)).unwrap();
     model.scale_condition(condition_scaling(BESIDE)).unwrap();
     let mut trainer = Trainer::new(&model, n, 64, 2).unwrap();

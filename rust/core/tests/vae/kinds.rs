@@ -118,7 +118,7 @@ fn the_encoder_sees_what_the_table_of_likelihoods_says() {
 /// Parameters after three epochs on rows with missing cells.
 fn trained(likelihood: &Likelihood, options: Options) -> Vec<f32> {
     let x: Vec<f32> = rows(likelihood, 150, 5).iter().map(|x| *x as f32).collect();
-    let config = Config { hidden: vec![90, 40], ..config(5, likelihood.clone(), Activation::Relu) };
+    let config = Config { hidden: vec![200, 90], ..config(5, likelihood.clone(), Activation::Relu) };
     let mut model = Model::<f32>::new(config, scaled(likelihood), Key(0)).unwrap();
     let mut trainer = Trainer::new(&model, 150, 64, 2).unwrap();
     for epoch in 0..3 {

@@ -312,7 +312,7 @@ fn a_row_scores_the_same_alone_shuffled_in_chunks_on_any_threads_and_at_every_le
 fn trained(prior: Prior, objective: Objective, num_particles: usize) -> Vec<f32> {
     let n = 150;
     let x = rows(&Likelihood::Binomial(4), n, WIDTH);
-    let config = Config { hidden: vec![60, 40], ..with(prior, Likelihood::Binomial(4)) };
+    let config = Config { hidden: vec![250, 120], ..with(prior, Likelihood::Binomial(4)) };
     let mut model = Model::<f32>::new(config, Scaling::identity(WIDTH), Key(0)).unwrap();
     let source = Matrix::new(&x, WIDTH);
     let chosen: Vec<u32> = (0..prior.num_components().unwrap() as u32).collect();
