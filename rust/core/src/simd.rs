@@ -222,8 +222,8 @@ pub(crate) fn prefetch_to_write<T>(at: *const T) {
     let _ = at;
 }
 
-/// How many numbers ahead a loop over long arrays asks for what it will read, 2 KiB of each: processors look ahead by themselves, but not over the end of a page of
-/// 4 KiB, where each array then waits for memory. Beyond the caches kernels took 0.73 to 0.84 of their
+/// How many numbers ahead a loop over long arrays asks for what it will read, 2 KiB of each: what a processor asks for by itself
+/// did not hide the waits for memory behind the arithmetic. Beyond the caches kernels took 0.73 to 0.84 of their
 /// time by it (two cores of an Intel Xeon with AVX-512: divergence, Bernoulli and Gaussian rows of 25 to 34 MB an array); in the caches it costs nothing that could be measured.
 pub(crate) const fn ahead<F>() -> usize {
     2048 / size_of::<F>()

@@ -12,7 +12,7 @@ use crate::float::Float;
 use crate::reduce::{Compensated, LaneSum};
 use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask, apart, ask_for, f64x8};
 
-/// Rows of the triangles from the one at hand to the one that is asked for, where they lie far away: sixteen arrays, whose pages no processor foresees.
+/// Rows of the triangles from the one at hand to the one that is asked for, where they lie far away: sixteen arrays at once.
 const AHEAD: usize = 2;
 /// Bytes of a cache line.
 const LINE: usize = 64;
