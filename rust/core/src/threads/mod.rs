@@ -1,7 +1,8 @@
 //! The thread pool, the only way work is shared out, and the flag that stops it.
 //!
 //! Contract. Work is cut by rows into ranges, each written by one thread; no sum ever crosses a range, so results do not depend on
-//! the number of threads or on the cuts. The calling thread takes part and never waits for one that is still asleep. The pool is our own, made on first use, and sized by
+//! the number of threads or on the cuts. The calling thread takes part and never waits for one that is still asleep; the others look out for the next call for a tenth of a
+//! millisecond before they sleep. The pool is our own, made on first use, and sized by
 //! [`set_num_threads`], else by the environment variables `ELBOKIT_NUM_THREADS` and `OMP_NUM_THREADS`, else by the processors that affinity and cgroup quota
 //! leave to the process. Small work stays on the calling thread and never makes a pool. A forked child makes a pool of its own. Not promised: an order in which ranges run.
 //!
@@ -20,13 +21,13 @@
 mod pace;
 mod share;
 
-use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use share::Pool;
 
 /// Nanoseconds of work from which a call is always shared out: a thread that sleeps needs about a tenth of a millisecond to be of use.
 pub const PARALLEL_WORK: usize = 120_000;
@@ -35,7 +36,7 @@ const FOLLOWING_WORK: usize = 10_000;
 /// The same where the other threads are awake and wait for work.
 const AWAKE_WORK: usize = 5_000;
 /// Nanoseconds of work worth a range of its own.
-const TASK_WORK: usize = 8_000;
+const TASK_WORK: usize = 2_000;
 
 static NUM_THREADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -72,7 +73,7 @@ pub fn num_threads() -> usize {
 /// a slot belongs to one process and the child leaves its parent's slot alone.
 struct Slot {
     process: u32,
-    pool: Mutex<Option<Arc<rayon::ThreadPool>>>,
+    pool: Mutex<Option<Arc<Pool>>>,
 }
 
 static SLOT: AtomicPtr<Slot> = AtomicPtr::new(std::ptr::null_mut());
@@ -99,21 +100,15 @@ fn slot() -> &'static Slot {
     }
 }
 
-thread_local! {
-    /// Whether this thread is one of our pool's: a caller may have a rayon pool of its own.
-    static IN_POOL: Cell<bool> = const { Cell::new(false) };
-}
-
 /// The pool of this process, or `None` where one thread is asked for or threads cannot be made.
-fn pool() -> Option<Arc<rayon::ThreadPool>> {
+fn pool() -> Option<Arc<Pool>> {
     let threads = num_threads();
     if threads == 1 {
         return None;
     }
     let mut held = slot().pool.lock().unwrap_or_else(PoisonError::into_inner);
-    if held.as_ref().is_none_or(|pool| pool.current_num_threads() != threads) {
-        let named = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("elbokit-{i}"));
-        *held = named.start_handler(|_| IN_POOL.set(true)).build().ok().map(Arc::new);
+    if held.as_ref().is_none_or(|pool| pool.num_threads() != threads) {
+        *held = Pool::new(threads).map(Arc::new);
     }
     held.clone()
 }
@@ -145,8 +140,7 @@ pub fn watched<R: Send>(f: impl FnOnce() -> R + Send, mut watch: impl FnMut()) -
     let held = Mutex::new(Some(f));
     let run = || {
         let f = held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Inside the pool, the joins of every step cost no hop.
-        f.map(in_pool)
+        f.map(|f| f())
     };
     let result = std::thread::scope(|scope| {
         let (done, finished) = std::sync::mpsc::channel::<()>();
@@ -252,56 +246,28 @@ pub fn for_rows<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, work: us
     if rows <= 1 || all < FOLLOWING_WORK {
         return body(0..rows, out);
     }
-    // Some ranges a thread even out noise; more only add their own cost.
-    let grain = (TASK_WORK / work).max(rows / (8 * num_threads())).max(1);
-    if IN_POOL.get() {
-        return halve(0..rows, grain, out, body);
-    }
-    let _ends = pace::Ends;
-    let shared = all >= PARALLEL_WORK || pace::follows();
-    match if shared { pool() } else { None } {
-        Some(pool) => {
-            let helpers = pool.current_num_threads().min(rows.div_ceil(grain)) - 1;
-            share::share(&pool, helpers, 0..rows, grain, out, body);
-        }
-        None => body(0..rows, out),
-    }
-}
-
-/// As [`for_rows`], for calls that follow each other so closely that no thread of the pool falls asleep between them: inside the
-/// pool, work is shared out row by row where it is worth a join, not a waking.
-pub fn for_rows_awake<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, work: usize, out: O, body: &B) {
-    if rows.saturating_mul(work) < AWAKE_WORK {
+    // Within a call that is shared out already only much work is worth sharing.
+    let inside = share::inside();
+    let _ends = (!inside).then_some(pace::Ends);
+    if all < PARALLEL_WORK && (inside || !pace::follows()) {
         return body(0..rows, out);
     }
-    halve(0..rows, 1, out, body);
+    // Some ranges a thread even out noise; more only add their own cost.
+    share_out(rows, (TASK_WORK / work).max(rows / (8 * num_threads())).max(1), out, body);
 }
 
-/// Runs `f` inside the pool, where joins are cheap; at once where the caller already is there or one thread is asked for.
-pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    if IN_POOL.get() {
-        return f();
+/// As [`for_rows`], for the parts of a long loop, which follow each other so closely that no thread falls asleep between them: work is shared out row by row
+/// from where it is worth a look around.
+pub fn for_rows_awake<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, work: usize, out: O, body: &B) {
+    if rows <= 1 || rows.saturating_mul(work) < AWAKE_WORK || share::inside() {
+        return body(0..rows, out);
     }
+    share_out(rows, 1, out, body);
+}
+
+fn share_out<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, grain: usize, out: O, body: &B) {
     match pool() {
-        Some(pool) => pool.install(f),
-        None => f(),
+        Some(pool) => pool.share(0..rows, grain, out, body),
+        None => body(0..rows, out),
     }
-}
-
-fn halve<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: Range<usize>, grain: usize, out: O, body: &B) {
-    if rows.len() <= grain || !IN_POOL.get() {
-        return body(rows, out);
-    }
-    let half = rows.len() / 2;
-    let middle = rows.start + half;
-    let (low, high) = out.split_at(half);
-    let (mut low, mut high) = (Some(low), Some(high));
-    let mut first = || low.take().map_or((), |low| halve(rows.start..middle, grain, low, body));
-    let mut second = || high.take().map_or((), |high| halve(middle..rows.end, grain, high, body));
-    join(&mut first, &mut second);
-}
-
-/// Calls both, at once where a thread is free. Not generic: copies for every kernel and output would be a tenth of the binary.
-fn join(first: &mut (dyn FnMut() + Send), second: &mut (dyn FnMut() + Send)) {
-    rayon::join(first, second);
 }

@@ -4,10 +4,12 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Nanoseconds within which one call follows on another.
-const CLOSE: u64 = 100_000;
+/// Within this time one call follows on another, and threads look out for the next.
+pub(super) const CLOSE: Duration = Duration::from_micros(100);
+
+const CLOSE_NANOS: u64 = CLOSE.as_nanos() as u64;
 
 /// When the last call ended; 0 before the first.
 static LAST_END: AtomicU64 = AtomicU64::new(0);
@@ -16,12 +18,12 @@ static LAST_END: AtomicU64 = AtomicU64::new(0);
 fn now() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     // Half a thousand years of nanoseconds fit.
-    START.get_or_init(Instant::now).elapsed().as_nanos() as u64 + CLOSE + 1
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64 + CLOSE_NANOS + 1
 }
 
 /// Whether another call ended just now.
 pub(super) fn follows() -> bool {
-    now().saturating_sub(LAST_END.load(Ordering::Relaxed)) < CLOSE
+    now().saturating_sub(LAST_END.load(Ordering::Relaxed)) < CLOSE_NANOS
 }
 
 /// Notes the end of a call when dropped.

@@ -23,7 +23,7 @@ use crate::optimizer::{Adam, Schedule};
 use crate::random::{Draw, Key, permutation};
 use crate::reduce::{ordered_sum, ordered_sum_of, sum_of_squares};
 use crate::simd::dispatch;
-use crate::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows_awake, in_pool, num_threads};
+use crate::threads::{Interrupt, RowsMut, for_rows_awake, num_threads};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -72,7 +72,7 @@ pub struct Trainer<F> {
     floor: Floor,
     /// Of a mixture prior.
     prior: Option<PriorPath<F>>,
-    /// About what a block's data path, a tile's gradient and a tile's update cost, in nanoseconds.
+    /// About what a block's data path, a tile's gradient and a tile's update cost, in nanoseconds; 0 of a step that one thread takes.
     work: [usize; 3],
 }
 
@@ -93,8 +93,8 @@ impl<F: Float + Draw> Trainer<F> {
         // A nanosecond is good for about 100 multiply-adds, one element's other work, or the update of four parameters.
         let layers = |l: &[crate::network::Layer]| l.iter().map(|l| l.inputs * l.outputs / 50 + l.outputs).sum::<usize>();
         let row = layers(&model.encoder.layers) + num_particles * layers(&model.decoder.layers);
-        let threads = if row.saturating_mul(batch_size) < SHARED_STEP { 1 } else { num_threads() };
-        let block = block_rows(num_particles, batch_size, threads);
+        let shared = row.saturating_mul(batch_size) >= SHARED_STEP;
+        let block = block_rows(num_particles, batch_size, if shared { num_threads() } else { 1 });
         let bytes = |rows: usize| Block::bytes(model, num_particles).saturating_mul(rows.next_multiple_of(block)) as u64;
         if bytes(batch_size) > MAX_BYTES {
             let (argument, n) = if bytes(1) > MAX_BYTES { ("num_particles", num_particles) } else { ("batch_size", batch_size) };
@@ -104,7 +104,7 @@ impl<F: Float + Draw> Trainer<F> {
         let blocks = (0..batch_size).step_by(block).map(|first| Block::new(model, first, block, num_particles)).collect();
         let parameters = model.parameters().len();
         let tiles = tiles::<F>(model);
-        let tile = parameters / 100 * batch_size / tiles.len();
+        let work = [row * block.min(batch_size), parameters / 100 * batch_size / tiles.len(), parameters / 4 / tiles.len()];
         Ok(Self {
             blocks,
             batch_size,
@@ -118,7 +118,7 @@ impl<F: Float + Draw> Trainer<F> {
             terms: Default::default(),
             floor: Floor::new(model.config().latent_dim),
             prior: PriorPath::new(model),
-            work: [row * block.min(batch_size), tile, parameters / 4 / tiles.len()],
+            work: if shared { work } else { [0; 3] },
             tiles,
         })
     }
@@ -159,8 +159,6 @@ impl<F: Float + Draw> Trainer<F> {
         order.resize(rows, 0);
         permutation(key, &mut order);
         let objective = options.objective;
-        let step = self.work[0] * self.blocks.len();
-        let parallel = step >= SHARED_STEP && step * steps >= PARALLEL_WORK;
         self.pack_back(model);
         let mut run = || {
             let mut sums = Sums::default();
@@ -174,7 +172,7 @@ impl<F: Float + Draw> Trainer<F> {
             }
             Ok(sums.means())
         };
-        let result = if parallel { in_pool(run) } else { run() };
+        let result = run();
         model.refresh_prior();
         self.order = order;
         result
