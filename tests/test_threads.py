@@ -196,12 +196,12 @@ ek.gaussian.kl(large, large)
 ek.gaussian.kl(large, large)
 # A thread names itself once it runs, and the call may be over before that.
 deadline = time.monotonic() + 20
-while count() < 3 and time.monotonic() < deadline:
+while count() < 2 and time.monotonic() < deadline:
     time.sleep(0.01)
 time.sleep(0.1)
 print(count())
 """
-    assert python(code) == "0 0 3"
+    assert python(code) == "0 0 2"  # beside the calling thread, which works too
 
 
 # Forks, processes and other people's threads.

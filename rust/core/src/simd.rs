@@ -96,6 +96,12 @@ fn called<S: Simd, X, R>(simd: S, x: X, f: impl FnOnce(S, X) -> R) -> R {
     f(simd, x)
 }
 
+/// An array as a slice whose length the compiler does not know: it would otherwise unroll a loop over few elements whole, and keep them in registers that the loop's body needs.
+#[inline(always)]
+pub(crate) fn not_unrolled<T>(array: &mut [T]) -> &mut [T] {
+    std::hint::black_box(array)
+}
+
 /// Row l of the result holds lane l of every row; there are as many rows as lanes.
 #[inline(always)]
 pub(crate) fn transposed<S: Simd, V: SimdBase<S>, const N: usize>(mut rows: [V; N]) -> [V; N] {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use elbokit_core::Error;
 use elbokit_core::random::{Key, fill_normals};
 use elbokit_core::simd::{Level, level, with_level};
-use elbokit_core::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows, in_pool, num_threads, set_num_threads, watched};
+use elbokit_core::threads::{Interrupt, PARALLEL_WORK, RowsMut, for_rows, for_rows_awake, num_threads, set_num_threads, watched};
 use reference::settings;
 
 /// How often each row is visited, and the threads that did it; on a busy machine the first waits for `expected` of them to come.
@@ -71,21 +71,70 @@ fn the_number_of_threads_is_checked() {
 }
 
 #[test]
-fn work_inside_the_pool_shares_it() {
+fn parts_of_a_loop_are_shared_row_by_row() {
     let _alone = settings();
-    set_num_threads(2).unwrap();
-    let names = in_pool(|| {
-        let here = std::thread::current().name().map(str::to_owned);
-        in_pool(|| (here, std::thread::current().name().map(str::to_owned)))
+    let here = HashSet::from([std::thread::current().id()]);
+    let used = |rows: usize, work: usize, expected: usize| {
+        let (threads, visited) = (Mutex::new(HashSet::new()), Mutex::new(vec![]));
+        let start = Instant::now();
+        for_rows_awake(rows, work, (), &|range: Range<usize>, ()| {
+            visited.lock().expect("nothing panicked").extend(range);
+            threads.lock().expect("nothing panicked").insert(std::thread::current().id());
+            while threads.lock().expect("nothing panicked").len() < expected && start.elapsed() < Duration::from_secs(5) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let mut visited = visited.into_inner().expect("nothing panicked");
+        visited.sort_unstable();
+        assert!(visited.into_iter().eq(0..rows));
+        threads.into_inner().expect("nothing panicked")
+    };
+    for threads in [2, 3] {
+        set_num_threads(threads).unwrap();
+        assert_eq!(used(threads, 10_000, threads).len(), threads, "little work is shared too");
+        assert_eq!(used(7, 100, 1), here, "next to none is not");
+        assert_eq!(used(1, PARALLEL_WORK, 1), here);
+    }
+    set_num_threads(1).unwrap();
+    assert_eq!(used(7, PARALLEL_WORK, 1), here);
+}
+
+#[test]
+fn calls_within_a_call_visit_every_row_once() {
+    let _alone = settings();
+    for threads in [1, 2, 4] {
+        set_num_threads(threads).unwrap();
+        let mut counts = vec![0; 8 * 500];
+        for_rows(8, PARALLEL_WORK, RowsMut::new(&mut counts, 500), &|_, out: RowsMut<u32>| {
+            for_rows(out.data.len(), PARALLEL_WORK / 100, RowsMut::new(out.data, 1), &|_, out: RowsMut<u32>| {
+                out.data.iter_mut().for_each(|count| *count += 1);
+            });
+        });
+        assert!(counts.iter().all(|&count| count == 1), "{threads} threads");
+    }
+}
+
+#[test]
+fn calls_from_many_threads_at_once_end() {
+    let _alone = settings();
+    set_num_threads(3).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for call in 0..2000 {
+                    let mut counts = vec![0; 64];
+                    for_rows_awake(64, 1000, RowsMut::new(&mut counts, 1), &|_, out: RowsMut<u32>| {
+                        out.data.iter_mut().for_each(|count| *count += 1);
+                    });
+                    assert!(counts.iter().all(|&count| count == 1), "call {call}");
+                }
+            });
+        }
     });
-    assert_eq!(names.0, names.1);
-    assert!(names.0.expect("pool threads have names").starts_with("elbokit-"));
 }
 
 #[test]
 fn a_raised_interrupt_stops_watched_work() {
-    // Watched work occupies a thread of the pool.
-    let _alone = settings();
     let interrupt = Interrupt::default();
     assert_eq!(interrupt.poll(), Ok(()));
     let mut looks = 0;
@@ -110,7 +159,6 @@ fn a_raised_interrupt_stops_watched_work() {
 
 #[test]
 fn a_panic_in_watched_work_reaches_the_caller() {
-    let _alone = settings();
     let panic = std::panic::catch_unwind(|| watched(|| panic!("as asked"), || ())).expect_err("it panicked");
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"as asked"));
 }
@@ -146,18 +194,22 @@ fn a_call_does_not_wait_for_a_busy_pool() {
     set_num_threads(2).unwrap();
     let (busy, done) = (Interrupt::default(), Interrupt::default());
     std::thread::scope(|scope| {
-        let (is_busy, is_done) = (&busy, &done);
-        let hold = move || {
-            is_busy.raise();
-            while is_done.poll().is_ok() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        };
-        scope.spawn(move || in_pool(move || rayon::join(hold, hold)));
+        let (busy, done) = (&busy, &done);
+        scope.spawn(move || {
+            let caller = std::thread::current().id();
+            for_rows(2, PARALLEL_WORK, (), &|_, ()| {
+                if std::thread::current().id() != caller {
+                    busy.raise();
+                }
+                while done.poll().is_ok() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        });
         while busy.poll().is_ok() {
             std::thread::sleep(Duration::from_millis(1));
         }
-        // With both threads held, the call would never return if it waited for one.
+        // With the pool's thread held, the call would never return if it waited for one.
         assert!(visits(1000, PARALLEL_WORK, 1).0.iter().all(|&count| count == 1));
         done.raise();
     });
@@ -204,9 +256,19 @@ fn a_forked_child_makes_a_pool_of_its_own() {
 fn a_callers_own_rayon_pool_is_not_taken_for_ours() {
     let _alone = settings();
     set_num_threads(2).unwrap();
-    let theirs = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-    let name = theirs.install(|| in_pool(|| std::thread::current().name().map(str::to_owned)));
-    assert!(name.expect("pool threads have names").starts_with("elbokit-"));
+    let theirs = rayon::ThreadPoolBuilder::new().num_threads(2).thread_name(|_| "theirs".into()).build().unwrap();
+    let names = Mutex::new(HashSet::new());
+    let start = Instant::now();
+    theirs.install(|| {
+        for_rows(64, PARALLEL_WORK, (), &|_, ()| {
+            names.lock().expect("nothing panicked").insert(std::thread::current().name().map(str::to_owned));
+            while names.lock().expect("nothing panicked").len() < 2 && start.elapsed() < Duration::from_secs(5) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+    });
+    let expected = ["theirs", "elbokit-0"].map(|name| Some(name.to_owned()));
+    assert_eq!(names.into_inner().expect("nothing panicked"), HashSet::from(expected));
 }
 
 #[test]

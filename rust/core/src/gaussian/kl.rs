@@ -8,13 +8,15 @@ use super::ends::{self, for_lost_rows, mend, repeated};
 use super::{deviation, square_plus};
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::rows::{Input, LaneOp, Mask, SumOnly, Term, check_finite, check_len, lanes_of, map_rows, no_outputs};
-use crate::simd::{Fused, Select, Simd, SimdBase, SimdMask};
+use crate::rows::{Input, LaneOp, SumOnly, TURN, Term, check_finite, check_len, lanes_of, map_rows, no_flaw, no_outputs};
+use crate::simd::{Fused, Select, Simd, SimdBase};
 use crate::threads::RowsMut;
-use crate::vmath::{Lanes, exp, exp_excess};
+use crate::vmath::{Lanes, excess_series, exp, exp_excess, exp_excess_from};
 
 /// To N(0, I).
 struct Standard;
+/// The value of [`Standard`] alone, in parts: beside outputs what the parts hand on costs more than they gain.
+struct StandardValue;
 /// To a Gaussian with its own loc and log-variance.
 struct General;
 /// The term itself as the elementwise output.
@@ -28,7 +30,39 @@ impl<F: Float> LaneOp<F, 2, 2> for Standard {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [loc, log_var]: [Lanes<F, S>; 2]) -> Term<F, S, 2> {
         let (excess, expm1) = exp_excess::<F, S>(simd, log_var);
-        Term { sum: loc.fma(loc, excess), out: [loc, expm1 * F::from_f64(0.5)], bad: Mask::<F, S>::splat(simd, false) }
+        Term { sum: loc.fma(loc, excess), out: [loc, expm1 * F::from_f64(0.5)], flaw: no_flaw::<F, S>(simd) }
+    }
+
+    fn finish(&self, sum: f64) -> f64 {
+        0.5 * sum
+    }
+}
+
+impl<F: Float> LaneOp<F, 2, 0> for StandardValue {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; 2]) -> Term<F, S, 0> {
+        SumOnly::<_, 2>(&Standard).lanes(simd, x)
+    }
+
+    const IN_PARTS: bool = true;
+
+    #[inline(always)]
+    fn turn<S: Simd>(
+        &self,
+        simd: S,
+        vectors: usize,
+        load: impl Fn(usize) -> [Lanes<F, S>; 2],
+        mut put: impl FnMut(usize, Term<F, S, 0>),
+    ) {
+        let mut series = [[F::Lanes::splat(simd, F::ZERO); 3]; TURN];
+        for (k, series) in series.iter_mut().enumerate().take(vectors) {
+            *series = excess_series::<F, S>(simd, load(k)[1]);
+        }
+        for (k, series) in series.iter().enumerate().take(vectors) {
+            let [loc, log_var] = load(k);
+            let (excess, _) = exp_excess_from::<F, S>(simd, log_var, *series);
+            put(k, Term { sum: loc.fma(loc, excess), out: [], flaw: no_flaw::<F, S>(simd) });
+        }
     }
 
     fn finish(&self, sum: f64) -> f64 {
@@ -48,7 +82,7 @@ impl<F: Float> LaneOp<F, 4, 4> for General {
         let d_loc = delta[0] * inverse;
         let half = F::from_f64(0.5);
         let out = [d_loc, expm1 * half, -d_loc, -square_plus::<F, S>(delta, expm1) * half];
-        Term { sum: square_plus::<F, S>(delta, excess), out, bad: Mask::<F, S>::splat(simd, false) }
+        Term { sum: square_plus::<F, S>(delta, excess), out, flaw: no_flaw::<F, S>(simd) }
     }
 
     fn finish(&self, sum: f64) -> f64 {
@@ -60,7 +94,7 @@ impl<F: Float, Op: LaneOp<F, I, O>, const I: usize, const O: usize> LaneOp<F, I,
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; I]) -> Term<F, S, 1> {
         let term = lanes_of(&self.0, simd, x);
-        Term { sum: term.sum, out: [term.sum * F::from_f64(0.5)], bad: term.bad }
+        Term { sum: term.sum, out: [term.sum * F::from_f64(0.5)], flaw: term.flaw }
     }
 }
 
@@ -91,7 +125,7 @@ pub fn kl<F: Float>(loc: &[F], log_var: &[F], prior: Prior<F>, width: usize, out
     check(loc, log_var, prior, rows, width)?;
     let [l, v] = [loc, log_var].map(|x| Input::rows(x, width));
     let bad = match prior {
-        None => map_rows(&SumOnly::<_, 2>(&Standard), [l, v], rows, width, WORK, Some(&mut *out), no_outputs()),
+        None => map_rows(&StandardValue, [l, v], rows, width, WORK, Some(&mut *out), no_outputs()),
         Some((a, b)) => {
             let inputs = [l, v, Input::rows(a, width), Input::rows(b, width)];
             map_rows(&SumOnly::<_, 4>(&General), inputs, rows, width, GENERAL_WORK, Some(&mut *out), no_outputs())
@@ -187,8 +221,8 @@ struct PosteriorOnly;
 impl<F: Float> LaneOp<F, 4, 2> for PosteriorOnly {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; 4]) -> Term<F, S, 2> {
-        let Term { sum, out: [d_loc, d_log_var, ..], bad }: Term<F, S, 4> = lanes_of(&General, simd, x);
-        Term { sum, out: [d_loc, d_log_var], bad }
+        let Term { sum, out: [d_loc, d_log_var, ..], flaw }: Term<F, S, 4> = lanes_of(&General, simd, x);
+        Term { sum, out: [d_loc, d_log_var], flaw }
     }
 
     fn finish(&self, sum: f64) -> f64 {

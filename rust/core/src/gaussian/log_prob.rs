@@ -4,8 +4,8 @@ use super::ends::{self, for_lost_rows, repeated};
 use super::{LN_2PI, check_posterior, deviation, square_plus};
 use crate::error::Result;
 use crate::float::Float;
-use crate::rows::{Input, LaneOp, Mask, Term, check_finite, check_len, map_rows, no_outputs};
-use crate::simd::{Simd, SimdMask};
+use crate::rows::{Input, LaneOp, Term, check_finite, check_len, map_rows, no_flaw, no_outputs};
+use crate::simd::Simd;
 use crate::vmath::{Lanes, exp};
 
 /// −½ Σ [δ² + `log_var` + ln 2π], δ = (z − loc) / scale.
@@ -18,7 +18,7 @@ impl<F: Float> LaneOp<F, 3, 0> for LogProb {
     fn lanes<S: Simd>(&self, simd: S, [z, loc, log_var]: [Lanes<F, S>; 3]) -> Term<F, S, 0> {
         // Not capped: a row with an infinite inverse is not finite, and is computed again.
         let delta = deviation::<F, S>(simd, z, loc, exp::<F, S>(simd, log_var * F::from_f64(-0.5)));
-        Term { sum: square_plus::<F, S>(delta, log_var), out: [], bad: Mask::<F, S>::splat(simd, false) }
+        Term { sum: square_plus::<F, S>(delta, log_var), out: [], flaw: no_flaw::<F, S>(simd) }
     }
 
     fn finish(&self, sum: f64) -> f64 {
@@ -29,7 +29,7 @@ impl<F: Float> LaneOp<F, 3, 0> for LogProb {
 impl<F: Float> LaneOp<F, 1, 0> for Entropy {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [log_var]: [Lanes<F, S>; 1]) -> Term<F, S, 0> {
-        Term { sum: log_var, out: [], bad: Mask::<F, S>::splat(simd, false) }
+        Term { sum: log_var, out: [], flaw: no_flaw::<F, S>(simd) }
     }
 
     fn finish(&self, sum: f64) -> f64 {

@@ -5,8 +5,8 @@ use super::log_prob::{diagnose, entropy, lost_row};
 use super::{LN_2PI, check_posterior, deviation, square_plus};
 use crate::error::Result;
 use crate::float::Float;
-use crate::rows::{Input, LaneOp, Mask, Term, check_len, map_rows};
-use crate::simd::{Simd, SimdBase, SimdMask};
+use crate::rows::{Input, LaneOp, Term, check_len, map_rows, no_flaw};
+use crate::simd::{Simd, SimdBase};
 use crate::threads::RowsMut;
 use crate::vmath::{Lanes, exp};
 
@@ -22,7 +22,7 @@ impl<F: Float> LaneOp<F, 3, 3> for LogProbGrad {
         let d_loc = delta[0] * inverse;
         let less_one = square_plus::<F, S>(delta, F::Lanes::splat(simd, F::ZERO - F::ONE));
         let out = [-d_loc, d_loc, less_one * half];
-        Term { sum: square_plus::<F, S>(delta, log_var), out, bad: Mask::<F, S>::splat(simd, false) }
+        Term { sum: square_plus::<F, S>(delta, log_var), out, flaw: no_flaw::<F, S>(simd) }
     }
 
     fn finish(&self, sum: f64) -> f64 {

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::rows::check_len;
 use crate::simd::{Fused, Select, Simd, SimdBase};
-use crate::vmath::{self, Lanes, at_least, at_most};
+use crate::vmath::{self, Lanes};
 
 /// ln 2π.
 pub(crate) const LN_2PI: f64 = 1.837_877_066_409_345_3;
@@ -53,31 +53,26 @@ pub(crate) fn scale<F: Float, S: Simd>(simd: S, log_var: Lanes<F, S>, sign: f64)
     scale.simd_gt(F::MAX).select(F::Lanes::splat(simd, F::MAX), scale)
 }
 
-/// δ = (a − b) · scale and −½ δ² + c of each c, −∞ where it leaves the range. In float32 the square has the digits that δ lost to its last rounding, since the bound has no
-/// room for twice that; float64's has. Half of each is subtracted and the product doubled, so that the difference does not overflow.
+/// δ = (a − b) · scale and −½ δ² + c of each c. In float32 the square has the digits that δ lost to its last rounding, since the bound has no room for twice that; float64's
+/// has. For rows that are computed again where they are not finite: at the range's end it may be ∞ − ∞.
 #[inline(always)]
 pub(crate) fn minus_half_squares<F: Float, S: Simd, const N: usize>(
-    simd: S,
     [a, b, scale]: [Lanes<F, S>; 3],
     c: [Lanes<F, S>; N],
 ) -> (Lanes<F, S>, [Lanes<F, S>; N]) {
-    let difference = a.fma(F::from_f64(0.5), -(b * F::from_f64(0.5)));
-    let product = difference * scale;
-    let delta = product + product;
+    let difference = a - b;
+    let delta = difference * scale;
+    let minus_half = delta * F::from_f64(-0.5);
     let mut sums = c;
     if F::EPSILON.to_f64() < 1e-10 {
         for sum in &mut sums {
-            *sum = (-delta).fma(product, *sum);
+            *sum = minus_half.fma(delta, *sum);
         }
         return (delta, sums);
     }
-    // From these ends on twice the square is past float32's range. What is lost is small before them, and of the product's sign behind: nothing is ∞ − ∞.
-    let end = F::from_f64(2_f64.powi(64));
-    let product = at_most::<F, S>(simd, at_least::<F, S>(simd, product, F::ZERO - end), end);
-    let lost = difference.fma(scale, -product);
-    let (minus_twice, lost) = (-(product + product), lost + lost);
+    let lost = difference.fma(scale, -delta);
     for sum in &mut sums {
-        *sum = minus_twice.fma(product, minus_twice.fma(lost, *sum));
+        *sum = minus_half.fma(delta, (-delta).fma(lost, *sum));
     }
     (delta, sums)
 }
@@ -93,9 +88,7 @@ fn deviation<F: Float, S: Simd>(simd: S, a: Lanes<F, S>, b: Lanes<F, S>, scale: 
         return [delta, zero];
     }
     let lost = difference.fma(scale, -delta);
-    let cross = (delta + delta) * lost;
-    // Past the range of δ² it would be ∞ − ∞.
-    [delta, (delta * delta).simd_le(F::MAX).select(cross, zero)]
+    [delta, (delta + delta) * lost]
 }
 
 /// δ² + c, rounded about once.

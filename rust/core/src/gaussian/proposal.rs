@@ -9,8 +9,8 @@ use super::{Prior, deviation, scale};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::random::{Draw, Key, check_particles, fill_draws};
-use crate::rows::{Input, LaneOp, Mask, Term, Totals, check_finite, check_len, map_rows};
-use crate::simd::{Fused, Simd, SimdBase, SimdMask};
+use crate::rows::{Input, LaneOp, Term, Totals, check_finite, check_len, map_rows, no_flaw};
+use crate::simd::{Fused, Simd};
 use crate::threads::{Outputs, RowsMut, for_rows, row_work};
 use crate::vmath::{Lanes, exp, zero_if_finite};
 
@@ -50,8 +50,7 @@ impl<F: Float, const INVERSE: bool> LaneOp<F, 2, 1> for Spread<INVERSE> {
     fn lanes<S: Simd>(&self, simd: S, [loc, log_var]: [Lanes<F, S>; 2]) -> Term<F, S, 1> {
         // The inverse is not capped: a row with an infinite one is not finite, and is computed again.
         let spread = if INVERSE { exp::<F, S>(simd, log_var * F::from_f64(-0.5)) } else { scale::<F, S>(simd, log_var, 1.0) };
-        let bad = !zero_if_finite::<F, S, 2>(simd, [loc, log_var]).simd_eq(F::ZERO);
-        Term { sum: log_var, out: [spread], bad }
+        Term { sum: log_var, out: [spread], flaw: zero_if_finite::<F, S, 2>(simd, [loc, log_var]) }
     }
 }
 
@@ -59,7 +58,7 @@ impl<F: Float> LaneOp<F, 3, 1> for Standard {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [eps, loc, scale]: [Lanes<F, S>; 3]) -> Term<F, S, 1> {
         let z = scale.fma(eps, loc);
-        Term { sum: (z - eps) * (z + eps), out: [z], bad: Mask::<F, S>::splat(simd, false) }
+        Term { sum: (z - eps) * (z + eps), out: [z], flaw: no_flaw::<F, S>(simd) }
     }
 }
 
@@ -69,7 +68,7 @@ impl<F: Float> LaneOp<F, 5, 1> for General {
         let z = scale.fma(eps, loc);
         let [delta, cross] = deviation::<F, S>(simd, z, prior_loc, inverse);
         let sum = delta.fma(delta, (-eps).fma(eps, cross));
-        Term { sum, out: [z], bad: Mask::<F, S>::splat(simd, false) }
+        Term { sum, out: [z], flaw: no_flaw::<F, S>(simd) }
     }
 }
 

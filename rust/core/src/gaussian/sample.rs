@@ -6,7 +6,7 @@ use super::{LN_2PI, check_posterior, scale};
 use crate::error::Result;
 use crate::float::Float;
 use crate::random::{Draw, Key, Sink, check_particles, fill_draws, stream};
-use crate::rows::{Input, LaneOp, Mask, Term, check_finite, check_len, map_rows};
+use crate::rows::{Input, LaneOp, Term, check_finite, check_len, map_rows, no_flaw};
 use crate::simd::{Fused, Kernel, Simd, SimdBase, SimdMask, dispatch};
 use crate::threads::{Outputs, RowsMut, for_rows, row_work};
 use crate::vmath::{Lanes, zero_if_finite};
@@ -73,10 +73,9 @@ impl<F: Float + Draw> Kernel for Rsample<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> bool {
         let len = self.z.len();
-        let none = Mask::<F, S>::splat(simd, false);
-        let mut sink = Reparameterise { loc: self.loc, log_var: self.log_var, z: self.z, bad: none };
+        let mut sink = Reparameterise { loc: self.loc, log_var: self.log_var, z: self.z, flaws: no_flaw::<F, S>(simd) };
         stream::<F, S, _, true>(simd, self.key, self.particle, self.start, len, &mut sink);
-        sink.bad.any_true()
+        !sink.flaws.simd_eq(F::ZERO).all_true()
     }
 }
 
@@ -85,7 +84,8 @@ struct Reparameterise<'a, F: Float, S: Simd> {
     loc: &'a [F],
     log_var: &'a [F],
     z: &'a mut [F],
-    bad: Mask<F, S>,
+    /// 0 as long as every number was finite, then NaN.
+    flaws: Lanes<F, S>,
 }
 
 impl<F: Float, S: Simd> Sink<F, S> for Reparameterise<'_, F, S> {
@@ -93,7 +93,7 @@ impl<F: Float, S: Simd> Sink<F, S> for Reparameterise<'_, F, S> {
     fn full(&mut self, simd: S, at: usize, eps: F::Lanes<S>) {
         let loc = F::Lanes::from_slice(simd, &self.loc[at..at + F::LANES]);
         let log_var = F::Lanes::from_slice(simd, &self.log_var[at..at + F::LANES]);
-        self.bad |= !zero_if_finite::<F, S, 2>(simd, [loc, log_var]).simd_eq(F::ZERO);
+        self.flaws += zero_if_finite::<F, S, 2>(simd, [loc, log_var]);
         let z = scale::<F, S>(simd, log_var, 1.0).fma(eps, loc);
         z.store_slice(&mut self.z[at..at + F::LANES]);
     }
@@ -102,7 +102,7 @@ impl<F: Float, S: Simd> Sink<F, S> for Reparameterise<'_, F, S> {
         let n = draws.len();
         let part = |x: &[F]| F::Lanes::from_fn(simd, |l| if l < n { x[l] } else { F::ZERO });
         let (loc, log_var) = (part(&self.loc[at..]), part(&self.log_var[at..]));
-        self.bad |= !zero_if_finite::<F, S, 2>(simd, [loc, log_var]).simd_eq(F::ZERO);
+        self.flaws += zero_if_finite::<F, S, 2>(simd, [loc, log_var]);
         let z = scale::<F, S>(simd, log_var, 1.0).fma(part(draws), loc);
         self.z[at..at + n].copy_from_slice(&z.as_slice()[..n]);
     }
@@ -115,8 +115,7 @@ impl<F: Float> LaneOp<F, 3, 1> for WithLogProb {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [eps, loc, log_var]: [Lanes<F, S>; 3]) -> Term<F, S, 1> {
         let z = scale::<F, S>(simd, log_var, 1.0).fma(eps, loc);
-        let bad = !zero_if_finite::<F, S, 2>(simd, [loc, log_var]).simd_eq(F::ZERO);
-        Term { sum: eps.fma(eps, log_var), out: [z], bad }
+        Term { sum: eps.fma(eps, log_var), out: [z], flaw: zero_if_finite::<F, S, 2>(simd, [loc, log_var]) }
     }
 
     fn finish(&self, sum: f64) -> f64 {

@@ -1,28 +1,54 @@
 //! Cells of 0 or 1: −softplus((1 − 2x) · logit), which cancels nowhere, and its gradient x − sigmoid(logit).
 
-use super::cells::CellOp;
+use super::cells::{CellOp, seen};
 use crate::float::Float;
 use crate::random::CellWords;
-use crate::rows::{LaneOp, Term};
-use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat};
-use crate::vmath::{Lanes, softplus_sigmoid};
+use crate::rows::{LaneOp, TURN, Term};
+use crate::simd::{Fused, Select, Simd, SimdBase, not_unrolled};
+use crate::vmath::{Lanes, exp_minus_abs, softplus_sigmoid, softplus_sigmoid_from};
 
 #[derive(Debug, Clone)]
 pub(super) struct Bernoulli;
 
+/// A vector of cells from e^−|logit|.
+#[inline(always)]
+fn after_exponential<F: Float, S: Simd>(simd: S, [x, logits]: [Lanes<F, S>; 2], t: Lanes<F, S>) -> Term<F, S, 1> {
+    let zero = F::Lanes::splat(simd, F::ZERO);
+    let seen = seen::<F, S>(x);
+    let one = x.simd_eq(F::ONE);
+    // The probability of the other outcome is sigmoid(u); for either outcome the gradient is that, towards the one seen.
+    let u = one.select(-logits, logits);
+    let (softplus, sigmoid) = softplus_sigmoid_from::<F, S>(simd, u, t);
+    let d = one.select(sigmoid, -sigmoid);
+    // x² − x + 0 · logit is 0 where x is 0 or 1 and the logit finite, and nowhere else.
+    let flaw = logits.fma(zero, x.fma(x, -x));
+    Term { sum: seen.select(-softplus, zero), out: [seen.select(d, zero)], flaw: seen.select(flaw, zero) }
+}
+
 impl<F: Float> LaneOp<F, 2, 1> for Bernoulli {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, logits]: [Lanes<F, S>; 2]) -> Term<F, S, 1> {
-        let zero = F::Lanes::splat(simd, F::ZERO);
-        let seen = !x.is_nan();
-        let one = x.simd_eq(F::ONE);
-        // The probability of the other outcome is sigmoid(u); for either outcome the gradient is that, towards the one seen.
-        let u = one.select(-logits, logits);
-        let (softplus, sigmoid) = softplus_sigmoid::<F, S>(simd, u);
-        let d = one.select(sigmoid, -sigmoid);
-        // x² − x + 0 · logit is 0 where x is 0 or 1 and the logit finite, and nowhere else.
-        let bad = seen & !logits.fma(zero, x.fma(x, -x)).simd_eq(zero);
-        Term { sum: seen.select(-softplus, zero), out: [seen.select(d, zero)], bad }
+        after_exponential(simd, [x, logits], exp_minus_abs::<F, S>(simd, logits))
+    }
+
+    const IN_PARTS: bool = true;
+
+    #[inline(always)]
+    fn turn<S: Simd>(
+        &self,
+        simd: S,
+        vectors: usize,
+        load: impl Fn(usize) -> [Lanes<F, S>; 2],
+        mut put: impl FnMut(usize, Term<F, S, 1>),
+    ) {
+        let mut exponentials = [F::Lanes::splat(simd, F::ZERO); TURN];
+        let exponentials = not_unrolled(&mut exponentials);
+        for (k, t) in exponentials.iter_mut().enumerate().take(vectors) {
+            *t = exp_minus_abs::<F, S>(simd, load(k)[1]);
+        }
+        for (k, t) in exponentials.iter().enumerate().take(vectors) {
+            put(k, after_exponential(simd, load(k), *t));
+        }
     }
 }
 

@@ -1,15 +1,17 @@
 //! Counts of 0 to n: ln C(n, x) − x softplus(−logit) − (n − x) softplus(logit), and its gradient x sigmoid(−logit) − (n − x) sigmoid(logit).
 
-use super::cells::{CellOp, Cells, Family, Params, ParamsMut, in_blocks};
+use super::cells::{CellOp, Cells, Family, Params, ParamsMut, flaw, in_blocks, seen};
 use super::count::{Counts, LN_2PI_HALF};
 use super::kinds::Likelihood;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::random::{CellWords, binomial};
-use crate::rows::{Input, LaneOp, SumOnly, Term, Totals, map_rows, no_outputs};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
+use crate::rows::{Input, LaneOp, SumOnly, TURN, Term, Totals, map_rows, no_outputs};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8, not_unrolled};
 use crate::threads::{Outputs, row_work};
-use crate::vmath::{Lanes, exp_excess, ln, softplus_sigmoid, softplus_sigmoids, stirling};
+use crate::vmath::{
+    Lanes, exp_excess, exp_minus_abs, ln, softplus_sigmoid, softplus_sigmoids, softplus_sigmoids_from, stirling, zero_if_finite,
+};
 
 /// Totals up to this have their coefficients in a table.
 pub(super) const TABLE: u32 = 4096;
@@ -156,19 +158,47 @@ impl Large {
     }
 }
 
-impl<F: Float> LaneOp<F, 3, 1> for WithCoefficients<F> {
+impl<F: Float> WithCoefficients<F> {
+    /// A vector of cells from e^−|logit|.
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, [x, logits, coefficient]: [Lanes<F, S>; 3]) -> Term<F, S, 1> {
+    fn after_exponential<S: Simd>(&self, simd: S, [x, logits, coefficient]: [Lanes<F, S>; 3], t: Lanes<F, S>) -> Term<F, S, 1> {
         let zero = F::Lanes::splat(simd, F::ZERO);
-        let seen = !x.is_nan();
+        let seen = seen::<F, S>(x);
         let inside = x.simd_ge(zero) & x.simd_le(self.total) & x.simd_eq(x.floor());
         let failures = F::Lanes::splat(simd, self.total) - x;
-        let [(up, sigmoid), (down, complement)] = softplus_sigmoids::<F, S>(simd, logits);
+        let [(up, sigmoid), (down, complement)] = softplus_sigmoids_from::<F, S>(simd, logits, t);
         // Of a finite logit both are finite, so a count of 0 adds 0.
         let term = coefficient - (x * down + failures * up);
         let d = x * complement - failures * sigmoid;
-        let bad = seen & !(inside & logits.is_finite());
-        Term { sum: seen.select(term, zero), out: [seen.select(d, zero)], bad }
+        let flaw = flaw::<F, S, 1>(simd, seen, inside, [logits]);
+        Term { sum: seen.select(term, zero), out: [seen.select(d, zero)], flaw }
+    }
+}
+
+impl<F: Float> LaneOp<F, 3, 1> for WithCoefficients<F> {
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; 3]) -> Term<F, S, 1> {
+        self.after_exponential(simd, x, exp_minus_abs::<F, S>(simd, x[1]))
+    }
+
+    const IN_PARTS: bool = true;
+
+    #[inline(always)]
+    fn turn<S: Simd>(
+        &self,
+        simd: S,
+        vectors: usize,
+        load: impl Fn(usize) -> [Lanes<F, S>; 3],
+        mut put: impl FnMut(usize, Term<F, S, 1>),
+    ) {
+        let mut exponentials = [F::Lanes::splat(simd, F::ZERO); TURN];
+        let exponentials = not_unrolled(&mut exponentials);
+        for (k, t) in exponentials.iter_mut().enumerate().take(vectors) {
+            *t = exp_minus_abs::<F, S>(simd, load(k)[1]);
+        }
+        for (k, t) in exponentials.iter().enumerate().take(vectors) {
+            put(k, self.after_exponential(simd, load(k), *t));
+        }
     }
 }
 
@@ -185,11 +215,41 @@ impl<F: Float> CellOp<F, 3, 1> for WithCoefficients<F> {
     }
 }
 
+/// The cells of [`OfSound`] from e^−|logit|.
+#[inline(always)]
+fn sound_after_exponential<F: Float, S: Simd>(
+    simd: S,
+    [x, failures, coefficient, logits]: [Lanes<F, S>; 4],
+    t: Lanes<F, S>,
+) -> Term<F, S, 0> {
+    let [(up, _), (down, _)] = softplus_sigmoids_from::<F, S>(simd, logits, t);
+    Term { sum: coefficient - (x * down + failures * up), out: [], flaw: zero_if_finite::<F, S, 1>(simd, [logits]) }
+}
+
 impl<F: Float> LaneOp<F, 4, 0> for OfSound {
     #[inline(always)]
-    fn lanes<S: Simd>(&self, simd: S, [x, failures, coefficient, logits]: [Lanes<F, S>; 4]) -> Term<F, S, 0> {
-        let [(up, _), (down, _)] = softplus_sigmoids::<F, S>(simd, logits);
-        Term { sum: coefficient - (x * down + failures * up), out: [], bad: !logits.is_finite() }
+    fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; 4]) -> Term<F, S, 0> {
+        sound_after_exponential(simd, x, exp_minus_abs::<F, S>(simd, x[3]))
+    }
+
+    const IN_PARTS: bool = true;
+
+    #[inline(always)]
+    fn turn<S: Simd>(
+        &self,
+        simd: S,
+        vectors: usize,
+        load: impl Fn(usize) -> [Lanes<F, S>; 4],
+        mut put: impl FnMut(usize, Term<F, S, 0>),
+    ) {
+        let mut exponentials = [F::Lanes::splat(simd, F::ZERO); TURN];
+        let exponentials = not_unrolled(&mut exponentials);
+        for (k, t) in exponentials.iter_mut().enumerate().take(vectors) {
+            *t = exp_minus_abs::<F, S>(simd, load(k)[3]);
+        }
+        for (k, t) in exponentials.iter().enumerate().take(vectors) {
+            put(k, sound_after_exponential(simd, load(k), *t));
+        }
     }
 }
 
@@ -220,9 +280,9 @@ impl LaneOp<f64, 2, 1> for Large {
         let ends = counts.x.simd_gt(0.0).select(-down, -up) * total;
         let term = middle.select(inner, ends);
         let d = counts.x * complement - failures * sigmoid;
-        let bad = counts.seen & !(inside & logits.is_finite());
+        let flaw = flaw::<f64, S, 1>(simd, counts.seen, inside, [logits]);
         let zero = f64x8::splat(simd, 0.0);
-        Term { sum: counts.seen.select(term, zero), out: [counts.seen.select(d, zero)], bad }
+        Term { sum: counts.seen.select(term, zero), out: [counts.seen.select(d, zero)], flaw }
     }
 }
 

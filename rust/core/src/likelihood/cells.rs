@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::float::Float;
 use crate::random::CellWords;
 use crate::rows::{Blocks, Input, LaneOp, Mask, SumOnly, Term, Totals, map_rows, no_outputs};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat, SimdMask};
+use crate::simd::{Select, Simd, SimdBase};
 use crate::threads::{Outputs, RowsMut, for_rows};
-use crate::vmath::Lanes;
+use crate::vmath::{Lanes, zero_if_finite};
 
 /// Rows of params, of which a likelihood reads the columns from `first` on.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +97,24 @@ pub(super) trait CellOp<F: Float, const I: usize, const O: usize>: LaneOp<F, I, 
 
     /// A draw of a cell with these params.
     fn draw(&self, column: usize, params: [f64; O], words: &mut CellWords) -> f64;
+}
+
+/// The cells that are not missing. A comparison, as a test for NaN would have to be turned round.
+#[inline(always)]
+pub(super) fn seen<F: Float, S: Simd>(x: Lanes<F, S>) -> Mask<F, S> {
+    x.simd_eq(x)
+}
+
+/// The [`Term::flaw`] of cells: none where one is missing, or `inside` the support with finite params.
+#[inline(always)]
+pub(super) fn flaw<F: Float, S: Simd, const N: usize>(
+    simd: S,
+    seen: Mask<F, S>,
+    inside: Mask<F, S>,
+    params: [Lanes<F, S>; N],
+) -> Lanes<F, S> {
+    let [zero, one] = [F::ZERO, F::ONE].map(|x| F::Lanes::splat(simd, x));
+    seen.select(inside.select(zero_if_finite::<F, S, N>(simd, params), one), zero)
 }
 
 /// Lanes of results, 0 where the cell is missing.
@@ -191,10 +209,7 @@ struct MeanOf<'a, Op, const I: usize>(&'a Op);
 impl<F: Float, Op: CellOp<F, I, O>, const I: usize, const O: usize> LaneOp<F, O, 1> for MeanOf<'_, Op, I> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, params: [Lanes<F, S>; O]) -> Term<F, S, 1> {
-        let mut finite = Mask::<F, S>::splat(simd, true);
-        for p in params {
-            finite &= p.is_finite();
-        }
-        Term { sum: F::Lanes::splat(simd, F::ZERO), out: [self.0.mean(simd, params)], bad: !finite }
+        let flaw = zero_if_finite::<F, S, O>(simd, params);
+        Term { sum: F::Lanes::splat(simd, F::ZERO), out: [self.0.mean(simd, params)], flaw }
     }
 }

@@ -3,11 +3,11 @@
 //! With a = |η| and d the distance of x from the likelier end the value is (½ − d) a − S(a), S(a) = ln(sinh(a/2) / (a/2)), which is a²/24 near 0: up to a = 4, where S is a polynomial.
 //! Above, where the digits of a/2 would be lost, it is ln(a/(1 − e⁻ᵃ)) − d a. The mean's distance from the likelier end is ½ − S′(a) up to 4, and 1/a − e⁻ᵃ/(1 − e⁻ᵃ) above.
 
-use super::cells::CellOp;
+use super::cells::{CellOp, flaw, seen};
 use crate::float::Float;
 use crate::random::CellWords;
 use crate::rows::{LaneOp, Mask, Term};
-use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat};
+use crate::simd::{Fused, Select, Simd, SimdBase};
 use crate::vmath::{Lanes, exp_below, ln, polynomial};
 
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl<F: Float> LaneOp<F, 2, 1> for ContinuousBernoulli {
     fn lanes<S: Simd>(&self, simd: S, [x, logits]: [Lanes<F, S>; 2]) -> Term<F, S, 1> {
         let (zero, one) = (F::Lanes::splat(simd, F::ZERO), F::Lanes::splat(simd, F::ONE));
         let half = F::from_f64(0.5);
-        let seen = !x.is_nan();
+        let seen = seen::<F, S>(x);
         let up = logits.simd_ge(zero);
         let a = logits.abs();
         let OfSize { small, normaliser, slope } = OfSize::<F, S>::new(simd, a);
@@ -52,9 +52,9 @@ impl<F: Float> LaneOp<F, 2, 1> for ContinuousBernoulli {
         let value = small.select(from_middle.fma(a, -normaliser), (-distance).fma(a, normaliser));
         let off = small.select(from_middle - slope, slope - distance);
         let inside = x.simd_ge(zero) & x.simd_le(one);
-        let bad = seen & !(inside & logits.is_finite());
+        let flaw = flaw::<F, S, 1>(simd, seen, inside, [logits]);
         let d = up.select(off, -off);
-        Term { sum: seen.select(value, zero), out: [seen.select(d, zero)], bad }
+        Term { sum: seen.select(value, zero), out: [seen.select(d, zero)], flaw }
     }
 }
 

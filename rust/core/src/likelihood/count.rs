@@ -1,5 +1,6 @@
 //! What the kernels of counts share: which cells are counts.
 
+use super::cells::seen;
 use crate::float::Float;
 use crate::rows::Mask;
 use crate::simd::{Select, Simd, SimdBase, SimdFloat};
@@ -19,7 +20,7 @@ pub(super) struct Counts<F: Float, S: Simd> {
 impl<F: Float, S: Simd> Counts<F, S> {
     #[inline(always)]
     pub(super) fn new(simd: S, x: Lanes<F, S>) -> Self {
-        let seen = !x.is_nan();
+        let seen = seen::<F, S>(x);
         let inside = x.simd_ge(F::ZERO) & x.simd_le(F::MAX) & x.simd_eq(x.floor());
         Self { x: inside.select(x, F::Lanes::splat(simd, F::ZERO)), seen, inside }
     }

@@ -1,12 +1,44 @@
 //! Real cells: −½ ((x − loc) / scale)² − (ln scale + ½ ln 2π).
 
-use super::cells::{CellOp, where_seen};
+use super::cells::{CellOp, seen, where_seen};
 use crate::float::Float;
 use crate::gaussian::{LN_2PI, minus_half_squares, scale};
 use crate::random::CellWords;
-use crate::rows::{LaneOp, Mask, Term};
-use crate::simd::{Simd, SimdBase, SimdFloat, SimdMask};
+use crate::reduce::ordered_sum_of;
+use crate::rows::{LaneOp, Term, no_flaw};
+use crate::simd::{Simd, SimdBase};
 use crate::vmath::Lanes;
+
+/// One cell of a row at the end of the range, in float64; its gradient is not asked for where it is missing.
+struct Cell {
+    value: f64,
+    d_loc: f64,
+    /// ½ δ².
+    half_square: f64,
+}
+
+impl Cell {
+    fn new([x, loc, inverse, constant]: [f64; 4]) -> Self {
+        if x.is_nan() {
+            return Self { value: 0.0, d_loc: 0.0, half_square: 0.0 };
+        }
+        // Halves only where they must be: half of a subnormal number may be none.
+        let difference = x - loc;
+        let (difference, unit) = if difference.is_finite() { (difference, 1.0) } else { (0.5 * x - 0.5 * loc, 2.0) };
+        let delta = difference * inverse * unit;
+        let half_square = 0.5 * delta * delta;
+        Self { value: constant - half_square, d_loc: difference * inverse * inverse * unit, half_square }
+    }
+}
+
+/// Puts gradients where they are asked for and the lanes found none that is finite.
+fn put<F: Float, const N: usize>(out: &mut [&mut [F]], at: usize, gradients: [f64; N]) {
+    for (slots, gradient) in out.iter_mut().zip(gradients) {
+        if !slots[at].finite() {
+            slots[at] = F::from_f64(gradient);
+        }
+    }
+}
 
 /// A scale known beforehand; the tables hold 1 / scale and −ln scale − ½ ln 2π.
 #[derive(Debug, Clone)]
@@ -17,11 +49,22 @@ pub(super) struct Fixed<F> {
 impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, constant]: [Lanes<F, S>; 4]) -> Term<F, S, 1> {
-        let seen = !x.is_nan();
-        let (delta, [term]) = minus_half_squares::<F, S, 1>(simd, [x, loc, inverse], [constant]);
+        let seen = seen::<F, S>(x);
+        let (delta, [term]) = minus_half_squares::<F, S, 1>([x, loc, inverse], [constant]);
         let [term, d] = where_seen::<F, S, 2>(simd, seen, [term, delta * inverse]);
         // A number that is not finite shows in the row's sum, which is always asked for.
-        Term { sum: term, out: [d], bad: Mask::<F, S>::splat(simd, false) }
+        Term { sum: term, out: [d], flaw: no_flaw::<F, S>(simd) }
+    }
+
+    const MENDS: bool = true;
+
+    fn mend(&self, [x, loc, inverse, constant]: [&[F]; 4], out: &mut [&mut [F]], _sum: f64) -> f64 {
+        let cells = x.iter().zip(loc).zip(inverse.iter().zip(constant)).enumerate();
+        ordered_sum_of(cells.map(|(at, ((x, loc), (inverse, constant)))| {
+            let cell = Cell::new([x, loc, inverse, constant].map(|x| x.to_f64()));
+            put(out, at, [cell.d_loc]);
+            cell.value
+        }))
     }
 }
 
@@ -45,14 +88,26 @@ pub(super) struct Predicted;
 impl<F: Float> LaneOp<F, 3, 2> for Predicted {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, log_var]: [Lanes<F, S>; 3]) -> Term<F, S, 2> {
-        let seen = !x.is_nan();
+        let seen = seen::<F, S>(x);
         let inverse = scale::<F, S>(simd, log_var, -1.0);
         let half = F::Lanes::splat(simd, F::from_f64(0.5));
         let constant = (log_var + F::from_f64(LN_2PI)) * F::from_f64(-0.5);
-        let (delta, [term, pull]) = minus_half_squares::<F, S, 2>(simd, [x, loc, inverse], [constant, half]);
+        let (delta, [term, pull]) = minus_half_squares::<F, S, 2>([x, loc, inverse], [constant, half]);
         let [term, d_loc, d_log_var] = where_seen::<F, S, 3>(simd, seen, [term, delta * inverse, -pull]);
         // As above: where log_var is not finite, it is the sum's.
-        Term { sum: term, out: [d_loc, d_log_var], bad: Mask::<F, S>::splat(simd, false) }
+        Term { sum: term, out: [d_loc, d_log_var], flaw: no_flaw::<F, S>(simd) }
+    }
+
+    const MENDS: bool = true;
+
+    fn mend(&self, [x, loc, log_var]: [&[F]; 3], out: &mut [&mut [F]], _sum: f64) -> f64 {
+        ordered_sum_of(x.iter().zip(loc).zip(log_var).enumerate().map(|(at, ((x, loc), log_var))| {
+            let log_var = log_var.to_f64();
+            let inverse = libm::exp(-0.5 * log_var).min(F::MAX.to_f64());
+            let cell = Cell::new([x.to_f64(), loc.to_f64(), inverse, -0.5 * (log_var + LN_2PI)]);
+            put(out, at, [cell.d_loc, cell.half_square - 0.5]);
+            cell.value
+        }))
     }
 }
 

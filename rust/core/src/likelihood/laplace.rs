@@ -1,12 +1,12 @@
 //! Real cells with heavier tails than a Gaussian's: −|x − loc| / scale − ln (2 scale).
 
-use super::cells::{CellOp, where_seen};
+use super::cells::{CellOp, seen, where_seen};
 use super::scale::difference;
 use crate::float::Float;
 use crate::random::CellWords;
 use crate::rows::{LaneOp, Mask, Term};
 use crate::simd::{Select, Simd, SimdBase, SimdFloat};
-use crate::vmath::{Lanes, exp_times};
+use crate::vmath::{Lanes, exp_times, zero_if_finite};
 
 /// ln 2.
 pub(super) const LN_2: f64 = std::f64::consts::LN_2;
@@ -39,11 +39,11 @@ impl<F: Float> LaneOp<F, 4, 1> for Fixed {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, constant]: [Lanes<F, S>; 4]) -> Term<F, S, 1> {
         let zero = F::Lanes::splat(simd, F::ZERO);
-        let seen = !x.is_nan();
+        let seen = seen::<F, S>(x);
         let (d, far) = difference::<F, S>(x, loc);
         let [delta, d_loc] = standardized::<F, S>(simd, d, far, [inverse, d.abs() * inverse]);
-        let bad = seen & !(x.is_finite() & loc.is_finite());
-        Term { sum: seen.select(-(delta + constant), zero), out: [seen.select(d_loc, zero)], bad }
+        let [flaw] = where_seen::<F, S, 1>(simd, seen, [zero_if_finite::<F, S, 2>(simd, [x, loc])]);
+        Term { sum: seen.select(-(delta + constant), zero), out: [seen.select(d_loc, zero)], flaw }
     }
 }
 
@@ -64,12 +64,12 @@ impl<F: Float> LaneOp<F, 3, 2> for Predicted {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, log_scale]: [Lanes<F, S>; 3]) -> Term<F, S, 2> {
         let zero = F::Lanes::splat(simd, F::ZERO);
-        let seen = !x.is_nan();
+        let seen = seen::<F, S>(x);
         let (d, far) = difference::<F, S>(x, loc);
         let [delta, d_loc] = standardized::<F, S>(simd, d, far, exp_times::<F, S>(simd, -log_scale, d.abs()));
-        let bad = seen & !(x.is_finite() & loc.is_finite() & log_scale.is_finite());
+        let [flaw] = where_seen::<F, S, 1>(simd, seen, [zero_if_finite::<F, S, 3>(simd, [x, loc, log_scale])]);
         let out = where_seen::<F, S, _>(simd, seen, [d_loc, delta - F::ONE]);
-        Term { sum: seen.select(-(delta + (log_scale + F::from_f64(LN_2))), zero), out, bad }
+        Term { sum: seen.select(-(delta + (log_scale + F::from_f64(LN_2))), zero), out, flaw }
     }
 }
 

@@ -4,12 +4,12 @@
 //! −r h(s) − x h(t) − ½ ln 2πx − ½ ln(1 + x/r) + J(n) − J(r) − J(x), and r s for x = 0: no term is a difference of large ones, at any concentration.
 //! The gradients are r (eˢ − 1) by log μ, and −r h(s) + x/2n + r (J′(n) − J′(r)) by log r.
 
-use super::cells::{CellOp, where_seen};
+use super::cells::{CellOp, flaw, where_seen};
 use super::count::{Counts, LN_2PI_HALF};
 use super::poisson;
 use crate::random::{self, CellWords, ln_gamma_variate};
 use crate::rows::{LaneOp, Term};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat, SimdMask, f64x8};
+use crate::simd::{Select, Simd, SimdBase, SimdMask, f64x8};
 use crate::vmath::{exp, exp_excess, ln, ln_1p, softplus_sigmoids, stirling};
 
 #[derive(Debug, Clone)]
@@ -112,9 +112,9 @@ impl LaneOp<f64, 3, 2> for NegativeBinomial {
         let zero = f64x8::splat(simd, 0.0);
         let counts = Counts::<f64, S>::new(simd, x);
         let parts = parts(simd, counts.x, log_mean, log_concentration);
-        let bad = counts.seen & !(counts.inside & log_mean.is_finite() & log_concentration.is_finite());
+        let flaw = flaw::<f64, S, 2>(simd, counts.seen, counts.inside, [log_mean, log_concentration]);
         let out = where_seen::<f64, S, _>(simd, counts.seen, [parts.d_log_mean, parts.d_log_concentration]);
-        Term { sum: counts.seen.select(parts.value, zero), out, bad }
+        Term { sum: counts.seen.select(parts.value, zero), out, flaw }
     }
 }
 

@@ -1,12 +1,12 @@
 //! Counts of a rate: x log λ − λ − ln x! for `log_rate` = log λ, in Loader's (2000) form −x h(t) − ½ ln 2πx − J(x) with t = log λ − ln x, h(t) = eᵗ − 1 − t and J
 //! the remainder of Stirling's formula, in which nothing large is subtracted; −λ for x = 0. The gradient is x − λ = −x (eᵗ − 1).
 
-use super::cells::CellOp;
+use super::cells::{CellOp, flaw};
 use super::count::{Counts, LN_2PI_HALF};
 use crate::float::Float;
 use crate::random::{CellWords, poisson};
 use crate::rows::{LaneOp, Term};
-use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat};
+use crate::simd::{Fused, Select, Simd, SimdBase};
 use crate::vmath::{Lanes, exp, exp_excess, ln, ln_parts, stirling, two_sum};
 
 #[derive(Debug, Clone)]
@@ -53,8 +53,8 @@ impl<F: Float> LaneOp<F, 2, 1> for Poisson {
         let zero = F::Lanes::splat(simd, F::ZERO);
         let counts = Counts::<F, S>::new(simd, x);
         let [value, d] = parts::<F, S>(simd, counts.x, log_rate);
-        let bad = counts.seen & !(counts.inside & log_rate.is_finite());
-        Term { sum: counts.seen.select(value, zero), out: [counts.seen.select(d, zero)], bad }
+        let flaw = flaw::<F, S, 1>(simd, counts.seen, counts.inside, [log_rate]);
+        Term { sum: counts.seen.select(value, zero), out: [counts.seen.select(d, zero)], flaw }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! C(ν) = ln Γ((ν + 1)/2) − ln Γ(ν/2) − ½ ln νπ, by the remainder of Stirling's formula, so that at any ν nothing large is subtracted.
 
-use super::cells::{CellOp, where_seen};
+use super::cells::{CellOp, seen, where_seen};
 use super::count::LN_2PI_HALF;
 use super::scale::{Known, difference};
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::float::Float;
 use crate::random::{CellWords, ln_gamma_variate};
 use crate::rows::{LaneOp, Term};
 use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, SimdFloat, dispatch, f64x8};
-use crate::vmath::{Lanes, exp_split, ln_1p_to_one, ln_parts, ln_reduced_parts, scaled, stirling, two_sum};
+use crate::vmath::{Lanes, exp_split, ln_1p_to_one, ln_parts, ln_reduced_parts, scaled, stirling, two_sum, zero_if_finite};
 
 /// ν and what follows from it, each rounded once.
 #[derive(Debug, Clone)]
@@ -127,11 +127,11 @@ impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, log_scale, rest]: [Lanes<F, S>; 4]) -> Term<F, S, 1> {
         let zero = F::Lanes::splat(simd, F::ZERO);
-        let seen = !x.is_nan();
+        let seen = seen::<F, S>(x);
         let [loss, slope, _] = self.freedom.tail(simd, x, loc, [log_scale, rest]);
         let term = -(loss - self.freedom.constant);
-        let bad = seen & !(x.is_finite() & loc.is_finite());
-        Term { sum: seen.select(term, zero), out: [seen.select(slope, zero)], bad }
+        let [flaw] = where_seen::<F, S, 1>(simd, seen, [zero_if_finite::<F, S, 2>(simd, [x, loc])]);
+        Term { sum: seen.select(term, zero), out: [seen.select(slope, zero)], flaw }
     }
 }
 
@@ -152,12 +152,12 @@ impl<F: Float> LaneOp<F, 3, 2> for Predicted<F> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, log_scale]: [Lanes<F, S>; 3]) -> Term<F, S, 2> {
         let zero = F::Lanes::splat(simd, F::ZERO);
-        let seen = !x.is_nan();
+        let seen = seen::<F, S>(x);
         let [loss, slope, share] = self.freedom.tail(simd, x, loc, [log_scale, zero]);
         let out = where_seen::<F, S, _>(simd, seen, [slope, share - F::ONE]);
         let term = -(loss - self.freedom.constant);
-        let bad = seen & !(x.is_finite() & loc.is_finite() & log_scale.is_finite());
-        Term { sum: seen.select(term, zero), out, bad }
+        let [flaw] = where_seen::<F, S, 1>(simd, seen, [zero_if_finite::<F, S, 3>(simd, [x, loc, log_scale])]);
+        Term { sum: seen.select(term, zero), out, flaw }
     }
 }
 

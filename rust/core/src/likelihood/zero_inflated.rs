@@ -3,12 +3,12 @@
 //! With a = ln NB(0) the first is ln(1 + (eᵃ − 1) sigmoid(−gate)), or ln(e^gate + eᵃ) − softplus(gate) where that is past −ln 2: neither cancels. Its
 //! gradient by the gate is −sigmoid(gate − a) sigmoid(−gate) (eᵃ − 1), and by the other params sigmoid(a − gate) times that of a.
 
-use super::cells::{CellOp, where_seen};
+use super::cells::{CellOp, flaw, where_seen};
 use super::count::Counts;
 use super::negative_binomial::{draw, parts};
 use crate::random::CellWords;
 use crate::rows::{LaneOp, Term};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
+use crate::simd::{Select, Simd, SimdBase, f64x8};
 use crate::vmath::{exp, exp_excess, ln_1p, softplus_sigmoid, softplus_sigmoids};
 
 #[derive(Debug, Clone)]
@@ -42,9 +42,9 @@ impl LaneOp<f64, 4, 3> for ZeroInflatedNegativeBinomial {
         let d_log_mean = positive.select(count.d_log_mean, by_mean);
         let d_log_concentration = positive.select(count.d_log_concentration, by_concentration);
         let d_gate = positive.select(-sigmoid, -(extra * lost));
-        let finite = log_mean.is_finite() & log_concentration.is_finite() & gate.is_finite();
+        let flaw = flaw::<f64, S, 3>(simd, counts.seen, counts.inside, [log_mean, log_concentration, gate]);
         let out = where_seen::<f64, S, _>(simd, counts.seen, [d_log_mean, d_log_concentration, d_gate]);
-        Term { sum: counts.seen.select(value, zero), out, bad: counts.seen & !(counts.inside & finite) }
+        Term { sum: counts.seen.select(value, zero), out, flaw }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::{Key, Purpose, philox};
 use crate::float::Float;
-use crate::simd::{Simd, SimdBase};
+use crate::simd::{Simd, SimdBase, SimdFloat, not_unrolled, u64x8};
+use crate::vmath::Lanes;
 
 /// Where draws go: `at` counts from the first number asked for.
 pub(crate) trait Sink<F: Float, S: Simd> {
@@ -12,13 +13,28 @@ pub(crate) trait Sink<F: Float, S: Simd> {
     fn part(&mut self, simd: S, at: usize, draws: &[F]);
 }
 
-/// Turns the words of eight blocks or sixteen into lanes of numbers.
+/// The words of a vector of numbers.
+pub(super) type Words<F, S> = <Lanes<F, S> as SimdFloat<S>>::Bits;
+
+/// From words to numbers, in parts.
 pub trait Draw: Float {
-    /// Vectors in a tile of sixteen blocks.
-    const VECTORS: usize;
-    /// The vectors of a tile, as normals or as uniforms in [0, 1), of which the first `wanted` are looked at. Normals share their work in pairs.
-    fn tile<S: Simd, const NORMAL: bool>(simd: S, words: [[crate::simd::u64x8<S>; 4]; 2], wanted: usize) -> [Self::Lanes<S>; 4];
+    /// The vectors of a tile that share their work as normals: r cos θ and r sin θ, r from the words of the first and θ from those of the other.
+    const PAIRS: [[usize; 2]; 2];
+    /// The words of the tile's vectors, in the order of its numbers.
+    fn words<S: Simd>(tile: [[u64x8<S>; 4]; 2]) -> [Words<Self, S>; VECTORS];
+    /// r of a pair of normals.
+    fn radius<S: Simd>(simd: S, words: Words<Self, S>) -> Lanes<Self, S>;
+    /// (r cos θ, r sin θ).
+    fn point<S: Simd>(simd: S, r: Lanes<Self, S>, words: Words<Self, S>) -> (Lanes<Self, S>, Lanes<Self, S>);
+    /// Uniforms in [0, 1).
+    fn uniform<S: Simd>(simd: S, words: Words<Self, S>) -> Lanes<Self, S>;
 }
+
+/// Vectors in a tile of sixteen blocks.
+pub(super) const VECTORS: usize = 4;
+
+/// Tiles that go through each part of the work before the next: the parts' chains are short, so that a processor finds work that does not wait.
+const TURN: usize = 4;
 
 /// Hands numbers `start … start + len` of the stream to `sink`.
 #[inline(always)]
@@ -31,26 +47,53 @@ pub(crate) fn stream<F: Float + Draw, S: Simd, K: Sink<F, S>, const NORMAL: bool
     sink: &mut K,
 ) {
     let purpose = if NORMAL { Purpose::Normal } else { Purpose::Uniform } as u32;
-    let tile_len = F::VECTORS * F::LANES;
+    let tile_len = VECTORS * F::LANES;
     // Places are counted from the start of the first tile, so that a stream may run past number 2⁶⁴ − 1 to number 0.
     let start_at = (start % tile_len as u64) as usize;
     let end_at = start_at + len;
     let mut tile = start / tile_len as u64;
-    for tile_at in (0..end_at).step_by(tile_len) {
-        let wanted = (end_at - tile_at).div_ceil(F::LANES);
-        let vectors = F::tile::<S, NORMAL>(simd, philox::tile(simd, key.0, tile, particle, purpose), wanted);
-        for (v, &draws) in vectors.iter().take(F::VECTORS).enumerate() {
-            let first = tile_at + v * F::LANES;
-            if first >= start_at && first + F::LANES <= end_at {
-                sink.full(simd, first - start_at, draws);
-            } else {
-                let from = start_at.clamp(first, first + F::LANES);
-                let to = end_at.clamp(first, first + F::LANES);
-                if from < to {
-                    sink.part(simd, from - start_at, &draws.as_slice()[from - first..to - first]);
+    let mut numbers = [[F::Lanes::splat(simd, F::ZERO); VECTORS]; TURN];
+    let mut words = numbers.map(|vectors| vectors.map(SimdFloat::to_bits));
+    let (numbers, words) = (not_unrolled(&mut numbers), not_unrolled(&mut words));
+    for turn_at in (0..end_at).step_by(TURN * tile_len) {
+        let tiles = TURN.min((end_at - turn_at).div_ceil(tile_len));
+        for words in words.iter_mut().take(tiles) {
+            *words = F::words(philox::tile(simd, key.0, tile, particle, purpose));
+            tile = (tile + 1) & (u64::MAX / tile_len as u64);
+        }
+        if NORMAL {
+            // Short rows of many particles often end before the second pair.
+            let pairs = |t: usize| F::PAIRS.into_iter().filter(move |[x, _]| turn_at + t * tile_len + x * F::LANES < end_at);
+            for (t, (numbers, words)) in numbers.iter_mut().zip(&*words).enumerate().take(tiles) {
+                for [x, _] in pairs(t) {
+                    numbers[x] = F::radius(simd, words[x]);
+                }
+            }
+            for (t, (numbers, words)) in numbers.iter_mut().zip(&*words).enumerate().take(tiles) {
+                for [x, y] in pairs(t) {
+                    (numbers[x], numbers[y]) = F::point(simd, numbers[x], words[y]);
+                }
+            }
+        } else {
+            for (numbers, words) in numbers.iter_mut().zip(&*words).take(tiles) {
+                for (number, &words) in numbers.iter_mut().zip(words) {
+                    *number = F::uniform(simd, words);
                 }
             }
         }
-        tile = (tile + 1) & (u64::MAX / tile_len as u64);
+        for (t, vectors) in numbers.iter().enumerate().take(tiles) {
+            for (v, &draws) in vectors.iter().enumerate() {
+                let first = turn_at + t * tile_len + v * F::LANES;
+                if first >= start_at && first + F::LANES <= end_at {
+                    sink.full(simd, first - start_at, draws);
+                } else {
+                    let from = start_at.clamp(first, first + F::LANES);
+                    let to = end_at.clamp(first, first + F::LANES);
+                    if from < to {
+                        sink.part(simd, from - start_at, &draws.as_slice()[from - first..to - first]);
+                    }
+                }
+            }
+        }
     }
 }

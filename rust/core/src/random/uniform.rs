@@ -1,48 +1,65 @@
 //! From words to numbers: uniforms, and the choice between uniforms and normals for each element type.
 
 use super::normal;
-use super::stream::Draw;
-use crate::simd::{Simd, SimdFloat, SimdInt, SimdNarrow, f32x16, f64x8, u32x16, u64x8};
+use super::stream::{Draw, VECTORS};
+use crate::simd::{Bytes, Simd, SimdBase, SimdFloat, SimdInt, f32x16, f64x8, u32x16, u64x8};
 
 impl Draw for f32 {
-    const VECTORS: usize = 4;
+    const PAIRS: [[usize; 2]; 2] = [[0, 1], [2, 3]];
 
     #[inline(always)]
-    fn tile<S: Simd, const NORMAL: bool>(simd: S, [a, b]: [[u64x8<S>; 4]; 2], wanted: usize) -> [f32x16<S>; 4] {
+    fn words<S: Simd>([[a, b, c, d], [e, f, g, h]]: [[u64x8<S>; 4]; 2]) -> [u32x16<S>; VECTORS] {
         // Written out: the closure of an array's `map` is not always inlined, and lanes then go through memory.
-        let ([a, b, c, d], [e, f, g, h]) = (a, b);
-        let (x, y, z, w): (u32x16<S>, u32x16<S>, u32x16<S>, u32x16<S>) = (a.narrow(e), b.narrow(f), c.narrow(g), d.narrow(h));
-        if NORMAL {
-            let (x, y) = normal::pair_f32(simd, x, y);
-            // Short rows of many particles often end before the second pair.
-            let (z, w) = if wanted > 2 { normal::pair_f32(simd, z, w) } else { (x, y) };
-            [x, y, z, w]
-        } else {
-            [top_24(x), top_24(y), top_24(z), top_24(w)]
-        }
+        [low_words(a, e), low_words(b, f), low_words(c, g), low_words(d, h)]
+    }
+
+    #[inline(always)]
+    fn radius<S: Simd>(simd: S, words: u32x16<S>) -> f32x16<S> {
+        normal::radius_f32(simd, words)
+    }
+
+    #[inline(always)]
+    fn point<S: Simd>(simd: S, r: f32x16<S>, words: u32x16<S>) -> (f32x16<S>, f32x16<S>) {
+        normal::point_f32(simd, r, words)
+    }
+
+    /// A word's top 24 bits over 2²⁴; they are below 2²⁴, where signed and unsigned conversions agree.
+    #[inline(always)]
+    fn uniform<S: Simd>(_simd: S, words: u32x16<S>) -> f32x16<S> {
+        (words >> 8).to_float::<f32x16<S>>() * (1.0 / 16_777_216.0)
     }
 }
 
-/// A word's top 24 bits over 2²⁴; they are below 2²⁴, where signed and unsigned conversions agree.
+/// The low halves of sixteen lanes, by one shuffle where a conversion takes several instructions.
 #[inline(always)]
-fn top_24<S: Simd>(word: u32x16<S>) -> f32x16<S> {
-    (word >> 8).to_float::<f32x16<S>>() * (1.0 / 16_777_216.0)
+fn low_words<S: Simd>(a: u64x8<S>, b: u64x8<S>) -> u32x16<S> {
+    let (a, b): (u32x16<S>, u32x16<S>) = (a.bitcast(), b.bitcast());
+    a.unzip_low(b)
 }
 
 impl Draw for f64 {
-    const VECTORS: usize = 4;
+    const PAIRS: [[usize; 2]; 2] = [[0, 2], [1, 3]];
 
     #[inline(always)]
-    fn tile<S: Simd, const NORMAL: bool>(simd: S, [first, last]: [[u64x8<S>; 4]; 2], wanted: usize) -> [f64x8<S>; 4] {
-        let (x, y) = joined(first);
-        let (z, w) = joined(last);
-        if NORMAL {
-            let (a, b) = normal::pair_f64(simd, x, y);
-            let (c, d) = if wanted > 1 { normal::pair_f64(simd, z, w) } else { (a, b) };
-            [a, c, b, d]
-        } else {
-            [top_53(simd, x), top_53(simd, z), top_53(simd, y), top_53(simd, w)]
-        }
+    fn words<S: Simd>([first, last]: [[u64x8<S>; 4]; 2]) -> [u64x8<S>; VECTORS] {
+        let ((x, y), (z, w)) = (joined(first), joined(last));
+        [x, z, y, w]
+    }
+
+    #[inline(always)]
+    fn radius<S: Simd>(simd: S, words: u64x8<S>) -> f64x8<S> {
+        normal::radius_f64(simd, words)
+    }
+
+    #[inline(always)]
+    fn point<S: Simd>(simd: S, r: f64x8<S>, words: u64x8<S>) -> (f64x8<S>, f64x8<S>) {
+        normal::point_f64(simd, r, words)
+    }
+
+    /// A word's top 53 bits over 2⁵³.
+    #[inline(always)]
+    fn uniform<S: Simd>(simd: S, words: u64x8<S>) -> f64x8<S> {
+        whole(simd, words >> 11) * (1.0 / 9_007_199_254_740_992.0)
     }
 }
 
@@ -50,12 +67,6 @@ impl Draw for f64 {
 #[inline(always)]
 fn joined<S: Simd>([a, b, c, d]: [u64x8<S>; 4]) -> (u64x8<S>, u64x8<S>) {
     (a << 32 | (b & 0xFFFF_FFFF), c << 32 | (d & 0xFFFF_FFFF))
-}
-
-/// A word's top 53 bits over 2⁵³.
-#[inline(always)]
-fn top_53<S: Simd>(simd: S, word: u64x8<S>) -> f64x8<S> {
-    whole(simd, word >> 11) * (1.0 / 9_007_199_254_740_992.0)
 }
 
 /// Whole numbers as float64, rounded once: 2⁵² and 2⁸⁴ hold the low and high words in their last bits, which any processor adds exactly.

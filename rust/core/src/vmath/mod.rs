@@ -275,38 +275,49 @@ pub(crate) fn ln_1p_to_one<F: Float, S: Simd>(simd: S, t: Lanes<F, S>) -> Lanes<
     (-(t * t)).fma(polynomial::<F, S>(simd, t, F::LOG1P_TAIL), t)
 }
 
-/// (eᵛ − 1 − v, eᵛ − 1): the first is never negative and keeps full relative accuracy near 0, where it is v²/2.
+/// (eᵛ − 1 − v, eᵛ − 1): the first is never negative and keeps full relative accuracy near 0, where it is v²/2. Of an infinite v it is NaN.
 #[inline(always)]
 pub fn exp_excess<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
     apart(
         simd,
         v,
         #[inline(always)]
-        |simd, v: Lanes<F, S>| {
-            let zero = constant::<F, S>(simd, 0.0);
-            let v = at_most::<F, S>(simd, v, F::EXP_ENDS.1);
-            // Below −80 eᵛ is lost beside 1.
-            let deep = v.simd_lt(F::from_f64(-80.0));
-            let near = at_least::<F, S>(simd, v, F::from_f64(-80.0));
-            // n = 0 where |v| ≤ 0.75, so that nothing cancels there: r is v. At the top 2ⁿ stays finite: r reaches ln 2, and past it the result overflows.
-            let small = v.abs().simd_le(F::from_f64(0.75));
-            let n = whole::<F, S>(simd, near, F::INV_LN2).min(F::EXPONENT_MAX);
-            let n = small.select(zero, n);
-            let r = reduced::<F, S>(near, n);
-            let tail = polynomial::<F, S>(simd, r, F::EXP_TAIL);
-            let square = r * r;
-            let t = square.fma(tail, r);
-            // v² with its rounding error, so that a product of two rounded factors does not add both errors.
-            let tiny = square.fma(tail, r.fma(r, -square) * tail);
-            // 2ⁿ(e^r − 1) + (2ⁿ − 1 − v), the bracket with its rounding error beside it where eᵛ counts.
-            let power = F::exp2_whole(simd, n);
-            let whole = power - F::ONE;
-            let bracket = whole - v;
-            let error = deep.select(zero, (whole - bracket) - v);
-            let excess = power.fma(t, error) + bracket;
-            (small.select(tiny, excess), power.fma(t, whole))
-        },
+        |simd, v: Lanes<F, S>| exp_excess_from::<F, S>(simd, v, excess_series::<F, S>(simd, v)),
     )
+}
+
+/// v = n ln 2 + r as (n, r), and (e^r − 1 − r) / r²: the first part of [`exp_excess`].
+#[inline(always)]
+pub(crate) fn excess_series<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> [Lanes<F, S>; 3] {
+    // Below −80 eᵛ is lost beside 1.
+    let near = at_least::<F, S>(simd, v, F::from_f64(-80.0));
+    // n = 0 where |v| ≤ 0.75 and nowhere else, so that nothing cancels there: r is v. At the top 2ⁿ stays finite: r reaches ln 2, and past it the result overflows.
+    let small = v.abs().simd_le(F::from_f64(0.75));
+    let n = whole::<F, S>(simd, near, F::INV_LN2).min(F::EXPONENT_MAX);
+    let n = small.select(constant::<F, S>(simd, 0.0), n);
+    let r = reduced::<F, S>(near, n);
+    [n, r, polynomial::<F, S>(simd, r, F::EXP_TAIL)]
+}
+
+/// [`exp_excess`] of v and its [`excess_series`].
+#[inline(always)]
+pub(crate) fn exp_excess_from<F: Float, S: Simd>(
+    simd: S,
+    v: Lanes<F, S>,
+    [n, r, tail]: [Lanes<F, S>; 3],
+) -> (Lanes<F, S>, Lanes<F, S>) {
+    let small = n.simd_eq(F::ZERO);
+    let square = r * r;
+    let t = square.fma(tail, r);
+    // v² with its rounding error, so that a product of two rounded factors does not add both errors.
+    let tiny = square.fma(tail, r.fma(r, -square) * tail);
+    // 2ⁿ(e^r − 1) + (2ⁿ − 1 − v), the bracket with its rounding error beside it.
+    let power = F::exp2_whole(simd, n);
+    let whole = power - F::ONE;
+    let bracket = whole - v;
+    let error = (whole - bracket) - v;
+    let excess = power.fma(t, error) + bracket;
+    (small.select(tiny, excess), power.fma(t, whole))
 }
 
 /// ln x; −∞ at 0 and NaN below.
@@ -337,15 +348,26 @@ pub(crate) fn ln_reduced<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, e: Lanes<F,
     e.fma(F::LN2_HIGH, f + low)
 }
 
+/// e^−|x|, from which [`softplus_sigmoid_from`] and [`softplus_sigmoids_from`] go on.
+#[inline(always)]
+pub(crate) fn exp_minus_abs<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
+    exp_below::<F, S>(simd, -x.abs())
+}
+
 /// (softplus(x), sigmoid(x)) = (ln(1 + eˣ), 1/(1 + e⁻ˣ)) from one shared exponential; the second is the first's derivative.
 #[inline(always)]
 pub fn softplus_sigmoid<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
+    softplus_sigmoid_from::<F, S>(simd, x, exp_minus_abs::<F, S>(simd, x))
+}
+
+/// [`softplus_sigmoid`] of x and t = e^−|x|.
+#[inline(always)]
+pub(crate) fn softplus_sigmoid_from<F: Float, S: Simd>(simd: S, x: Lanes<F, S>, t: Lanes<F, S>) -> (Lanes<F, S>, Lanes<F, S>) {
     apart(
         simd,
-        x,
+        (x, t),
         #[inline(always)]
-        |simd, x: Lanes<F, S>| {
-            let t = exp_below::<F, S>(simd, -x.abs());
+        |simd, (x, t): (Lanes<F, S>, Lanes<F, S>)| {
             // max(x, 0) + ln(1 + t), ln(1 + t) = t − t² Q(t) without a division. Below 0 it is rounded once; above, t comes last, as the rest is small
             // where its rounding matters.
             let positive = x.simd_ge(F::ZERO);
@@ -360,12 +382,21 @@ pub fn softplus_sigmoid<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F,
 /// [`softplus_sigmoid`] of x and of −x, the same bits, from one shared exponential.
 #[inline(always)]
 pub fn softplus_sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> [(Lanes<F, S>, Lanes<F, S>); 2] {
+    softplus_sigmoids_from::<F, S>(simd, x, exp_minus_abs::<F, S>(simd, x))
+}
+
+/// [`softplus_sigmoids`] of x and t = e^−|x|.
+#[inline(always)]
+pub(crate) fn softplus_sigmoids_from<F: Float, S: Simd>(
+    simd: S,
+    x: Lanes<F, S>,
+    t: Lanes<F, S>,
+) -> [(Lanes<F, S>, Lanes<F, S>); 2] {
     apart(
         simd,
-        x,
+        (x, t),
         #[inline(always)]
-        |simd, x: Lanes<F, S>| {
-            let t = exp_below::<F, S>(simd, -x.abs());
+        |simd, (x, t): (Lanes<F, S>, Lanes<F, S>)| {
             let (curve, tail) = (-(t * t), polynomial::<F, S>(simd, t, F::LOG1P_TAIL));
             let (above, below) = (curve.fma(tail, x.abs()) + t, curve.fma(tail, t));
             let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));

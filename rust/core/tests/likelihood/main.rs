@@ -8,4 +8,5 @@ mod reference;
 mod contract;
 mod draws;
 mod fisher;
+mod gaussian;
 mod log_prob;

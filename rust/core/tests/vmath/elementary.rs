@@ -170,7 +170,7 @@ fn the_ends_of_the_range_are_exact<F: Float>() {
         .collect();
     sweep::the_ends_of_the_range_are::<Function, F>(&[
         (Exp, vec![(0.0, 1.0), (-0.0, 1.0), (INFINITY, INFINITY), (-INFINITY, 0.0), (max, INFINITY), (-max, 0.0)]),
-        (Excess, vec![(0.0, 0.0), (-0.0, 0.0), (INFINITY, INFINITY), (-INFINITY, INFINITY), (max, INFINITY), (-max, max)]),
+        (Excess, vec![(0.0, 0.0), (-0.0, 0.0), (max, INFINITY), (-max, max)]),
         (Expm1, vec![(0.0, 0.0), (-0.0, 0.0), (INFINITY, INFINITY), (-INFINITY, -1.0), (max, INFINITY), (-max, -1.0)]),
         (Ln, vec![(1.0, 0.0), (0.0, -INFINITY), (-0.0, -INFINITY), (INFINITY, INFINITY)]),
         (Ln1p, vec![(0.0, 0.0), (-0.0, 0.0), (-1.0, -INFINITY), (INFINITY, INFINITY)]),
@@ -190,6 +190,7 @@ fn the_ends_of_the_range_are_exact<F: Float>() {
         nan(Ln1p, x);
     }
     for x in [INFINITY, -INFINITY] {
+        nan(Excess, x);
         nan(CosTurn, x);
         nan(SinTurn, x);
     }
