@@ -96,7 +96,8 @@ fn called<S: Simd, X, R>(simd: S, x: X, f: impl FnOnce(S, X) -> R) -> R {
     f(simd, x)
 }
 
-/// An array as a slice whose length the compiler does not know: it would otherwise unroll a loop over few elements whole, and keep them in registers that the loop's body needs.
+/// An array as a slice whose length the compiler does not know, so that it does not unroll a loop over few elements whole and keep them in registers that the loop's body needs.
+/// For speed and size alone: nothing depends on it.
 #[inline(always)]
 pub(crate) fn not_unrolled<T>(array: &mut [T]) -> &mut [T] {
     std::hint::black_box(array)

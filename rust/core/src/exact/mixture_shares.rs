@@ -158,7 +158,8 @@ impl<F: Float> Kernel for Shares<'_, F> {
                         value += near.select(share * excess, exp::<f64, S>(simd, posterior));
                     }
                     for (out, &value) in out[local..local + count].iter_mut().zip(value.as_slice()) {
-                        // Where log p(x) is −∞ nothing is known of the components.
+                        // Where log p(x) is −∞ nothing is known of the components; a share of one that cannot have made the row is an infinite gap, of which the
+                        // excess is NaN.
                         *out = F::from_f64(if value.is_nan() { f64::INFINITY } else { value });
                     }
                 }

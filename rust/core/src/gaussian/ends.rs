@@ -17,7 +17,7 @@ pub(super) fn for_lost_rows<F: Float>(sums: &mut [F], mut row: impl FnMut(usize)
 }
 
 /// Puts `value` where the lanes found no finite one.
-pub(super) fn mend<F: Float>(slot: &mut F, value: f64) {
+pub(crate) fn mend<F: Float>(slot: &mut F, value: f64) {
     if !slot.finite() {
         *slot = F::from_f64(value);
     }
@@ -33,8 +33,8 @@ pub(super) fn sum(terms: impl IntoIterator<Item = f64>) -> f64 {
     ordered_sum_of(terms)
 }
 
-/// (a − b) · exp(`log_scale` / 4)^`quarters`: a product that leaves the range only if the result does.
-fn stretched(a: f64, b: f64, log_scale: f64, quarters: usize) -> f64 {
+/// (a − b) · the factors: a product that leaves the range only if the result does, where no factor does.
+pub(crate) fn scaled<const N: usize>(a: f64, b: f64, factors: [f64; N]) -> f64 {
     // Halves only where they must be: half of a subnormal number may be none.
     let difference = a - b;
     let (difference, unit) = if difference.is_finite() { (difference, 1.0) } else { (0.5 * a - 0.5 * b, 2.0) };
@@ -42,18 +42,22 @@ fn stretched(a: f64, b: f64, log_scale: f64, quarters: usize) -> f64 {
     if difference == 0.0 {
         return 0.0;
     }
-    let factor = libm::exp(0.25 * log_scale);
-    (0..quarters).fold(difference, |product, _| product * factor) * unit
+    factors.into_iter().fold(difference, |product, factor| product * factor) * unit
+}
+
+/// (a − b) · exp(`log_scale` / 4)ⁿ.
+fn stretched<const N: usize>(a: f64, b: f64, log_scale: f64) -> f64 {
+    scaled(a, b, [libm::exp(0.25 * log_scale); N])
 }
 
 /// δ = (a − b) exp(−`log_var` / 2).
-pub(super) fn delta(a: f64, b: f64, log_var: f64) -> f64 {
-    stretched(a, b, -log_var, 2)
+pub(crate) fn delta(a: f64, b: f64, log_var: f64) -> f64 {
+    stretched::<2>(a, b, -log_var)
 }
 
 /// (a − b) exp(−`log_var`).
-pub(super) fn pull(a: f64, b: f64, log_var: f64) -> f64 {
-    stretched(a, b, -log_var, 4)
+pub(crate) fn pull(a: f64, b: f64, log_var: f64) -> f64 {
+    stretched::<4>(a, b, -log_var)
 }
 
 /// ½ (eᵛ − 1 − v) and ½ (eᵛ − 1) for v = a − b.

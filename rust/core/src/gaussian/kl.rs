@@ -15,7 +15,8 @@ use crate::vmath::{Lanes, excess_series, exp, exp_excess, exp_excess_from};
 
 /// To N(0, I).
 struct Standard;
-/// The value of [`Standard`] alone, in parts: beside outputs what the parts hand on costs more than they gain.
+/// The value of [`Standard`] alone, in parts. What they hand on stays in registers, as the loop over a turn is unrolled; beside outputs it did not, and the gradient took 1.2 times
+/// as long as in one part (an Intel Xeon with AVX-512).
 struct StandardValue;
 /// To a Gaussian with its own loc and log-variance.
 struct General;

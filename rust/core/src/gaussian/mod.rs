@@ -3,7 +3,7 @@
 //! Arrays are rows of `width` latents, one after another; results are one number a row, in nats. All sums follow [`reduce`](crate::reduce);
 //! a NaN or infinity in an input is an [`Error::NonFinite`](crate::Error) that names it, and finite input never gives NaN: what leaves the range is ±∞.
 
-mod ends;
+pub(crate) mod ends;
 mod kl;
 mod log_prob;
 mod log_prob_grad;

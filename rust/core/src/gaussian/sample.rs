@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{LN_2PI, check_posterior, scale};
 use crate::error::Result;
 use crate::float::Float;
-use crate::random::{Draw, Key, Sink, check_particles, fill_draws, stream};
+use crate::random::{Draw, Key, Parts, Sink, check_particles, fill_draws, stream};
 use crate::rows::{Input, LaneOp, Term, check_finite, check_len, map_rows, no_flaw};
 use crate::simd::{Fused, Kernel, Simd, SimdBase, SimdMask, dispatch};
 use crate::threads::{Outputs, RowsMut, for_rows, row_work};
@@ -74,7 +74,7 @@ impl<F: Float + Draw> Kernel for Rsample<'_, F> {
     fn run<S: Simd>(self, simd: S) -> bool {
         let len = self.z.len();
         let mut sink = Reparameterise { loc: self.loc, log_var: self.log_var, z: self.z, flaws: no_flaw::<F, S>(simd) };
-        stream::<F, S, _, true>(simd, self.key, self.particle, self.start, len, &mut sink);
+        stream::<F, S, _, true>(simd, self.key, self.particle, self.start, len, &mut Parts::new(simd), &mut sink);
         !sink.flaws.simd_eq(F::ZERO).all_true()
     }
 }

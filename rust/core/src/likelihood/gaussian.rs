@@ -2,43 +2,12 @@
 
 use super::cells::{CellOp, seen, where_seen};
 use crate::float::Float;
-use crate::gaussian::{LN_2PI, minus_half_squares, scale};
+use crate::gaussian::{LN_2PI, ends, minus_half_squares};
 use crate::random::CellWords;
 use crate::reduce::ordered_sum_of;
 use crate::rows::{LaneOp, Term, no_flaw};
 use crate::simd::{Simd, SimdBase};
-use crate::vmath::Lanes;
-
-/// One cell of a row at the end of the range, in float64; its gradient is not asked for where it is missing.
-struct Cell {
-    value: f64,
-    d_loc: f64,
-    /// ½ δ².
-    half_square: f64,
-}
-
-impl Cell {
-    fn new([x, loc, inverse, constant]: [f64; 4]) -> Self {
-        if x.is_nan() {
-            return Self { value: 0.0, d_loc: 0.0, half_square: 0.0 };
-        }
-        // Halves only where they must be: half of a subnormal number may be none.
-        let difference = x - loc;
-        let (difference, unit) = if difference.is_finite() { (difference, 1.0) } else { (0.5 * x - 0.5 * loc, 2.0) };
-        let delta = difference * inverse * unit;
-        let half_square = 0.5 * delta * delta;
-        Self { value: constant - half_square, d_loc: difference * inverse * inverse * unit, half_square }
-    }
-}
-
-/// Puts gradients where they are asked for and the lanes found none that is finite.
-fn put<F: Float, const N: usize>(out: &mut [&mut [F]], at: usize, gradients: [f64; N]) {
-    for (slots, gradient) in out.iter_mut().zip(gradients) {
-        if !slots[at].finite() {
-            slots[at] = F::from_f64(gradient);
-        }
-    }
-}
+use crate::vmath::{Lanes, exp};
 
 /// A scale known beforehand; the tables hold 1 / scale and −ln scale − ½ ln 2π.
 #[derive(Debug, Clone)]
@@ -61,9 +30,15 @@ impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
     fn mend(&self, [x, loc, inverse, constant]: [&[F]; 4], out: &mut [&mut [F]], _sum: f64) -> f64 {
         let cells = x.iter().zip(loc).zip(inverse.iter().zip(constant)).enumerate();
         ordered_sum_of(cells.map(|(at, ((x, loc), (inverse, constant)))| {
-            let cell = Cell::new([x, loc, inverse, constant].map(|x| x.to_f64()));
-            put(out, at, [cell.d_loc]);
-            cell.value
+            let [x, loc, inverse, constant] = [x, loc, inverse, constant].map(|x| x.to_f64());
+            if x.is_nan() {
+                return 0.0;
+            }
+            let (delta, pull) = (ends::scaled(x, loc, [inverse]), ends::scaled(x, loc, [inverse; 2]));
+            for slots in out.iter_mut() {
+                ends::mend(&mut slots[at], pull);
+            }
+            constant - 0.5 * delta * delta
         }))
     }
 }
@@ -89,7 +64,8 @@ impl<F: Float> LaneOp<F, 3, 2> for Predicted {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, log_var]: [Lanes<F, S>; 3]) -> Term<F, S, 2> {
         let seen = seen::<F, S>(x);
-        let inverse = scale::<F, S>(simd, log_var, -1.0);
+        // Not capped: a row with an infinite inverse is not finite, and is computed again.
+        let inverse = exp::<F, S>(simd, log_var * F::from_f64(-0.5));
         let half = F::Lanes::splat(simd, F::from_f64(0.5));
         let constant = (log_var + F::from_f64(LN_2PI)) * F::from_f64(-0.5);
         let (delta, [term, pull]) = minus_half_squares::<F, S, 2>([x, loc, inverse], [constant, half]);
@@ -102,11 +78,16 @@ impl<F: Float> LaneOp<F, 3, 2> for Predicted {
 
     fn mend(&self, [x, loc, log_var]: [&[F]; 3], out: &mut [&mut [F]], _sum: f64) -> f64 {
         ordered_sum_of(x.iter().zip(loc).zip(log_var).enumerate().map(|(at, ((x, loc), log_var))| {
-            let log_var = log_var.to_f64();
-            let inverse = libm::exp(-0.5 * log_var).min(F::MAX.to_f64());
-            let cell = Cell::new([x.to_f64(), loc.to_f64(), inverse, -0.5 * (log_var + LN_2PI)]);
-            put(out, at, [cell.d_loc, cell.half_square - 0.5]);
-            cell.value
+            let [x, loc, log_var] = [x, loc, log_var].map(|x| x.to_f64());
+            if x.is_nan() {
+                return 0.0;
+            }
+            let delta = ends::delta(x, loc, log_var);
+            let half_square = 0.5 * delta * delta;
+            for (slots, gradient) in out.iter_mut().zip([ends::pull(x, loc, log_var), half_square - 0.5]) {
+                ends::mend(&mut slots[at], gradient);
+            }
+            -0.5 * (log_var + LN_2PI) - half_square
         }))
     }
 }

@@ -47,7 +47,7 @@ pub use gamma::ln_gamma_variate;
 pub use philox::block;
 pub use poisson::poisson;
 pub use stream::Draw;
-pub(crate) use stream::{Sink, stream};
+pub(crate) use stream::{Parts, Sink, stream};
 pub use words::CellWords;
 
 use crate::error::{Error, Result};
@@ -182,7 +182,7 @@ impl<F: Float + Draw, const NORMAL: bool> Kernel for Fill<'_, F, NORMAL> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let len = self.out.len();
-        stream::<F, S, _, NORMAL>(simd, self.key, self.particle, self.start, len, &mut Store(self.out));
+        stream::<F, S, _, NORMAL>(simd, self.key, self.particle, self.start, len, &mut Parts::new(simd), &mut Store(self.out));
     }
 }
 
@@ -202,11 +202,12 @@ impl<F: Float + Draw> Kernel for FillDraws<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (mut particle, mut row, mut out) = (self.particle, self.row, self.out);
+        let mut parts = Parts::new(simd);
         // What a particle gives is one stream.
         while !out.is_empty() {
             let (piece, rest) = out.split_at_mut(out.len().min((self.rows - row) * self.width));
             let start = self.first_row.wrapping_add(row as u64).wrapping_mul(self.width as u64);
-            stream::<F, S, _, true>(simd, self.key, particle, start, piece.len(), &mut Store(piece));
+            stream::<F, S, _, true>(simd, self.key, particle, start, piece.len(), &mut parts, &mut Store(piece));
             (particle, row, out) = (particle.wrapping_add(1), 0, rest);
         }
     }

@@ -36,6 +36,20 @@ pub(super) const VECTORS: usize = 4;
 /// Tiles that go through each part of the work before the next: the parts' chains are short, so that a processor finds work that does not wait.
 const TURN: usize = 4;
 
+/// What the parts of the work hand on; made once for many short streams.
+pub(crate) struct Parts<F: Float, S: Simd> {
+    words: [[Words<F, S>; VECTORS]; TURN],
+    numbers: [[F::Lanes<S>; VECTORS]; TURN],
+}
+
+impl<F: Float, S: Simd> Parts<F, S> {
+    #[inline(always)]
+    pub(crate) fn new(simd: S) -> Self {
+        let zero = F::Lanes::splat(simd, F::ZERO);
+        Self { words: [[zero.to_bits(); VECTORS]; TURN], numbers: [[zero; VECTORS]; TURN] }
+    }
+}
+
 /// Hands numbers `start … start + len` of the stream to `sink`.
 #[inline(always)]
 pub(crate) fn stream<F: Float + Draw, S: Simd, K: Sink<F, S>, const NORMAL: bool>(
@@ -44,6 +58,7 @@ pub(crate) fn stream<F: Float + Draw, S: Simd, K: Sink<F, S>, const NORMAL: bool
     particle: u32,
     start: u64,
     len: usize,
+    parts: &mut Parts<F, S>,
     sink: &mut K,
 ) {
     let purpose = if NORMAL { Purpose::Normal } else { Purpose::Uniform } as u32;
@@ -52,9 +67,7 @@ pub(crate) fn stream<F: Float + Draw, S: Simd, K: Sink<F, S>, const NORMAL: bool
     let start_at = (start % tile_len as u64) as usize;
     let end_at = start_at + len;
     let mut tile = start / tile_len as u64;
-    let mut numbers = [[F::Lanes::splat(simd, F::ZERO); VECTORS]; TURN];
-    let mut words = numbers.map(|vectors| vectors.map(SimdFloat::to_bits));
-    let (numbers, words) = (not_unrolled(&mut numbers), not_unrolled(&mut words));
+    let (words, numbers) = (not_unrolled(&mut parts.words), not_unrolled(&mut parts.numbers));
     for turn_at in (0..end_at).step_by(TURN * tile_len) {
         let tiles = TURN.min((end_at - turn_at).div_ceil(tile_len));
         for words in words.iter_mut().take(tiles) {

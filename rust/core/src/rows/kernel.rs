@@ -15,7 +15,7 @@ pub struct Term<F: Float, S: Simd, const O: usize> {
     pub sum: Lanes<F, S>,
     /// The elementwise outputs.
     pub out: [Lanes<F, S>; O],
-    /// 0 in the lanes whose input the kernel has a value for, any other number or NaN elsewhere.
+    /// +0 in the lanes whose input the kernel has a value for, anything else elsewhere.
     pub flaw: Lanes<F, S>,
 }
 
@@ -35,11 +35,12 @@ pub trait LaneOp<F: Float, const I: usize, const O: usize>: Sync {
         sum
     }
 
-    /// Whether [`turn`](Self::turn) is to be called, of a kernel whose chain of operations is long. A processor looks ahead for work that does not wait by a number of
-    /// instructions: parts of the chain, each run on a few vectors before the next part, leave it room for the chains of more vectors.
+    /// Whether [`turn`](Self::turn) is to be called, of a kernel in which many operations wait for each other. A processor sees only so many instructions ahead: where a part of
+    /// them is run on a few vectors before the next part is, those of several vectors are among what it sees, and do not wait for each other.
     const IN_PARTS: bool = false;
 
-    /// [`lanes`](Self::lanes) of up to [`TURN`] vectors, the same bits: of vector k from what `load` gives for k to `put`.
+    /// [`lanes`](Self::lanes) of up to eight vectors, the same bits: of vector k from what `load` gives for k to `put`.
+    #[inline(always)]
     fn turn<S: Simd>(
         &self,
         simd: S,
@@ -55,8 +56,8 @@ pub trait LaneOp<F: Float, const I: usize, const O: usize>: Sync {
     /// Whether [`mend`](Self::mend) is to be asked.
     const MENDS: bool = false;
 
-    /// The result of a row whose sum of lanes is not finite, computed another way; of its elementwise outputs, where they are asked for, those that are not finite
-    /// are replaced. What it returns may be infinite, and NaN where the input is not finite.
+    /// The result, [`finish`](Self::finish)ed, of a row for which `sum` is what the lanes gave and not finite, computed another way; of its elementwise outputs, where they are asked
+    /// for, those that are not finite are replaced. What it returns may be infinite, and NaN where the input is not finite.
     fn mend(&self, _x: [&[F]; I], _out: &mut [&mut [F]], sum: f64) -> f64 {
         sum
     }

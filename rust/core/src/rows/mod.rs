@@ -86,7 +86,7 @@ where
                 let mut outputs = outputs.row(local);
                 let mut sum = F::Sum::<S>::zero(simd);
                 let mut put = Put { simd, inputs, ahead, outputs: &mut outputs, sum: &mut sum, flaws: &mut flaws };
-                if Op::IN_PARTS {
+                if Op::IN_PARTS && turn > 1 {
                     for first in (0..whole).step_by(turn * F::LANES) {
                         let vectors = turn.min((whole - first) / F::LANES);
                         op.turn(
@@ -145,6 +145,7 @@ where
 
 /// Rows whose sums are finished together.
 const GROUP: usize = 8;
+
 /// Where the terms of a row's vectors go.
 struct Put<'a, 'd, F: Float, S: Simd, const I: usize, const O: usize> {
     simd: S,

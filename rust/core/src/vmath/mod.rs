@@ -2,7 +2,7 @@
 //! Binet's function to 4.
 //!
 //! Contract. Each function is a pure function of one number, the same bits at every level; overflow gives ±∞ and NaN goes
-//! through. The largest errors, over every float32 and over dense random float64, stand in `tests/vmath/elementary.rs` and `tests/vmath/gamma.rs` of
+//! through; [`exp_excess`] alone gives NaN of ±∞ where its limit is ∞. The largest errors, over every float32 and over dense random float64, stand in `tests/vmath/elementary.rs` and `tests/vmath/gamma.rs` of
 //! this crate, which assert them against float64 (for float32) and against double-double series (for float64).
 
 mod coefficients;

@@ -90,3 +90,20 @@ fn a_row_at_the_end_is_computed_again_among_columns_and_particles() {
         assert!((d_loc - pull).abs() <= 1e-6 * pull.abs() && d_missing == 0.0 && d_logit == 0.5, "row {row}: {d_loc}, not {pull}");
     }
 }
+
+/// Of a standard deviation that has no float32 inverse.
+#[test]
+fn a_predicted_scale_of_any_size_is_taken_as_it_is() {
+    let prepared = Likelihood::Gaussian(Scale::Predicted).prepare::<f32>(1).unwrap();
+    for (x, log_var) in [(1e-30_f32, -200.0_f32), (0.0, -200.0), (0.0, -1e4), (1e-38, -170.0)] {
+        let (mut out, mut d_params) = ([f32::NAN], [f32::NAN; 2]);
+        prepared.log_prob_grad(&[x], &[0.0, log_var], &mut out, &mut d_params).unwrap();
+        let (x, log_var) = (f64::from(x), f64::from(log_var));
+        let delta = if x == 0.0 { 0.0 } else { x * (-0.5 * log_var).exp() };
+        let near = |got: f32, expected: f64| (f64::from(got) - expected).abs() <= 1e-5 * expected.abs();
+        assert!(near(out[0], -0.5 * delta * delta - 0.5 * (log_var + std::f64::consts::TAU.ln())), "{x:e}, {log_var}: {out:?}");
+        let pull = if x == 0.0 { 0.0 } else { x * (-log_var).exp() };
+        let loc_is_right = if pull > f64::from(f32::MAX) { d_params[0] == f32::INFINITY } else { near(d_params[0], pull) };
+        assert!(loc_is_right && near(d_params[1], 0.5 * delta * delta - 0.5), "{x:e}, {log_var}: {d_params:?}, not {pull:e}");
+    }
+}
