@@ -1,7 +1,7 @@
 //! The columns of a sparse A that are not 0 in all rows of a tile, tile by tile: what [`Left::sparse_rows`](super::matmul::Left::sparse_rows) lets a product leave out.
 
 use super::matmul::DEPTH;
-use super::segment::Segment;
+use super::segment::{HIGHEST, Segment};
 use crate::float::Float;
 use crate::simd::{Simd, SimdBase, SimdMask};
 
@@ -21,30 +21,24 @@ impl Live {
         Self { columns: [[0; DEPTH + BYTE]; TILES], counts: [0; TILES] }
     }
 
-    /// Finds those of tiles of ROWS rows from row `first` on, as many as `left` rows have, or some of them; returns the rows of those.
+    /// Finds those of tiles of [`HIGHEST`] rows from row `first` on, as many as `left` rows have, or some of them; returns the rows of those, 0 where no more such tiles fit.
     ///
     /// # Safety
     /// The segment must have been made for these rows, with A by rows.
     #[inline(never)]
-    pub(super) unsafe fn find<F: Float, S: Simd, const ROWS: usize>(
-        &mut self,
-        simd: S,
-        s: &Segment<F>,
-        first: usize,
-        left: usize,
-    ) -> usize {
-        let tiles = (left / ROWS).min(TILES);
+    pub(super) unsafe fn find<F: Float, S: Simd>(&mut self, simd: S, s: &Segment<F>, first: usize, left: usize) -> usize {
+        let tiles = (left / HIGHEST).min(TILES);
         simd.vectorize(
             #[inline(always)]
             || {
                 for (t, (columns, count)) in self.columns.iter_mut().zip(&mut self.counts).take(tiles).enumerate() {
                     // SAFETY: the caller's promise.
-                    let rows: [&[F]; ROWS] = std::array::from_fn(|i| unsafe { s.row(first + t * ROWS + i) });
+                    let rows: [&[F]; HIGHEST] = std::array::from_fn(|i| unsafe { s.row(first + t * HIGHEST + i) });
                     *count = live_columns(simd, rows, columns);
                 }
             },
         );
-        tiles * ROWS
+        tiles * HIGHEST
     }
 
     /// Of tile `tile` of those found.
@@ -56,7 +50,7 @@ impl Live {
 
 /// Those of a tile of these rows, into `columns`; returns their number.
 #[inline(always)]
-fn live_columns<F: Float, S: Simd, const ROWS: usize>(simd: S, rows: [&[F]; ROWS], columns: &mut [u16; DEPTH + BYTE]) -> usize {
+fn live_columns<F: Float, S: Simd>(simd: S, rows: [&[F]; HIGHEST], columns: &mut [u16; DEPTH + BYTE]) -> usize {
     let depth = rows[0].len().min(DEPTH);
     let rows = rows.map(|row| &row[..depth]);
     let whole = depth / F::LANES * F::LANES;

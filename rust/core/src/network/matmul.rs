@@ -28,10 +28,10 @@ use std::ops::Range;
 
 use super::live::Live;
 use super::panels::{panel, strip};
-use super::segment::{MOST_ROWS, Segment, reach};
-use super::tile::{MOST_LANES, Place, find_live, tiles};
+use super::segment::{HIGHEST, Segment, reach};
+use super::tile::{Place, WIDEST, tiles, width};
 use crate::float::Float;
-use crate::simd::{Kernel, Simd, SimdBase, dispatch};
+use crate::simd::{Kernel, Simd, dispatch};
 
 /// The inner dimension is cut here at the latest: a panel's cut and the rows that meet it then lie in the first-level cache together. Six strips of float32.
 pub(super) const DEPTH: usize = 288;
@@ -217,7 +217,7 @@ impl<F: Float> Sums<'_, F> {
             let left = self.rows - first;
             let found = live.as_mut().map_or(0, |live| {
                 // SAFETY: C has these rows, and `Segment::new` has checked A for all of C.
-                unsafe { find_live(simd, &segments[0], (first, left), live) }
+                unsafe { live.find(simd, &segments[0], first, left) }
             });
             let (rows, live) = if found > 0 { (found, live.as_ref()) } else { (left, None) };
             self.add_rows(simd, segments, finish, first..first + rows, live);
@@ -234,11 +234,10 @@ impl<F: Float> Sums<'_, F> {
         let mut column = 0;
         while column < self.columns {
             let left = self.columns - column;
-            column += if left < F::LANES {
-                self.edge(simd, segments, finish, rows.clone(), column);
-                left
+            let vectors = width::<S>(left.div_ceil(F::LANES));
+            if left < vectors * F::LANES {
+                self.edge(simd, segments, finish, rows.clone(), (column, vectors));
             } else {
-                let two = S::f32s::LEN == 16 && left >= 2 * F::LANES;
                 let bias = finish.bias().map(|bias| bias[column..].as_ptr());
                 let mut row = rows.start;
                 while row < rows.end {
@@ -246,18 +245,25 @@ impl<F: Float> Sums<'_, F> {
                     let place = Place { c, stride: self.c_stride, started: self.started, sparse, bias, relu };
                     // SAFETY: C has these rows and at least as many columns from here on as a tile, and so has the bias; `Segment::new` has checked the factors for all of C,
                     // and `live` was found for these rows.
-                    row += unsafe { tiles(simd, segments, (row, rows.end - row), column, two, place, live) };
+                    row += unsafe { tiles(simd, segments, (row, rows.end - row), (column, vectors), place, live) };
                 }
-                if two { 2 * F::LANES } else { F::LANES }
-            };
+            }
+            column += vectors * F::LANES;
         }
     }
 
-    /// The columns from `column` on, fewer than a vector: as a tile that stands elsewhere meanwhile.
+    /// The last columns, from `column` on, fewer than `vectors` vectors have: as tiles that stand elsewhere meanwhile.
     #[inline(always)]
-    fn edge<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], finish: Finish<F>, rows: Range<usize>, column: usize) {
-        let mut tile_of_c = [[F::ZERO; MOST_LANES]; MOST_ROWS];
-        let mut padded = [F::ZERO; MOST_LANES];
+    fn edge<S: Simd>(
+        &mut self,
+        simd: S,
+        segments: &[Segment<F>],
+        finish: Finish<F>,
+        rows: Range<usize>,
+        (column, vectors): (usize, usize),
+    ) {
+        let mut tile_of_c = [[F::ZERO; WIDEST]; HIGHEST];
+        let mut padded = [F::ZERO; WIDEST];
         let left = self.columns - column;
         if let Some(bias) = finish.bias() {
             padded[..left].copy_from_slice(&bias[column..self.columns]);
@@ -267,16 +273,16 @@ impl<F: Float> Sums<'_, F> {
         let sparse = segments.iter().any(|s| s.sparse);
         let (mut row, end) = (rows.start, rows.end);
         while row < end {
-            let rows = (end - row).min(MOST_ROWS);
+            let rows = (end - row).min(HIGHEST);
             let own = |i| (row + i) * self.c_stride + column..(row + i) * self.c_stride + self.columns;
             if self.started {
                 for (i, there) in tile_of_c.iter_mut().take(rows).enumerate() {
                     there[..left].copy_from_slice(&self.c[own(i)]);
                 }
             }
-            let place = Place { c: tile_of_c.as_mut_ptr().cast(), stride: MOST_LANES, started: self.started, sparse, bias, relu };
-            // SAFETY: these rows and the bias have a vector's columns; `Segment::new` has checked the factors for all of C, B up to its last vector's end.
-            let done = unsafe { tiles(simd, segments, (row, rows), column, false, place, None) };
+            let place = Place { c: tile_of_c.as_mut_ptr().cast(), stride: WIDEST, started: self.started, sparse, bias, relu };
+            // SAFETY: these rows and the bias have these vectors' columns; `Segment::new` has checked the factors for all of C, B up to its last vector's end.
+            let done = unsafe { tiles(simd, segments, (row, rows), (column, vectors), place, None) };
             for (i, there) in tile_of_c.iter().take(done).enumerate() {
                 self.c[own(i)].copy_from_slice(&there[..left]);
             }

@@ -13,7 +13,7 @@ use crate::float::Float;
 use crate::network::lanewise;
 use crate::simd::{Kernel, Simd, dispatch};
 
-/// Rows that go through all layers together where the output alone is wanted, so that hidden layers stay in the caches: whole tiles of six and of eight.
+/// Rows that go through all layers together where the output alone is wanted, so that hidden layers stay in the caches: whole tiles.
 pub(crate) const GROUP: usize = 48;
 
 /// One dense layer, and where its parameters stand in the flat array.

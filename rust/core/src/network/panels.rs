@@ -18,7 +18,7 @@ pub const fn panel<F: Float>() -> usize {
     PANEL * F::LANES
 }
 
-/// Columns of a strip of Aᵀ, or rows of B that are packed together: what a thread takes of a weight gradient at a time. Whole tiles of six and of eight rows.
+/// Columns of a strip of Aᵀ, or rows of B that are packed together: what a thread takes of a weight gradient at a time. Whole tiles.
 #[must_use]
 pub const fn strip<F: Float>() -> usize {
     STRIP * F::LANES

@@ -6,15 +6,14 @@ use super::panels::panel;
 use crate::float::Float;
 
 /// Rows of the highest tile.
-pub(super) const MOST_ROWS: usize = 8;
+pub(super) const HIGHEST: usize = 6;
 
 /// A [`Part`], or a piece of one, whose bounds have been checked for the whole of C.
 #[derive(Clone, Copy)]
 pub(super) struct Segment<F> {
     a: *const F,
-    /// Where a tile's rows begin, from its first on. Read from here they are no multiples of one stride to the compiler, which would make a chain of additions of them from
-    /// row to row, as long as the multiply-adds take.
-    pub(super) a_rows: [usize; MOST_ROWS],
+    /// From one row of A to the next.
+    pub(super) a_row: usize,
     pub(super) a_k: usize,
     pub(super) b: *const F,
     pub(super) b_k: usize,
@@ -26,16 +25,7 @@ pub(super) struct Segment<F> {
 
 impl<F: Float> Default for Segment<F> {
     fn default() -> Self {
-        Self {
-            a: std::ptr::null(),
-            a_rows: [0; MOST_ROWS],
-            a_k: 0,
-            b: std::ptr::null(),
-            b_k: 0,
-            b_panel: 0,
-            depth: 0,
-            sparse: false,
-        }
+        Self { a: std::ptr::null(), a_row: 0, a_k: 0, b: std::ptr::null(), b_k: 0, b_panel: 0, depth: 0, sparse: false }
     }
 }
 
@@ -53,7 +43,7 @@ impl<F: Float> Segment<F> {
         assert!(reach(1, last, depth - 1, b.k_stride) < from_b.len(), "B is too short");
         Self {
             a: from_a.as_ptr(),
-            a_rows: std::array::from_fn(|i| a.row_stride.wrapping_mul(i)),
+            a_row: a.row_stride,
             a_k: a.k_stride,
             b: from_b.as_ptr(),
             b_k: b.k_stride,
@@ -79,9 +69,8 @@ impl<F: Float> Segment<F> {
     /// As [`row`](Self::row).
     #[inline(always)]
     pub(super) unsafe fn row_start(&self, i: usize) -> *const F {
-        // The second row begins one stride behind the first.
         // SAFETY: the caller's promise.
-        unsafe { self.a.add(i * self.a_rows[1]) }
+        unsafe { self.a.add(i * self.a_row) }
     }
 }
 

@@ -3,16 +3,16 @@
 use super::activation::Activation;
 use super::live::Live;
 use super::panels::panel;
-use super::segment::{Cut, One, Segment, Sparse};
+use super::segment::{Cut, HIGHEST, One, Segment, Sparse};
 use crate::float::Float;
-use crate::simd::{Fused, Simd, SimdBase, prefetch, prefetch_to_write};
+use crate::simd::{Fused, Simd, SimdBase, opaque, prefetch, prefetch_to_write};
 use crate::vmath::Lanes;
 
 /// Multiply-adds of a sum in one turn of the innermost loop. A turn asks for one row of B's next columns, so that as many tiles, one below another, have asked for all of them: at the
 /// pace of one tile they would have to come from beyond the second-level cache faster than they can.
 const UNROLLED: usize = 4;
-/// Lanes of float32, the most that there are.
-pub(super) const MOST_LANES: usize = 16;
+/// Columns of the widest tile, of float32.
+pub(super) const WIDEST: usize = 64;
 
 /// Where tiles of C lie, one below another, whether their sums have been started, and what finishes them.
 #[derive(Clone, Copy)]
@@ -27,87 +27,73 @@ pub(super) struct Place<F> {
     pub(super) relu: bool,
 }
 
-/// Finds the live columns of tiles from row `first` of a sparse A on, of the height that [`tiles`] makes of `left` rows; returns the rows of those tiles, 0 where no more such tiles fit.
-///
-/// # Safety
-/// As [`Live::find`].
-#[inline(always)]
-pub(super) unsafe fn find_live<F: Float, S: Simd>(
-    simd: S,
-    segment: &Segment<F>,
-    (first, left): (usize, usize),
-    live: &mut Live,
-) -> usize {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if highest::<S>() == 8 {
-            live.find::<F, S, 8>(simd, segment, first, left)
-        } else {
-            live.find::<F, S, 6>(simd, segment, first, left)
-        }
+impl<F: Float> Place<F> {
+    /// Where vector v of row i begins.
+    #[inline(always)]
+    fn at(&self, i: usize, v: usize) -> *mut F {
+        self.c.wrapping_add(i * self.stride + v * F::LANES)
     }
 }
 
-/// Tiles from row `first` of A and column `column` of B on, as high as `left` rows allow, and as many as have one height; returns their rows.
-///
-/// Registers: with 512-bit vectors a tile of 8 × 2 hides the latency of multiply-adds and leaves half of them free, which the compiler needs when it loads all of A
-/// at once (12 × 2 was spilled: 145 instead of 230 GFLOP/s). Elsewhere one logical vector is two or four registers, and 6 × 1 fills them.
+/// How many vectors of columns, 4, 2 or 1, tiles take of `left ≥ 1` that are left. With 512-bit vectors 6 × 4 sums hide the latency of multiply-adds, and each number of A and vector
+/// of B that is loaded serves four and six of them: a processor that two hyper-threads share runs out of instructions first (8 × 2 took 1.2 times as long, 1.4 at a depth of 16).
+/// Elsewhere one logical vector is two or four registers, and 6 × 1 fills them.
+pub(super) fn width<S: Simd>(left: usize) -> usize {
+    match left.min(if S::f32s::LEN == 16 { 4 } else { 1 }) {
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
+    }
+}
+
+/// Tiles from row `first` of A and column `column` of B on, as high as `left` rows allow, and as many as have one height; returns their rows. `vectors` is a [`width`]; `live` is given for
+/// whole tiles of [`HIGHEST`] rows alone.
 ///
 /// # Safety
-/// `place` must have `left` rows and one vector of columns, or `two`, and the segments must be those of a C that has these rows and columns. `live` must have been found for these rows.
+/// `place` must have `left` rows and `vectors` vectors of columns, and the segments must be those of a C that has these rows and columns. `live` must have been found for these rows.
 #[inline(always)]
 pub(super) unsafe fn tiles<F: Float, S: Simd>(
     simd: S,
     segments: &[Segment<F>],
     (first, left): (usize, usize),
-    column: usize,
-    two: bool,
+    (column, vectors): (usize, usize),
     place: Place<F>,
     live: Option<&Live>,
 ) -> usize {
+    let (rows, columns) = ((first, left), (column, vectors));
     // SAFETY: the caller's promise.
     unsafe {
         match (segments, live) {
-            ([segment], Some(live)) => highest_tiles(simd, Sparse(*segment, live), (first, left), column, two, place),
-            ([segment], None) if left >= highest::<S>() => highest_tiles(simd, One(*segment), (first, left), column, two, place),
-            _ if left >= highest::<S>() => highest_tiles(simd, segments, (first, left), column, two, place),
-            _ => match (left, two) {
-                (4.., true) => tiles_of::<F, S, _, 4, 2>(simd, segments, (first, left), column, place),
-                (4.., false) => tiles_of::<F, S, _, 4, 1>(simd, segments, (first, left), column, place),
-                (2.., true) => tiles_of::<F, S, _, 2, 2>(simd, segments, (first, left), column, place),
-                (2.., false) => tiles_of::<F, S, _, 2, 1>(simd, segments, (first, left), column, place),
-                (_, true) => tiles_of::<F, S, _, 1, 2>(simd, segments, (first, left), column, place),
-                (_, false) => tiles_of::<F, S, _, 1, 1>(simd, segments, (first, left), column, place),
+            ([segment], Some(live)) => tiles_of_height::<F, S, _, HIGHEST>(simd, Sparse(*segment, live), rows, columns, place),
+            ([segment], None) if left >= HIGHEST => tiles_of_height::<F, S, _, HIGHEST>(simd, One(*segment), rows, columns, place),
+            _ => match left {
+                HIGHEST.. => tiles_of_height::<F, S, _, HIGHEST>(simd, segments, rows, columns, place),
+                4.. => tiles_of_height::<F, S, _, 4>(simd, segments, rows, columns, place),
+                2.. => tiles_of_height::<F, S, _, 2>(simd, segments, rows, columns, place),
+                _ => tiles_of_height::<F, S, _, 1>(simd, segments, rows, columns, place),
             },
         }
     }
 }
 
-/// Rows of the tiles that are used while rows are left for them.
-#[inline(always)]
-fn highest<S: Simd>() -> usize {
-    if S::f32s::LEN == 16 { 8 } else { 6 }
-}
-
-/// Tiles of [`highest`] rows.
+/// Those of ROWS rows.
 ///
 /// # Safety
 /// As [`tiles`].
 #[inline(always)]
-unsafe fn highest_tiles<F: Float, S: Simd, C: Cut<F>>(
+unsafe fn tiles_of_height<F: Float, S: Simd, C: Cut<F>, const ROWS: usize>(
     simd: S,
     cut: C,
-    (first, left): (usize, usize),
-    column: usize,
-    two: bool,
+    rows: (usize, usize),
+    (column, vectors): (usize, usize),
     place: Place<F>,
 ) -> usize {
     // SAFETY: the caller's promise.
     unsafe {
-        match (S::f32s::LEN == 16, two) {
-            (true, true) => tiles_of::<F, S, C, 8, 2>(simd, cut, (first, left), column, place),
-            (true, false) => tiles_of::<F, S, C, 8, 1>(simd, cut, (first, left), column, place),
-            (false, _) => tiles_of::<F, S, C, 6, 1>(simd, cut, (first, left), column, place),
+        match (S::f32s::LEN == 16, vectors) {
+            (true, 4) => tiles_of::<F, S, C, ROWS, 4>(simd, cut, rows, column, place),
+            (true, 2) => tiles_of::<F, S, C, ROWS, 2>(simd, cut, rows, column, place),
+            _ => tiles_of::<F, S, C, ROWS, 1>(simd, cut, rows, column, place),
         }
     }
 }
@@ -139,7 +125,8 @@ unsafe fn tiles_of<F: Float, S: Simd, C: Cut<F>, const ROWS: usize, const VECTOR
     rows
 }
 
-/// One tile, of which only the columns `live` of A are looked at where they are given.
+/// One tile, of which only the columns `live` of A are looked at where they are given. Its loops over sums have a tile's shape for bounds and nothing to decide within, so
+/// that sums are registers throughout.
 ///
 /// # Safety
 /// As [`tiles`], of ROWS rows.
@@ -152,19 +139,18 @@ unsafe fn tile<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     place: Place<F>,
     live: Option<&[u16]>,
 ) {
-    let Place { c, stride, started, sparse, bias, relu } = place;
-    let at = |i, v| c.wrapping_add(i * stride + v * F::LANES);
-    let zero = F::Lanes::splat(simd, F::ZERO);
-    let mut sums = [[zero; VECTORS]; ROWS];
-    for (i, sums) in sums.iter_mut().enumerate() {
-        for (v, sum) in sums.iter_mut().enumerate() {
-            if started {
+    let mut sums = [[F::Lanes::splat(simd, F::ZERO); VECTORS]; ROWS];
+    if place.started {
+        for (i, sums) in sums.iter_mut().enumerate() {
+            for (v, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: the caller's promise.
-                *sum = unsafe { vector(simd, at(i, v)) };
-            } else if v == 0 {
-                // A row of C is a page or more from the next, so no processor foresees where the sums will go, and a gradient's place is seldom in its caches.
-                prefetch_to_write(at(i, v));
+                *sum = unsafe { vector(simd, place.at(i, v)) };
             }
+        }
+    } else {
+        for i in 0..ROWS {
+            // A row of C is a page or more from the next, so no processor foresees where the sums will go, and a gradient's place is seldom in its caches.
+            prefetch_to_write(place.at(i, 0));
         }
     }
     for s in segments {
@@ -181,16 +167,43 @@ unsafe fn tile<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
             }
         }
     }
-    for (i, sums) in sums.iter().enumerate() {
-        for (v, &sum) in sums.iter().enumerate() {
-            let sum = if sparse { sum + zero } else { sum };
-            // SAFETY: the caller's promise.
-            let mut sum = bias.map_or(sum, |bias| sum + unsafe { vector(simd, bias.wrapping_add(v * F::LANES)) });
-            if relu {
-                sum = Activation::Relu.lanes::<F, S>(simd, sum)[0];
+    if place.sparse {
+        for sum in sums.as_flattened_mut() {
+            *sum += F::ZERO;
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { put_down(simd, sums, place) };
+}
+
+/// Finishes a tile's sums and stores them.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn put_down<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    mut sums: [[Lanes<F, S>; VECTORS]; ROWS],
+    place: Place<F>,
+) {
+    if let Some(bias) = place.bias {
+        // SAFETY: the caller's promise.
+        let bias: [_; VECTORS] = std::array::from_fn(|v| unsafe { vector(simd, bias.wrapping_add(v * F::LANES)) });
+        for sums in &mut sums {
+            for (sum, bias) in sums.iter_mut().zip(bias) {
+                *sum += bias;
             }
+        }
+        if place.relu {
+            for sum in sums.as_flattened_mut() {
+                *sum = Activation::Relu.lanes::<F, S>(simd, *sum)[0];
+            }
+        }
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        for (v, sum) in sums.iter().enumerate() {
             // SAFETY: the caller's promise.
-            sum.store_slice(unsafe { std::slice::from_raw_parts_mut(at(i, v), F::LANES) });
+            sum.store_slice(unsafe { std::slice::from_raw_parts_mut(place.at(i, v), F::LANES) });
         }
     }
 }
@@ -198,7 +211,7 @@ unsafe fn tile<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
 /// The innermost loop, once for either way that A stands: with both strides free, addresses would take registers from the sums.
 ///
 /// # Safety
-/// `a.add(a_rows[i] + k · a_k)` for i < ROWS, and a vector from each `b.add(v · b_panel + k · b_k)` on for v < VECTORS, must be readable for k < `s.depth`.
+/// `a.add(i · s.a_row + k · s.a_k)` for i < ROWS, and a vector from each `b.add(v · b_panel + k · b_k)` on for v < VECTORS, must be readable for k < `s.depth`.
 #[inline(always)]
 unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
@@ -208,16 +221,14 @@ unsafe fn chain<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     b: *const F,
     ahead: *const F,
 ) {
-    if s.a_k == 1 {
-        let mut rows: [usize; ROWS] = std::array::from_fn(|i| s.a_rows[i]);
-        // As the compiler could not know from memory.
-        rows[0] = 0;
-        // SAFETY: the caller's promise.
-        unsafe { turns(simd, sums, s, (a, 1, rows), b, ahead) };
-    } else {
-        debug_assert!(ROWS == 1 || s.a_rows[1] == 1);
-        // SAFETY: the caller's promise.
-        unsafe { turns(simd, sums, s, (a, s.a_k, std::array::from_fn(|i| i)), b, ahead) };
+    // SAFETY: the caller's promise; one of the strides is 1.
+    unsafe {
+        if s.a_k == 1 {
+            turns(simd, sums, s, (a, s.a_row, 1), b, ahead);
+        } else {
+            debug_assert!(ROWS == 1 || s.a_row == 1);
+            turns(simd, sums, s, (a, 1, s.a_k), b, ahead);
+        }
     }
 }
 
@@ -234,20 +245,18 @@ unsafe fn leaps<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     b: *const F,
     live: &[u16],
 ) {
-    let mut rows: [usize; ROWS] = std::array::from_fn(|i| s.a_rows[i]);
-    rows[0] = 0;
     let mut held = *sums;
     let turns = live.chunks_exact(UNROLLED);
     let rest = turns.remainder();
     for turn in turns {
         for &k in turn {
             // SAFETY: the caller's promise.
-            unsafe { leap(simd, &mut held, s, (a, rows), b, k) };
+            unsafe { leap(simd, &mut held, s, a, b, k) };
         }
     }
     for &k in rest {
         // SAFETY: the caller's promise.
-        unsafe { leap(simd, &mut held, s, (a, rows), b, k) };
+        unsafe { leap(simd, &mut held, s, a, b, k) };
     }
     *sums = held;
 }
@@ -261,16 +270,16 @@ unsafe fn leap<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     sums: &mut [[Lanes<F, S>; VECTORS]; ROWS],
     s: &Segment<F>,
-    (a, rows): (*const F, [usize; ROWS]),
+    a: *const F,
     b: *const F,
     k: u16,
 ) {
     let k = usize::from(k);
     // SAFETY: the caller's promise.
-    unsafe { step(simd, sums, (a.wrapping_add(k), rows), (b.wrapping_add(k * s.b_k), s.b_panel)) };
+    unsafe { step(simd, sums, (a.wrapping_add(k), s.a_row), (b.wrapping_add(k * s.b_k), s.b_panel)) };
 }
 
-/// A multiply-add to every sum for each k. A begins at `a`, and has its columns `a_k` and its rows `rows` from there. A part of the next tile's columns of B
+/// A multiply-add to every sum for each k. A begins at `a`, and has its rows `a_row` and its columns `a_k` apart. A part of the next tile's columns of B
 /// is asked for, from `ahead` on.
 ///
 /// # Safety
@@ -280,30 +289,32 @@ unsafe fn turns<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     sums: &mut [[Lanes<F, S>; VECTORS]; ROWS],
     s: &Segment<F>,
-    (mut a, a_k, rows): (*const F, usize, [usize; ROWS]),
+    (mut a, a_row, a_k): (*const F, usize, usize),
     mut b: *const F,
-    ahead: *const F,
+    mut ahead: *const F,
 ) {
+    let Segment { b_k, b_panel, depth, .. } = *s;
     let mut held = *sums;
-    for turn in 0..s.depth / UNROLLED {
+    for _ in 0..depth / UNROLLED {
         for v in 0..VECTORS {
-            prefetch(ahead.wrapping_add(turn * s.b_k + v * s.b_panel));
+            prefetch(ahead.wrapping_add(v * b_panel));
         }
-        for _ in 0..UNROLLED {
+        ahead = opaque(ahead.wrapping_add(b_k));
+        for k in 0..UNROLLED {
             // SAFETY: the caller's promise.
-            unsafe { step(simd, &mut held, (a, rows), (b, s.b_panel)) };
-            (a, b) = (a.wrapping_add(a_k), b.wrapping_add(s.b_k));
+            unsafe { step(simd, &mut held, (a.wrapping_add(k * a_k), a_row), (b, b_panel)) };
+            b = opaque(b.wrapping_add(b_k));
         }
+        a = opaque(a.wrapping_add(UNROLLED * a_k));
     }
-    for _ in 0..s.depth % UNROLLED {
+    for k in 0..depth % UNROLLED {
         // SAFETY: the caller's promise.
-        unsafe { step(simd, &mut held, (a, rows), (b, s.b_panel)) };
-        (a, b) = (a.wrapping_add(a_k), b.wrapping_add(s.b_k));
+        unsafe { step(simd, &mut held, (a.wrapping_add(k * a_k), a_row), (b.wrapping_add(k * b_k), b_panel)) };
     }
     *sums = held;
 }
 
-/// One multiply-add to every sum: A's numbers stand at `rows` from `a` on, B's vectors `panel` apart from `b` on.
+/// One multiply-add to every sum: A's numbers stand `row` apart from `a` on, B's vectors `panel` apart from `b` on.
 ///
 /// # Safety
 /// They must be readable.
@@ -311,14 +322,16 @@ unsafe fn turns<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
 unsafe fn step<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     sums: &mut [[Lanes<F, S>; VECTORS]; ROWS],
-    (a, rows): (*const F, [usize; ROWS]),
+    (a, row): (*const F, usize),
     (b, panel): (*const F, usize),
 ) {
     // SAFETY: the caller's promise.
     let columns: [_; VECTORS] = std::array::from_fn(|v| unsafe { vector(simd, b.wrapping_add(v * panel)) });
-    for (sums, row) in sums.iter_mut().zip(rows) {
+    for (i, sums) in sums.iter_mut().enumerate() {
+        // Four rows share a register for their address, as an instruction can add to it one, two or, from another register, three strides.
+        let four = a.wrapping_add(i / 4 * 4 * row);
         // SAFETY: the caller's promise.
-        let x = F::Lanes::splat(simd, unsafe { *a.wrapping_add(row) });
+        let x = F::Lanes::splat(simd, unsafe { *four.wrapping_add(i % 4 * row) });
         for (sum, &column) in sums.iter_mut().zip(&columns) {
             *sum = x.fma(column, *sum);
         }
