@@ -35,6 +35,8 @@ pub trait Float:
     const INFINITY: Self;
     /// The largest finite number.
     const MAX: Self;
+    /// The smallest normal number.
+    const MIN_POSITIVE: Self;
     /// The gap between 1 and the next number.
     const EPSILON: Self;
     /// A quiet NaN: a missing cell.
@@ -73,6 +75,7 @@ macro_rules! float {
             const ONE: Self = 1.0;
             const INFINITY: Self = $t::INFINITY;
             const MAX: Self = $t::MAX;
+            const MIN_POSITIVE: Self = $t::MIN_POSITIVE;
             const EPSILON: Self = $t::EPSILON;
             const NAN: Self = $t::NAN;
 

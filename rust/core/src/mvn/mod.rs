@@ -109,14 +109,13 @@ fn check_posterior<F: Float>(argument: &'static str, rows: usize, loc: &[F], tri
 pub fn diagonal<F: Float>(log_var: &[F], width: usize, out: &mut [F]) -> Result<()> {
     check_len("scale_tril", out, log_var.len(), width)?;
     check_finite("log_var", log_var, width)?;
-    let least = F::from_f64(if F::LANES == 16 { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE });
     for_rows(log_var.len(), 10 + width, RowsMut::new(out, width), &|rows, mut out: RowsMut<F>| {
         for (local, at) in rows.enumerate() {
             let row = out.row(local);
             let scale = F::from_f64(libm::exp(0.5 * log_var[at].to_f64()));
             row.fill(F::ZERO);
-            row[at % width] = if scale < least {
-                least
+            row[at % width] = if scale < F::MIN_POSITIVE {
+                F::MIN_POSITIVE
             } else if scale > F::MAX {
                 F::MAX
             } else {

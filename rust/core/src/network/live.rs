@@ -3,7 +3,7 @@
 use super::matmul::DEPTH;
 use super::segment::{HIGHEST, Segment};
 use crate::float::Float;
-use crate::simd::{Simd, SimdBase, SimdMask};
+use crate::simd::{Simd, SimdBase, SimdFloat, SimdMask};
 
 /// Tiles, one below another, whose columns are found before any of them is made: B is read once for all of them.
 const TILES: usize = 8;
@@ -56,11 +56,12 @@ fn live_columns<F: Float, S: Simd>(simd: S, rows: [&[F]; HIGHEST], columns: &mut
     let whole = depth / F::LANES * F::LANES;
     let mut count = 0;
     for k in (0..whole).step_by(F::LANES) {
-        let mut dead = F::Lanes::splat(simd, F::ZERO).simd_eq(F::ZERO);
+        // Of numbers that are all 0, of either sign, the bits together are 0 too, and of no others.
+        let mut bits = F::Lanes::splat(simd, F::ZERO).to_bits();
         for row in rows {
-            dead &= F::Lanes::from_slice(simd, &row[k..k + F::LANES]).simd_eq(F::ZERO);
+            bits |= F::Lanes::from_slice(simd, &row[k..k + F::LANES]).to_bits();
         }
-        let live = !dead.to_bitmask();
+        let live = !F::Lanes::from_bits(bits).simd_eq(F::ZERO).to_bitmask();
         for byte in 0..F::LANES / BYTE {
             let set = (live >> (byte * BYTE)) as u8;
             // Eight are written whatever their number, and the next ones over those too many.
