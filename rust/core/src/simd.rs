@@ -105,6 +105,7 @@ pub(crate) fn not_unrolled<T>(array: &mut [T]) -> &mut [T] {
 
 /// The same address, as one of which the compiler knows nothing, and so cannot make a chain of sums or a register of its own of each place that is reached from it. For speed alone.
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)] // The address is passed on, and nothing read from it.
 pub(crate) fn opaque<T>(at: *const T) -> *const T {
     #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
     {
