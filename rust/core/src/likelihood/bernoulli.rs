@@ -1,10 +1,10 @@
 //! Cells of 0 or 1: −softplus((1 − 2x) · logit), which cancels nowhere, and its gradient x − sigmoid(logit).
 
-use super::cells::{CellOp, seen};
+use super::cells::{CellOp, exponentials_first, seen};
 use crate::float::Float;
 use crate::random::CellWords;
-use crate::rows::{LaneOp, TURN, Term};
-use crate::simd::{Fused, Select, Simd, SimdBase, not_unrolled};
+use crate::rows::{LaneOp, Term};
+use crate::simd::{Fused, Select, Simd, SimdBase};
 use crate::vmath::{Lanes, exp_minus_abs, softplus_sigmoid, softplus_sigmoid_from};
 
 #[derive(Debug, Clone)]
@@ -39,16 +39,17 @@ impl<F: Float> LaneOp<F, 2, 1> for Bernoulli {
         simd: S,
         vectors: usize,
         load: impl Fn(usize) -> [Lanes<F, S>; 2],
-        mut put: impl FnMut(usize, Term<F, S, 1>),
+        put: impl FnMut(usize, Term<F, S, 1>),
     ) {
-        let mut exponentials = [F::Lanes::splat(simd, F::ZERO); TURN];
-        let exponentials = not_unrolled(&mut exponentials);
-        for (k, t) in exponentials.iter_mut().enumerate().take(vectors) {
-            *t = exp_minus_abs::<F, S>(simd, load(k)[1]);
-        }
-        for (k, t) in exponentials.iter().enumerate().take(vectors) {
-            put(k, after_exponential(simd, load(k), *t));
-        }
+        exponentials_first(
+            simd,
+            vectors,
+            1,
+            load,
+            put,
+            #[inline(always)]
+            |x, t| after_exponential(simd, x, t),
+        );
     }
 }
 

@@ -1,13 +1,13 @@
 //! Counts of 0 to n: ln C(n, x) − x softplus(−logit) − (n − x) softplus(logit), and its gradient x sigmoid(−logit) − (n − x) sigmoid(logit).
 
-use super::cells::{CellOp, Cells, Family, Params, ParamsMut, flaw, in_blocks, seen};
+use super::cells::{CellOp, Cells, Family, Params, ParamsMut, exponentials_first, flaw, in_blocks, seen};
 use super::count::{Counts, LN_2PI_HALF};
 use super::kinds::Likelihood;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::random::{CellWords, binomial};
-use crate::rows::{Input, LaneOp, SumOnly, TURN, Term, Totals, map_rows, no_outputs};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8, not_unrolled};
+use crate::rows::{Input, LaneOp, SumOnly, Term, Totals, map_rows, no_outputs};
+use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
 use crate::threads::{Outputs, row_work};
 use crate::vmath::{
     Lanes, exp_excess, exp_minus_abs, ln, softplus_sigmoid, softplus_sigmoids, softplus_sigmoids_from, stirling, zero_if_finite,
@@ -189,16 +189,17 @@ impl<F: Float> LaneOp<F, 3, 1> for WithCoefficients<F> {
         simd: S,
         vectors: usize,
         load: impl Fn(usize) -> [Lanes<F, S>; 3],
-        mut put: impl FnMut(usize, Term<F, S, 1>),
+        put: impl FnMut(usize, Term<F, S, 1>),
     ) {
-        let mut exponentials = [F::Lanes::splat(simd, F::ZERO); TURN];
-        let exponentials = not_unrolled(&mut exponentials);
-        for (k, t) in exponentials.iter_mut().enumerate().take(vectors) {
-            *t = exp_minus_abs::<F, S>(simd, load(k)[1]);
-        }
-        for (k, t) in exponentials.iter().enumerate().take(vectors) {
-            put(k, self.after_exponential(simd, load(k), *t));
-        }
+        exponentials_first(
+            simd,
+            vectors,
+            1,
+            load,
+            put,
+            #[inline(always)]
+            |x, t| self.after_exponential(simd, x, t),
+        );
     }
 }
 
@@ -240,16 +241,17 @@ impl<F: Float> LaneOp<F, 4, 0> for OfSound {
         simd: S,
         vectors: usize,
         load: impl Fn(usize) -> [Lanes<F, S>; 4],
-        mut put: impl FnMut(usize, Term<F, S, 0>),
+        put: impl FnMut(usize, Term<F, S, 0>),
     ) {
-        let mut exponentials = [F::Lanes::splat(simd, F::ZERO); TURN];
-        let exponentials = not_unrolled(&mut exponentials);
-        for (k, t) in exponentials.iter_mut().enumerate().take(vectors) {
-            *t = exp_minus_abs::<F, S>(simd, load(k)[3]);
-        }
-        for (k, t) in exponentials.iter().enumerate().take(vectors) {
-            put(k, sound_after_exponential(simd, load(k), *t));
-        }
+        exponentials_first(
+            simd,
+            vectors,
+            3,
+            load,
+            put,
+            #[inline(always)]
+            |x, t| sound_after_exponential(simd, x, t),
+        );
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::float::Float;
 use crate::random::CellWords;
-use crate::rows::{Blocks, Input, LaneOp, Mask, SumOnly, Term, Totals, map_rows, no_outputs};
-use crate::simd::{Select, Simd, SimdBase};
+use crate::rows::{Blocks, Input, LaneOp, Mask, SumOnly, TURN, Term, Totals, map_rows, no_outputs};
+use crate::simd::{Select, Simd, SimdBase, not_unrolled};
 use crate::threads::{Outputs, RowsMut, for_rows};
-use crate::vmath::{Lanes, zero_if_finite};
+use crate::vmath::{Lanes, exp_minus_abs, zero_if_finite};
 
 /// Rows of params, of which a likelihood reads the columns from `first` on.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +97,26 @@ pub(super) trait CellOp<F: Float, const I: usize, const O: usize>: LaneOp<F, I, 
 
     /// A draw of a cell with these params.
     fn draw(&self, column: usize, params: [f64; O], words: &mut CellWords) -> f64;
+}
+
+/// The [`turn`](LaneOp::turn) of a kernel that makes its terms from its input and e^−|logit|: the exponentials of all vectors come first. The logits are input number `logits`.
+#[inline(always)]
+pub(super) fn exponentials_first<F: Float, S: Simd, const I: usize, const O: usize>(
+    simd: S,
+    vectors: usize,
+    logits: usize,
+    load: impl Fn(usize) -> [Lanes<F, S>; I],
+    mut put: impl FnMut(usize, Term<F, S, O>),
+    rest: impl Fn([Lanes<F, S>; I], Lanes<F, S>) -> Term<F, S, O>,
+) {
+    let mut exponentials = [F::Lanes::splat(simd, F::ZERO); TURN];
+    let exponentials = not_unrolled(&mut exponentials);
+    for (k, t) in exponentials.iter_mut().enumerate().take(vectors) {
+        *t = exp_minus_abs::<F, S>(simd, load(k)[logits]);
+    }
+    for (k, t) in exponentials.iter().enumerate().take(vectors) {
+        put(k, rest(load(k), *t));
+    }
 }
 
 /// The cells that are not missing. A comparison, as a test for NaN would have to be turned round.

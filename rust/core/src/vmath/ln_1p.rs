@@ -81,3 +81,9 @@ fn ln_curve<F: Float, S: Simd>(simd: S, f: Lanes<F, S>, tail: Lanes<F, S>) -> La
     let low = (square * f).fma(polynomial::<F, S>(simd, f, F::LN_TAIL), tail);
     square.fma(F::from_f64(-0.5), low)
 }
+
+/// ln(1 + t) for 0 ≤ t ≤ 1, without a division.
+#[inline(always)]
+pub(crate) fn ln_1p_to_one<F: Float, S: Simd>(simd: S, t: Lanes<F, S>) -> Lanes<F, S> {
+    (-(t * t)).fma(polynomial::<F, S>(simd, t, F::LOG1P_TAIL), t)
+}
