@@ -33,7 +33,8 @@ use super::tile::{Place, WIDEST, tiles, width};
 use crate::float::Float;
 use crate::simd::{Kernel, Simd, dispatch};
 
-/// The inner dimension is cut here at the latest: a panel's cut and the rows that meet it then lie in the first-level cache together. Six strips of float32.
+/// The inner dimension is cut here at the latest: a panel's cut and the rows that meet it then lie in the first-level cache together; of four panels that are read at once they come
+/// from the second in time. Six strips of float32.
 pub(super) const DEPTH: usize = 288;
 /// At most so many parts are chained in registers before the accumulators are put down.
 const SEGMENTS: usize = 12;
@@ -236,7 +237,7 @@ impl<F: Float> Sums<'_, F> {
             let left = self.columns - column;
             let vectors = width::<S>(left.div_ceil(F::LANES));
             if left < vectors * F::LANES {
-                self.edge(simd, segments, finish, rows.clone(), (column, vectors));
+                self.edge(simd, segments, finish, rows.clone(), (column, vectors), live);
             } else {
                 let bias = finish.bias().map(|bias| bias[column..].as_ptr());
                 let mut row = rows.start;
@@ -245,7 +246,9 @@ impl<F: Float> Sums<'_, F> {
                     let place = Place { c, stride: self.c_stride, started: self.started, sparse, bias, relu };
                     // SAFETY: C has these rows and at least as many columns from here on as a tile, and so has the bias; `Segment::new` has checked the factors for all of C,
                     // and `live` was found for these rows.
-                    row += unsafe { tiles(simd, segments, (row, rows.end - row), (column, vectors), place, live) };
+                    row += unsafe {
+                        tiles(simd, segments, (row, rows.end - row), (column, vectors), place, live.map(|live| (live, 0)))
+                    };
                 }
             }
             column += vectors * F::LANES;
@@ -261,6 +264,7 @@ impl<F: Float> Sums<'_, F> {
         finish: Finish<F>,
         rows: Range<usize>,
         (column, vectors): (usize, usize),
+        live: Option<&Live>,
     ) {
         let mut tile_of_c = [[F::ZERO; WIDEST]; HIGHEST];
         let mut padded = [F::ZERO; WIDEST];
@@ -271,9 +275,11 @@ impl<F: Float> Sums<'_, F> {
         let bias = finish.bias().map(|_| padded.as_ptr());
         let relu = matches!(finish, Finish::BiasRelu(_));
         let sparse = segments.iter().any(|s| s.sparse);
-        let (mut row, end) = (rows.start, rows.end);
+        let Range { start, end } = rows;
+        let mut row = start;
         while row < end {
             let rows = (end - row).min(HIGHEST);
+            let live = live.map(|live| (live, (row - start) / HIGHEST));
             let own = |i| (row + i) * self.c_stride + column..(row + i) * self.c_stride + self.columns;
             if self.started {
                 for (i, there) in tile_of_c.iter_mut().take(rows).enumerate() {
@@ -281,8 +287,9 @@ impl<F: Float> Sums<'_, F> {
                 }
             }
             let place = Place { c: tile_of_c.as_mut_ptr().cast(), stride: WIDEST, started: self.started, sparse, bias, relu };
-            // SAFETY: these rows and the bias have these vectors' columns; `Segment::new` has checked the factors for all of C, B up to its last vector's end.
-            let done = unsafe { tiles(simd, segments, (row, rows), (column, vectors), place, None) };
+            // SAFETY: these rows and the bias have these vectors' columns; `Segment::new` has checked the factors for all of C, B up to its last vector's end, and `live` was found for
+            // tiles from row `start` on.
+            let done = unsafe { tiles(simd, segments, (row, rows), (column, vectors), place, live) };
             for (i, there) in tile_of_c.iter().take(done).enumerate() {
                 self.c[own(i)].copy_from_slice(&there[..left]);
             }

@@ -9,12 +9,15 @@ use super::aligned::Aligned;
 use super::layer_norm::{Normalised, back, normalise};
 use super::matmul::{Finish, Left, Part, Right, multiply, multiply_parts};
 use super::panels::{pack_rows, pack_transposed, packed_len, panel, strip};
+use super::segment::HIGHEST;
 use crate::float::Float;
 use crate::network::lanewise;
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// Rows that go through all layers together where the output alone is wanted, so that hidden layers stay in the caches: whole tiles.
 pub(crate) const GROUP: usize = 48;
+const _: () =
+    assert!(GROUP.is_multiple_of(HIGHEST) && strip::<f32>().is_multiple_of(HIGHEST) && strip::<f64>().is_multiple_of(HIGHEST));
 
 /// One dense layer, and where its parameters stand in the flat array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

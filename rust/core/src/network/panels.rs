@@ -12,7 +12,7 @@ const PANEL: usize = 1;
 const STRIP: usize = 3;
 
 /// Columns of a panel of B: a logical vector, at every level, so that what is packed does not depend on it. A tile of one vector reads whole cache lines of a panel one after
-/// another; with wider panels it would read some of each, and half the places of the first-level cache would hold all of what it reads.
+/// another; with wider panels it would read some of each, and half the places of the first-level cache would hold all of what it reads. A tile of four reads four panels.
 #[must_use]
 pub const fn panel<F: Float>() -> usize {
     PANEL * F::LANES

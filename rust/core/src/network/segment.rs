@@ -108,9 +108,12 @@ impl<F: Float> Cut<F> for One<F> {
     }
 }
 
-/// The same of a sparse A.
+/// The same of a sparse A, from a tile of those whose live columns were found on.
 #[derive(Clone, Copy)]
-pub(super) struct Sparse<'a, F>(pub(super) Segment<F>, pub(super) &'a Live);
+pub(super) struct Sparse<'a, F>(pub(super) Segment<F>, pub(super) FromTile<'a>);
+
+/// Live columns, and the first tile that is meant.
+pub(super) type FromTile<'a> = (&'a Live, usize);
 
 impl<F: Float> Cut<F> for Sparse<'_, F> {
     #[inline(always)]
@@ -120,6 +123,7 @@ impl<F: Float> Cut<F> for Sparse<'_, F> {
 
     #[inline(always)]
     fn live(&self, tile: usize) -> Option<&[u16]> {
-        Some(self.1.of_tile(tile))
+        let (live, first) = self.1;
+        Some(live.of_tile(first + tile))
     }
 }

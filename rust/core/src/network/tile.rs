@@ -1,9 +1,8 @@
 //! The innermost loops of [`matmul`](super::matmul): a tile of C in registers.
 
 use super::activation::Activation;
-use super::live::Live;
 use super::panels::panel;
-use super::segment::{Cut, HIGHEST, One, Segment, Sparse};
+use super::segment::{Cut, FromTile, HIGHEST, One, Segment, Sparse};
 use crate::float::Float;
 use crate::simd::{Fused, Simd, SimdBase, opaque, prefetch, prefetch_to_write};
 use crate::vmath::Lanes;
@@ -24,6 +23,7 @@ pub(super) struct Place<F> {
     pub(super) sparse: bool,
     /// Of the columns.
     pub(super) bias: Option<*const F>,
+    /// Behind a bias alone.
     pub(super) relu: bool,
 }
 
@@ -36,7 +36,7 @@ impl<F: Float> Place<F> {
 }
 
 /// How many vectors of columns, 4, 2 or 1, tiles take of `left ≥ 1` that are left. With 512-bit vectors 6 × 4 sums hide the latency of multiply-adds, and each number of A and vector
-/// of B that is loaded serves four and six of them: a processor that two hyper-threads share runs out of instructions first (8 × 2 took 1.2 times as long, 1.4 at a depth of 16).
+/// of B that is loaded serves four and six of them: a processor that two hyper-threads share runs out of instructions first (8 × 2, with the compiler's addresses, took 1.1 to 1.5 times as long).
 /// Elsewhere one logical vector is two or four registers, and 6 × 1 fills them.
 pub(super) fn width<S: Simd>(left: usize) -> usize {
     match left.min(if S::f32s::LEN == 16 { 4 } else { 1 }) {
@@ -58,8 +58,9 @@ pub(super) unsafe fn tiles<F: Float, S: Simd>(
     (first, left): (usize, usize),
     (column, vectors): (usize, usize),
     place: Place<F>,
-    live: Option<&Live>,
+    live: Option<FromTile>,
 ) -> usize {
+    debug_assert!(vectors == width::<S>(vectors), "a tile's width");
     let (rows, columns) = ((first, left), (column, vectors));
     // SAFETY: the caller's promise.
     unsafe {
@@ -111,6 +112,7 @@ unsafe fn tiles_of<F: Float, S: Simd, C: Cut<F>, const ROWS: usize, const VECTOR
     column: usize,
     place: Place<F>,
 ) -> usize {
+    const { assert!(VECTORS * F::LANES <= WIDEST, "a tile's columns fit where edges are made") };
     let rows = left / ROWS * ROWS;
     simd.vectorize(
         #[inline(always)]

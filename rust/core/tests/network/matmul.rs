@@ -106,6 +106,8 @@ fn a_sparse_factor_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
     for dense in [0, 1, 5, 11] {
         let a = sparse_numbers::<F>(rows, depth, dense);
         let expected = three_loops(rows, columns, depth, &a, &w, Some(&bias));
+        let mut activated = expected.clone();
+        Activation::Relu.apply(&mut activated);
         let _alone = settings();
         for level in levels() {
             with_level(level, || {
@@ -114,6 +116,8 @@ fn a_sparse_factor_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
                 multiply(rows, columns, depth, left, right, Finish::Bias(&bias), &mut c, columns);
                 let bits = |c: &[F]| c.iter().map(|c| c.to_f64().to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&c), bits(&expected), "{level:?}, {rows} × {depth} × {columns}, {dense} in 11");
+                multiply(rows, columns, depth, left, right, Finish::BiasRelu(&bias), &mut c, columns);
+                assert_eq!(c, activated, "relu, {level:?}, {rows} × {depth} × {columns}, {dense} in 11");
             });
         }
     }
@@ -124,7 +128,7 @@ fn leaving_zeros_out_does_not_change_a_bit() {
     // Fewer rows than a tile, blocks of tiles with rows left over; a depth of whole vectors or not, cut or not.
     for rows in [1, 5, 8, 13, 50, 129] {
         for depth in [1, 16, 41, 256, 300] {
-            for columns in [1, 16, 37, 64] {
+            for columns in [1, 16, 30, 37, 50, 64] {
                 a_sparse_factor_agrees::<f32>(rows, columns, depth);
                 a_sparse_factor_agrees::<f64>(rows, columns, depth);
             }
@@ -134,23 +138,52 @@ fn leaving_zeros_out_does_not_change_a_bit() {
 
 #[test]
 fn what_is_zero_in_a_tile_is_not_multiplied() {
-    // Rows of B that would make NaN of 0 meet columns of A that are 0, all rows of which are in whole tiles.
-    let (rows, depth, columns) = (48, 40, 32);
-    let mut a = numbers::<f32>(2, rows * depth);
-    let mut w = numbers::<f32>(3, columns * depth);
-    for k in [0, 7, 16, 39] {
-        a.iter_mut().skip(k).step_by(depth).for_each(|x| *x = 0.0);
-        w.iter_mut().skip(k).step_by(depth).for_each(|x| *x = f32::INFINITY);
+    // Rows of B that would make NaN of 0 meet columns of A that are 0, all rows of which are in whole tiles. C's columns are whole vectors, or end in one or several that are not.
+    let (rows, depth) = (48, 40);
+    for columns in [14, 30, 32, 50, 64, 100] {
+        let mut a = numbers::<f32>(2, rows * depth);
+        let mut w = numbers::<f32>(3, columns * depth);
+        for k in [0, 7, 16, 39] {
+            a.iter_mut().skip(k).step_by(depth).for_each(|x| *x = 0.0);
+            w.iter_mut().skip(k).step_by(depth).for_each(|x| *x = f32::INFINITY);
+        }
+        let packed = packed(columns, depth, &w);
+        let _alone = settings();
+        for level in levels() {
+            with_level(level, || {
+                let mut c = vec![f32::NAN; rows * columns];
+                let (left, right) = (Left::sparse_rows(&a, depth), Right::packed(&packed, depth));
+                multiply(rows, columns, depth, left, right, Finish::Sums, &mut c, columns);
+                assert!(c.iter().all(|c| c.is_finite()), "{level:?}, {columns}");
+            });
+        }
     }
-    let packed = packed(columns, depth, &w);
+}
+
+#[test]
+fn a_column_with_any_number_in_a_tile_is_multiplied() {
+    let (rows, depth, columns) = (12, 20, 16);
+    let packed = packed(columns, depth, &vec![1.0_f32; columns * depth]);
     let _alone = settings();
-    for level in levels() {
-        with_level(level, || {
-            let mut c = vec![f32::NAN; rows * columns];
-            let (left, right) = (Left::sparse_rows(&a, depth), Right::packed(&packed, depth));
-            multiply(rows, columns, depth, left, right, Finish::Sums, &mut c, columns);
-            assert!(c.iter().all(|c| c.is_finite()), "{level:?}");
-        });
+    for number in [-0.5, f32::from_bits(1), -f32::MIN_POSITIVE, f32::INFINITY, f32::NAN] {
+        for (row, k) in [(0, 0), (5, 15), (7, 19)] {
+            let mut a = vec![-0.0; rows * depth];
+            a[row * depth + k] = number;
+            for level in levels() {
+                with_level(level, || {
+                    let mut c = vec![7.0; rows * columns];
+                    let (left, right) = (Left::sparse_rows(&a, depth), Right::packed(&packed, depth));
+                    multiply(rows, columns, depth, left, right, Finish::Sums, &mut c, columns);
+                    for (i, c) in c.chunks(columns).enumerate() {
+                        let expected = if i == row { number } else { 0.0 };
+                        assert!(
+                            c.iter().all(|c| *c == expected || c.is_nan() && expected.is_nan()),
+                            "{level:?}, {number}, {row}, {k}"
+                        );
+                    }
+                });
+            }
+        }
     }
 }
 
@@ -228,8 +261,10 @@ fn relu_lets_nan_through() {
 #[test]
 fn where_the_inner_dimension_is_cut_does_not_change_a_bit() {
     for depth in [255, 256, 257, 1000] {
-        every_way_agrees::<f32>(13, 50, depth);
-        every_way_agrees::<f64>(13, 50, depth);
+        for columns in [30, 50] {
+            every_way_agrees::<f32>(13, columns, depth);
+            every_way_agrees::<f64>(13, columns, depth);
+        }
     }
 }
 
