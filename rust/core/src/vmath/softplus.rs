@@ -4,7 +4,7 @@ use super::{Lanes, constant, exp_below, polynomial};
 use crate::float::Float;
 use crate::simd::{Fused, Select, Simd, SimdBase, apart};
 
-/// e^−|x|, from which [`softplus_sigmoid_from`] and [`softplus_sigmoids_from`] go on.
+/// e^−|x|, from which all of these go on.
 #[inline(always)]
 pub(crate) fn exp_minus_abs<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> Lanes<F, S> {
     exp_below::<F, S>(simd, -x.abs())
@@ -70,7 +70,7 @@ pub fn sigmoids<F: Float, S: Simd>(simd: S, x: Lanes<F, S>) -> (Lanes<F, S>, Lan
         x,
         #[inline(always)]
         |simd, x: Lanes<F, S>| {
-            let t = exp_below::<F, S>(simd, -x.abs());
+            let t = exp_minus_abs::<F, S>(simd, x);
             let (most, least) = (share::<F, S>(simd, constant::<F, S>(simd, 1.0), t), share::<F, S>(simd, t, t));
             let positive = x.simd_ge(F::ZERO);
             (positive.select(most, least), positive.select(least, most))
