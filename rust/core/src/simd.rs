@@ -231,6 +231,16 @@ pub(crate) fn prefetch<T>(at: *const T) {
     let _ = at;
 }
 
+/// [`prefetch`] of all lines of `len` numbers.
+#[inline(always)]
+pub(crate) fn ask_for_all<T>(from: *const T, len: usize) {
+    const LINE: usize = 64;
+    for at in (0..len * size_of::<T>()).step_by(LINE) {
+        prefetch(from.wrapping_byte_add(at));
+    }
+    prefetch(from.wrapping_add(len).wrapping_byte_sub(1));
+}
+
 /// As [`prefetch`], for a number that will soon be written to: of a line that is asked for by it other cores lose their copies.
 #[inline(always)]
 pub(crate) fn prefetch_to_write<T>(at: *const T) {

@@ -3,8 +3,8 @@
 //! [`pack_transposed`] makes panels from rows of Bᵀ, such as a layer's weights, [`pack_rows`] from rows of B, and [`pack_strips`] strips from rows of Aᵀ. What is packed is the same at every level.
 
 use crate::float::Float;
-use crate::rows::load_part;
-use crate::simd::{Kernel, Simd, SimdBase, dispatch, transposed};
+use crate::rows::first_lanes;
+use crate::simd::{Kernel, Select, Simd, SimdBase, dispatch, transposed};
 
 /// Vectors of a [`panel`].
 const PANEL: usize = 1;
@@ -38,19 +38,25 @@ pub fn strips_len<F: Float>(depth: usize, columns: usize) -> usize {
 
 /// Packs B = Wᵀ from the row-major rows of W, each of `depth` numbers; columns that fill up the last panel are 0.
 pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
+    pack_both_ways(w, depth, out, &mut []);
+}
+
+/// What [`pack_transposed`] and, unless `back` is empty, [`pack_rows`] make of the row-major rows of W, each of `depth` numbers, in one pass.
+pub fn pack_both_ways<F: Float>(w: &[F], depth: usize, packed: &mut [F], back: &mut [F]) {
     if !w.is_empty() && depth > 0 {
-        dispatch(Transpose { w, depth, out });
+        dispatch(BothWays { w, depth, packed, back });
     }
 }
 
-/// Transposes a square of as many rows as a panel has columns at a time.
-struct Transpose<'a, F> {
+/// Takes a square of as many rows as a panel has columns at a time.
+struct BothWays<'a, F> {
     w: &'a [F],
     depth: usize,
-    out: &'a mut [F],
+    packed: &'a mut [F],
+    back: &'a mut [F],
 }
 
-impl<F: Float> Kernel for Transpose<'_, F> {
+impl<F: Float> Kernel for BothWays<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -58,30 +64,49 @@ impl<F: Float> Kernel for Transpose<'_, F> {
     }
 }
 
-impl<F: Float> Transpose<'_, F> {
+impl<F: Float> BothWays<'_, F> {
     /// N is [`Float::LANES`].
     #[inline(always)]
     fn squares<S: Simd, const N: usize>(self, simd: S) {
         const { assert!(PANEL == 1, "a square has a panel's columns") };
-        let Self { w, depth, out } = self;
-        let zero = F::Lanes::splat(simd, F::ZERO);
-        for (w, out) in w.chunks(N * depth).zip(out.chunks_exact_mut(N * depth)) {
-            let rows = w.len() / depth;
-            for (k, out) in (0..depth).step_by(N).zip(out.chunks_mut(N * N)) {
-                let mut square = [zero; N];
-                if rows == N && k + N <= depth {
-                    for (row, lanes) in square.iter_mut().enumerate() {
-                        *lanes = F::Lanes::from_slice(simd, &w[row * depth + k..][..N]);
-                    }
-                } else {
-                    for (row, lanes) in square.iter_mut().enumerate().take(rows) {
-                        *lanes = load_part(simd, &w[row * depth + k..], N.min(depth - k));
-                    }
+        let Self { w, depth, packed, back } = self;
+        let (rows, zero) = (w.len() / depth, F::Lanes::splat(simd, F::ZERO));
+        // The last numbers and 0 behind them, for vectors that go past the array's end.
+        let (kept, mut end) = (N.min(w.len()), [F::ZERO; 32]);
+        end[..kept].copy_from_slice(&w[w.len() - kept..]);
+        for (first, packed) in (0..rows).step_by(N).zip(packed.chunks_exact_mut(N * depth)) {
+            for (k, packed) in (0..depth).step_by(N).zip(packed.chunks_mut(N * N)) {
+                let (filled, n) = (N.min(rows - first), N.min(depth - k));
+                let live = first_lanes::<F, S>(simd, n);
+                // All loops are of known length, so that the square stays in registers.
+                let square: [_; N] = std::array::from_fn(
+                    #[inline(always)]
+                    |row| {
+                        if row >= filled {
+                            return zero;
+                        }
+                        let at = (first + row) * depth + k;
+                        let from = w.get(at..at + N).unwrap_or_else(|| &end[at + kept - w.len()..][..N]);
+                        let lanes = F::Lanes::from_slice(simd, from);
+                        if n == N { lanes } else { live.select(lanes, zero) }
+                    },
+                );
+                if !back.is_empty() {
+                    put_rows(&square, filled, &mut back[k * rows + first * N..]);
                 }
-                for (lanes, out) in transposed(square).iter().zip(out.chunks_exact_mut(N)) {
-                    lanes.store_slice(out);
-                }
+                put_rows(&transposed(square), n, packed);
             }
+        }
+    }
+}
+
+/// Stores the first `rows` of N vectors of N numbers.
+#[inline(always)]
+fn put_rows<F: Float, S: Simd, V: SimdBase<S, Element = F>, const N: usize>(square: &[V; N], rows: usize, out: &mut [F]) {
+    let out = &mut out[..rows * N];
+    for (i, lanes) in square.iter().enumerate() {
+        if i < rows {
+            lanes.store_slice(&mut out[i * N..(i + 1) * N]);
         }
     }
 }

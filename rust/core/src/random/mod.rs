@@ -227,16 +227,20 @@ impl<F: Float, S: Simd> Sink<F, S> for Store<'_, F> {
     }
 }
 
-/// Fills `out` with a random order of `0 … out.len() − 1` (Fisher and Yates), from a draw per position.
+/// Fills `out` with a random order of `0 … out.len() − 1` (Fisher and Yates), from a draw per position: words 0 and 1 of the block whose counter starts with it.
 pub fn permutation(key: Key, out: &mut [u32]) {
+    const BLOCKS: usize = 4 * philox::BLOCKS;
     for (i, slot) in out.iter_mut().enumerate() {
         *slot = i as u32;
     }
-    for i in (1..out.len()).rev() {
-        let [low, high, ..] = block([i as u32, 0, 0, Purpose::Permutation as u32], key.0);
-        let x = u64::from(high) << 32 | u64::from(low);
-        // The high half of x (i + 1): uniform to within i / 2⁶⁴.
-        let j = (u128::from(x) * (i as u128 + 1)) >> 64;
-        out.swap(i, j as usize);
+    let mut words = [0; 4 * BLOCKS];
+    for first in (0..out.len()).step_by(BLOCKS).rev() {
+        raw(key, (Purpose::Permutation as u128) << 96 | first as u128, &mut words);
+        for (i, words) in (first..out.len()).zip(words.as_chunks::<4>().0).rev() {
+            let x = u64::from(words[1]) << 32 | u64::from(words[0]);
+            // The high half of x (i + 1): uniform to within i / 2⁶⁴.
+            let j = (u128::from(x) * (i as u128 + 1)) >> 64;
+            out.swap(i, j as usize);
+        }
     }
 }

@@ -70,7 +70,7 @@ where
         let (whole, rest) = (width / F::LANES * F::LANES, width % F::LANES);
         // A row's vectors in turns of about one size.
         let turn = (whole / F::LANES).div_ceil((whole / F::LANES).div_ceil(TURN).max(1)).max(1);
-        let live = F::Lanes::from_fn(simd, |l| F::from_f64(l as f64)).simd_lt(F::from_f64(rest as f64));
+        let live = first_lanes::<F, S>(simd, rest);
         let zero = F::Lanes::splat(simd, F::ZERO);
         let mut cursors = inputs.map(|input| input.cursor(rows.start));
         // What is read again and again is in the cache already.
@@ -112,7 +112,7 @@ where
                     sum = sum.add(live.select(term.sum, zero));
                     flaws |= live.select(term.flaw, zero).to_bits();
                     for (out, lanes) in outputs.iter_mut().zip(term.out) {
-                        store_part(lanes.as_slice(), &mut out[whole..whole + rest]);
+                        copy_few(&lanes.as_slice()[..rest], &mut out[whole..whole + rest]);
                     }
                 }
                 *row_sum = sum;
@@ -204,13 +204,22 @@ pub(crate) fn load_part<F: Float, S: Simd>(simd: S, x: &[F], n: usize) -> Lanes<
     F::Lanes::from_slice(simd, &part[..F::LANES])
 }
 
-/// The first lanes to a row's end, in pieces whose sizes the compiler knows.
+/// Of the first `n` lanes.
 #[inline(always)]
-fn store_part<F: Float>(lanes: &[F], out: &mut [F]) {
+pub(crate) fn first_lanes<F: Float, S: Simd>(simd: S, n: usize) -> Mask<F, S> {
+    F::Lanes::from_fn(simd, |l| F::from_f64(l as f64)).simd_lt(F::from_f64(n as f64))
+}
+
+/// Copies numbers one way or, fewer than 32 of them, in pieces whose sizes the compiler knows, without a call.
+#[inline(always)]
+pub(crate) fn copy_few<F: Copy>(from: &[F], out: &mut [F]) {
+    if out.len() >= 32 {
+        return out.copy_from_slice(from);
+    }
     let mut at = 0;
-    for size in [8, 4, 2, 1] {
+    for size in [16, 8, 4, 2, 1] {
         if out.len() & size != 0 {
-            out[at..at + size].copy_from_slice(&lanes[at..at + size]);
+            out[at..at + size].copy_from_slice(&from[at..at + size]);
             at += size;
         }
     }

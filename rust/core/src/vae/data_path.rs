@@ -5,8 +5,8 @@
 use super::components::Components;
 use super::condition::append;
 use super::encoder_gradient::{DrawFactors, Draws};
-use super::gradient_rows::{AddRows, Heads, ScaleRows};
-use super::latent::{draw, draw_with_ratios, latent_kl, split_heads};
+use super::gradient_rows::{AddRows, ScaleRows, ThroughDraw};
+use super::latent::{draw, draw_with_ratios, join_heads, latent_kl, split_heads};
 use super::model::Model;
 use super::objective::{Estimator, Objective, shares_of, weighted};
 use super::prior::Prior;
@@ -247,14 +247,18 @@ impl<F: Float + Draw> Block<F> {
         let (rows, latents) = (self.rows, self.rows * self.latent_dim);
         let (width, beside) = (model.config().num_features, model.condition.width);
         let (cells, conditions) = (&mut self.x[..rows * width], &mut self.conditions[..rows * beside]);
-        for (row, x) in cells.chunks_exact_mut(width).enumerate() {
-            let condition = &mut conditions[row * beside..][..beside];
-            batch.source.copy_row(batch.rows[self.first + row] as usize, x);
-            batch.source.copy_condition(batch.rows[self.first + row] as usize, condition);
-            if batch.weight(self.first + row) == 0.0 {
-                // What counts for nothing is not seen either: an infinity in the network times 0 would be NaN.
-                x.fill(F::NAN);
-                condition.fill(F::ZERO);
+        let chosen = &batch.rows[self.first..][..rows];
+        batch.source.copy_rows(chosen, cells);
+        if beside > 0 {
+            for (&row, condition) in chosen.iter().zip(conditions.chunks_exact_mut(beside)) {
+                batch.source.copy_condition(row as usize, condition);
+            }
+        }
+        if batch.weights.is_some() {
+            // What counts for nothing is not seen either: an infinity in the network times 0 would be NaN.
+            for row in (0..rows).filter(|row| batch.weight(self.first + row) == 0.0) {
+                cells[row * width..][..width].fill(F::NAN);
+                conditions[row * beside..][..beside].fill(F::ZERO);
             }
         }
         model.condition.take(conditions)?;
@@ -371,12 +375,16 @@ impl<F: Float + Draw> Block<F> {
         let d_outputs = &mut self.decoder.output_and_gradient().1[..draws * assembly.num_outputs];
         let (d_params, d_learned) = (&mut self.params[1], &mut self.d_learned);
         let mut weigh = |by: &dyn Fn(usize) -> F| {
+            let d = if assembly.num_learned == 0 { &mut *d_outputs } else { &mut d_params[..draws * num_params] };
+            // Where all rows count the same, they are one.
+            let alike = batch.weights.is_none() && !objective.importance_weighted;
+            let width = if alike { d.len() } else { num_params };
+            dispatch(ScaleRows { x: d, width, by });
             if assembly.num_learned == 0 {
-                return dispatch(ScaleRows { x: d_outputs, width: num_params, by });
+                return;
             }
-            let d_params = &mut d_params[..draws * num_params];
-            dispatch(ScaleRows { x: d_params, width: num_params, by });
-            let units = d_params.chunks(unit * num_params).zip(d_outputs.chunks_mut(unit * assembly.num_outputs));
+            let units =
+                d_params[..draws * num_params].chunks(unit * num_params).zip(d_outputs.chunks_mut(unit * assembly.num_outputs));
             for ((d_params, d_outputs), d_learned) in units.zip(d_learned.chunks_exact_mut(assembly.num_learned)) {
                 assembly.take_apart(d_params, d_outputs, d_learned);
             }
@@ -448,20 +456,21 @@ impl<F: Float + Draw> Block<F> {
                 d.iter_mut().skip(latent).step_by(latent_dim).for_each(|d| *d = F::ZERO);
             }
         }
+        let kl_weight = |row: usize| match objective.estimator {
+            Estimator::Pathwise => F::from_f64(objective.kl_weight * share(row)),
+            // The score's own part is weighed already.
+            Estimator::Score => F::ONE,
+            Estimator::Stl | Estimator::Dreg => F::ZERO,
+        };
+        let width = if batch.weights.is_none() { latents } else { latent_dim };
+        for d in [&mut *d_loc, &mut *d_log_var] {
+            dispatch(ScaleRows { x: d, width, by: kl_weight });
+        }
+        for (dz, slope) in dz.chunks_exact(latents).zip(noise.chunks_exact(latents)) {
+            dispatch(ThroughDraw { dz, slope, d_loc, d_log_var });
+        }
         let (_, d_heads) = self.encoder.output_and_gradient();
-        dispatch(Heads {
-            out: &mut d_heads[..2 * latents],
-            width: latent_dim,
-            kl: [d_loc, d_log_var],
-            kl_weight: |row| match objective.estimator {
-                Estimator::Pathwise => F::from_f64(objective.kl_weight * share(row)),
-                // The score's own part is weighed already.
-                Estimator::Score => F::ONE,
-                Estimator::Stl | Estimator::Dreg => F::ZERO,
-            },
-            dz,
-            slope: noise,
-        });
+        join_heads(d_loc, d_log_var, latent_dim, &mut d_heads[..2 * latents]);
     }
 
     /// Packs the factors of the weights' gradients where that pays.

@@ -1,4 +1,4 @@
-//! What a step's data path does with gradients row by row: scaled, added up, and brought together at the encoder's heads.
+//! What a step's data path does with gradients row by row: scaled, added up, and brought back through the draw.
 
 use crate::float::Float;
 use crate::network::lanewise;
@@ -111,42 +111,26 @@ fn sum_columns<F: Float, S: Simd, const VECTORS: usize>(simd: S, x: &[F], out: &
     }
 }
 
-/// Gradients with respect to the heads: the KL's part, then each particle's in turn.
-pub(super) struct Heads<'a, F, B> {
-    pub(super) out: &'a mut [F],
-    pub(super) width: usize,
-    /// Of one row's KL, with respect to loc and log-variance.
-    pub(super) kl: [&'a [F]; 2],
-    pub(super) kl_weight: B,
+/// Adds what has come back to one particle's z to the gradients with respect to loc and log-variance.
+pub(super) struct ThroughDraw<'a, F> {
     pub(super) dz: &'a [F],
     /// ∂z / ∂log-variance.
     pub(super) slope: &'a [F],
+    pub(super) d_loc: &'a mut [F],
+    pub(super) d_log_var: &'a mut [F],
 }
 
-impl<F: Float, B: Fn(usize) -> F> Kernel for Heads<'_, F, B> {
+impl<F: Float> Kernel for ThroughDraw<'_, F> {
     type Output = ();
-    /// Plain loops, which the compiler turns into vectors of the level.
     #[inline(always)]
-    fn run<S: Simd>(self, _simd: S) {
-        let batch = self.kl[0].len();
-        for (row, head) in self.out.chunks_exact_mut(2 * self.width).enumerate() {
-            let weight = (self.kl_weight)(row);
-            let at = row * self.width;
-            for (half, kl) in head.chunks_exact_mut(self.width).zip(self.kl) {
-                for (d, &kl) in half.iter_mut().zip(&kl[at..]) {
-                    // 0 · ∞ too.
-                    *d = if weight == F::ZERO { F::ZERO } else { weight * kl };
-                }
-            }
-            let (d_loc, d_log_var) = head.split_at_mut(self.width);
-            for (dz, slope) in self.dz.chunks_exact(batch).zip(self.slope.chunks_exact(batch)) {
-                let (dz, slope) = (&dz[at..], &slope[at..]);
-                for ((d_loc, d_log_var), (&dz, &slope)) in d_loc.iter_mut().zip(&mut *d_log_var).zip(dz.iter().zip(slope)) {
-                    *d_loc += dz;
-                    *d_log_var += dz * slope;
-                }
-            }
-        }
+    fn run<S: Simd>(self, simd: S) {
+        lanewise::<F, S, 2, 2>(
+            simd,
+            [self.dz, self.slope],
+            [self.d_loc, self.d_log_var],
+            #[inline(always)]
+            |[dz, slope], [d_loc, d_log_var]| [d_loc + dz, d_log_var + dz * slope],
+        );
     }
 }
 

@@ -5,6 +5,7 @@ use crate::float::Float;
 use crate::gaussian::scale;
 use crate::network::lanewise;
 use crate::reduce::LaneSum;
+use crate::rows::copy_few;
 use crate::simd::{Fused, Kernel, Simd, SimdBase, dispatch};
 use crate::vmath::{Lanes, exp_excess};
 
@@ -12,8 +13,17 @@ use crate::vmath::{Lanes, exp_excess};
 pub(super) fn split_heads<F: Float>(heads: &[F], latent_dim: usize, loc: &mut [F], log_var: &mut [F]) {
     let rows = heads.chunks_exact(2 * latent_dim);
     for ((head, loc), log_var) in rows.zip(loc.chunks_exact_mut(latent_dim)).zip(log_var.chunks_exact_mut(latent_dim)) {
-        loc.copy_from_slice(&head[..latent_dim]);
-        log_var.copy_from_slice(&head[latent_dim..]);
+        copy_few(&head[..latent_dim], loc);
+        copy_few(&head[latent_dim..], log_var);
+    }
+}
+
+/// Puts together what [`split_heads`] splits.
+pub(super) fn join_heads<F: Float>(loc: &[F], log_var: &[F], latent_dim: usize, heads: &mut [F]) {
+    let rows = heads.chunks_exact_mut(2 * latent_dim);
+    for ((head, loc), log_var) in rows.zip(loc.chunks_exact(latent_dim)).zip(log_var.chunks_exact(latent_dim)) {
+        copy_few(loc, &mut head[..latent_dim]);
+        copy_few(log_var, &mut head[latent_dim..]);
     }
 }
 

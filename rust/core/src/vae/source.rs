@@ -12,6 +12,7 @@
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::likelihood::fitting;
+use crate::simd::ask_for_all;
 
 /// Rows that can be read as `F` in any order, by several threads at once.
 pub trait Source<F>: Sync {
@@ -24,6 +25,15 @@ pub trait Source<F>: Sync {
     /// # Panics
     /// If there is no such row.
     fn copy_row(&self, row: usize, out: &mut [F]);
+    /// Writes rows `rows` to `out`, one after another.
+    ///
+    /// # Panics
+    /// If one of them is not there.
+    fn copy_rows(&self, rows: &[u32], out: &mut [F]) {
+        for (&row, out) in rows.iter().zip(out.chunks_exact_mut(self.width())) {
+            self.copy_row(row as usize, out);
+        }
+    }
     /// Numbers of each row's condition; 0 where rows have none.
     fn condition_width(&self) -> usize {
         0
@@ -91,6 +101,17 @@ impl<F: Float, T: Element> Source<F> for Matrix<'_, T> {
             *out = x.convert();
         }
     }
+
+    fn copy_rows(&self, rows: &[u32], out: &mut [F]) {
+        /// Rows ahead that are asked for, which of a large array are in no cache.
+        const AHEAD: usize = 8;
+        for (i, (&row, out)) in rows.iter().zip(out.chunks_exact_mut(self.width)).enumerate() {
+            if let Some(&next) = rows.get(i + AHEAD) {
+                ask_for_all(self.data.as_ptr().wrapping_add(next as usize * self.width), self.width);
+            }
+            self.copy_row(row as usize, out);
+        }
+    }
 }
 
 /// Some rows of a source, in an order of their own.
@@ -119,6 +140,18 @@ impl<F> Source<F> for Subset<'_, F> {
 
     fn copy_row(&self, row: usize, out: &mut [F]) {
         self.source.copy_row(self.rows[row] as usize, out);
+    }
+
+    fn copy_rows(&self, rows: &[u32], out: &mut [F]) {
+        /// Rows that are looked up at a time.
+        const FEW: usize = 64;
+        let mut chosen = [0; FEW];
+        for (rows, out) in rows.chunks(FEW).zip(out.chunks_mut(FEW * self.width())) {
+            for (chosen, &row) in chosen.iter_mut().zip(rows) {
+                *chosen = self.rows[row as usize];
+            }
+            self.source.copy_rows(&chosen[..rows.len()], out);
+        }
     }
 
     fn condition_width(&self) -> usize {
@@ -162,6 +195,10 @@ impl<F> Source<F> for Conditioned<'_, F> {
 
     fn copy_row(&self, row: usize, out: &mut [F]) {
         self.rows.copy_row(row, out);
+    }
+
+    fn copy_rows(&self, rows: &[u32], out: &mut [F]) {
+        self.rows.copy_rows(rows, out);
     }
 
     fn condition_width(&self) -> usize {

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::network::Aligned;
 use crate::network::matmul::{Finish, multiply_parts};
-use crate::network::panels::{pack_rows, pack_transposed};
+use crate::network::panels::pack_both_ways;
 use crate::optimizer::{Adam, Schedule};
 use crate::random::{Draw, Key, permutation};
 use crate::reduce::{ordered_sum, ordered_sum_of, sum_of_squares};
@@ -220,10 +220,7 @@ impl<F: Float + Draw> Trainer<F> {
                 let update = if matches!(tile.of, Of::Norm | Of::Prior(_)) { update.without_decay() } else { update };
                 update.update(x, m, v, g);
                 if !packed.is_empty() {
-                    pack_transposed(x, tile.inputs, packed);
-                    if tile.layer > 0 || passes {
-                        pack_rows(x, tile.inputs, back);
-                    }
+                    pack_both_ways(x, tile.inputs, packed, if tile.layer > 0 || passes { back } else { &mut [] });
                 }
             }
         });

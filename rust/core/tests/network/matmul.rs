@@ -4,7 +4,9 @@ use crate::reference::settings;
 use elbokit_core::Float;
 use elbokit_core::network::Activation;
 use elbokit_core::network::matmul::{Finish, Left, Part, Right, multiply, multiply_parts};
-use elbokit_core::network::panels::{pack_rows, pack_strips, pack_transposed, packed_len, panel, strip, strips_len};
+use elbokit_core::network::panels::{
+    pack_both_ways, pack_rows, pack_strips, pack_transposed, packed_len, panel, strip, strips_len,
+};
 use elbokit_core::simd::{levels, with_level};
 use elbokit_core::threads::{RowsMut, for_rows, set_num_threads};
 
@@ -206,13 +208,20 @@ fn a_sparse_sum_is_never_minus_zero() {
     }
 }
 
+/// Where column `column` of row k stands in panels of a matrix of `depth` rows.
+fn place<F: Float>(depth: usize, k: usize, column: usize) -> usize {
+    let width = panel::<F>();
+    column / width * width * depth + k * width + column % width
+}
+
 fn panels_hold_the_transpose<F: Float>(columns: usize, depth: usize) {
     let w = numbers::<F>(5, columns * depth);
-    let (width, len) = (panel::<F>(), packed_len::<F>(depth, columns));
-    let mut expected = vec![F::ZERO; len];
+    let (len, back_len) = (packed_len::<F>(depth, columns), packed_len::<F>(columns, depth));
+    let (mut expected, mut expected_back) = (vec![F::ZERO; len], vec![F::ZERO; back_len]);
     for (column, row) in w.chunks_exact(depth).enumerate() {
         for (k, x) in row.iter().enumerate() {
-            expected[column / width * width * depth + k * width + column % width] = *x;
+            expected[place::<F>(depth, k, column)] = *x;
+            expected_back[place::<F>(columns, column, k)] = *x;
         }
     }
     for level in levels() {
@@ -221,6 +230,14 @@ fn panels_hold_the_transpose<F: Float>(columns: usize, depth: usize) {
         with_level(level, || pack_transposed(&w, depth, &mut packed));
         assert!(packed[..len] == expected, "{columns} × {depth}, {level:?}");
         assert!(packed[len..] == [F::ONE; 3], "{columns} × {depth}, {level:?}");
+        let (mut both, mut back) = (vec![F::ONE; len + 3], vec![F::ONE; back_len + 3]);
+        with_level(level, || pack_both_ways(&w, depth, &mut both, &mut back));
+        assert!(both == packed, "{columns} × {depth}, {level:?}");
+        assert!(back[..back_len] == expected_back, "{columns} × {depth}, {level:?}");
+        assert!(back[back_len..] == [F::ONE; 3], "{columns} × {depth}, {level:?}");
+        back.fill(F::ONE);
+        with_level(level, || pack_rows(&w, depth, &mut back));
+        assert!(back[..back_len] == expected_back, "{columns} × {depth}, {level:?}");
     }
 }
 

@@ -208,6 +208,18 @@ fn permutations_hold_every_number_once_and_every_order_is_as_likely() {
         order.sort_unstable();
         assert!(order.iter().enumerate().all(|(i, &x)| x as usize == i));
     }
+    // Fisher and Yates, plainly, with the words of a block for each position.
+    for len in [3, 63, 64, 65, 129, 1000] {
+        let mut expected: Vec<u32> = (0..len).collect();
+        for i in (1..len).rev() {
+            let [low, high, ..] = block([i, 0, 0, 5], 9 << 40 | 2);
+            let x = u128::from(high) << 32 | u128::from(low);
+            expected.swap(i as usize, (x * (u128::from(i) + 1) >> 64) as usize);
+        }
+        let mut order = vec![0; len as usize];
+        permutation(Key(9 << 40 | 2), &mut order);
+        assert_eq!(order, expected);
+    }
     let mut counts = std::collections::HashMap::new();
     for key in 0..24_000 {
         let mut order = [0; 4];

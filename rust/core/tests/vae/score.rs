@@ -5,7 +5,7 @@ use elbokit_core::likelihood::{Likelihood, Scale};
 use elbokit_core::network::Activation;
 use elbokit_core::random::{Key, fill_normals};
 use elbokit_core::threads::{Interrupt, set_num_threads};
-use elbokit_core::vae::{self, Config, ElboTerms, Evidence, Matrix, Model, Prior, Proposal, Scaling, Source};
+use elbokit_core::vae::{self, Conditioned, Config, ElboTerms, Evidence, Matrix, Model, Prior, Proposal, Scaling, Source, Subset};
 use elbokit_core::{Error, Result};
 
 const WIDTH: usize = 9;
@@ -295,4 +295,28 @@ fn integers_are_rounded_once() {
     let mut row = [0.0_f32];
     Matrix::new(&x, 1).copy_row(0, &mut row);
     assert_eq!(row, [((1_i64 << 53) + (1 << 30)) as f32]);
+}
+
+#[test]
+fn rows_are_copied_in_the_order_asked_for() {
+    let x: Vec<i32> = (0..50 * 33).collect();
+    let beside: Vec<i32> = (0..50).collect();
+    for width in [1, 3, 33] {
+        let (matrix, condition) = (Matrix::new(&x[..50 * width], width), Matrix::new(&beside, 1));
+        let conditioned = Conditioned::new(&matrix, &condition).unwrap();
+        let chosen: Vec<u32> = (0..200).map(|i| i * 7 % 50).collect();
+        let subset = Subset::new(&conditioned, &chosen);
+        let sources: [(&dyn Source<f32>, usize); 3] = [(&matrix, 50), (&conditioned, 50), (&subset, 200)];
+        for (source, rows) in sources {
+            let order: Vec<u32> = (0..150).map(|i| i * 11 % rows as u32).collect();
+            let (mut all, mut one) = (vec![0.0_f32; order.len() * width], vec![0.0_f32; width]);
+            source.copy_rows(&order, &mut all);
+            for (&row, copied) in order.iter().zip(all.chunks_exact(width)) {
+                source.copy_row(row as usize, &mut one);
+                assert_eq!(copied, one);
+                let of = if rows == 200 { chosen[row as usize] } else { row } as usize;
+                assert_eq!(one[0], x[of * width] as f32);
+            }
+        }
+    }
 }
