@@ -28,9 +28,10 @@ use std::ops::Range;
 
 use super::live::Live;
 use super::panels::{panel, strip};
-use super::segment::{HIGHEST, Segment, reach};
+use super::segment::{FromTile, HIGHEST, Segment, reach};
 use super::tile::{Place, WIDEST, tiles, width};
 use crate::float::Float;
+use crate::rows::copy_few;
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// The inner dimension is cut here at the latest: a panel's cut and the rows that meet it then lie in the first-level cache together; of four panels that are read at once they come
@@ -232,27 +233,49 @@ impl<F: Float> Sums<'_, F> {
     fn add_rows<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], finish: Finish<F>, rows: Range<usize>, live: Option<&Live>) {
         let relu = matches!(finish, Finish::BiasRelu(_));
         let sparse = segments.iter().any(|s| s.sparse);
+        let mut padded = [F::ZERO; WIDEST];
         let mut column = 0;
         while column < self.columns {
             let left = self.columns - column;
             let vectors = width::<S>(left.div_ceil(F::LANES));
-            if left < vectors * F::LANES {
-                self.edge(simd, segments, finish, rows.clone(), (column, vectors), live);
-            } else {
-                let bias = finish.bias().map(|bias| bias[column..].as_ptr());
-                let mut row = rows.start;
-                while row < rows.end {
-                    let c = self.c[row * self.c_stride + column..].as_mut_ptr();
-                    let place = Place { c, stride: self.c_stride, started: self.started, sparse, bias, relu };
-                    // SAFETY: C has these rows and at least as many columns from here on as a tile, and so has the bias; `Segment::new` has checked the factors for all of C,
-                    // and `live` was found for these rows.
-                    row += unsafe {
-                        tiles(simd, segments, (row, rows.end - row), (column, vectors), place, live.map(|live| (live, 0)))
-                    };
+            let bias = finish.bias().map(|bias| {
+                if left >= vectors * F::LANES {
+                    return bias[column..].as_ptr();
                 }
+                copy_few(&bias[column..self.columns], &mut padded[..left]);
+                padded.as_ptr()
+            });
+            let in_place = self.in_place((column, vectors * F::LANES), rows.clone());
+            let mut row = rows.start;
+            while row < in_place {
+                let c = self.c[row * self.c_stride + column..].as_mut_ptr();
+                let place = Place { c, stride: self.c_stride, started: self.started, sparse, bias, relu };
+                // SAFETY: C has these rows and at least as many columns from here on as a tile, or numbers behind them that may be written to, and so has the bias; `Segment::new` has
+                // checked the factors for all of C, and `live` was found for these rows.
+                row +=
+                    unsafe { tiles(simd, segments, (row, in_place - row), (column, vectors), place, live.map(|live| (live, 0))) };
+            }
+            if row < rows.end {
+                let live = live.map(|live| (live, (row - rows.start) / HIGHEST));
+                self.edge(simd, segments, (bias, relu), row..rows.end, (column, vectors), live);
             }
             column += vectors * F::LANES;
         }
+    }
+
+    /// The end of those of `rows` whose tiles of `wide` columns from `column` on can be made where they stand: all, where C has these columns. If it has fewer and they are its first, as
+    /// many whole tiles as end before C does: what they put behind a row's end is the beginning of the next, which is made after it.
+    #[inline(always)]
+    fn in_place(&self, (column, wide): (usize, usize), rows: Range<usize>) -> usize {
+        if column + wide <= self.columns {
+            return rows.end;
+        }
+        let all = self.rows * self.columns;
+        if column > 0 || self.started || self.c_stride != self.columns || all < wide {
+            return rows.start;
+        }
+        let end = rows.end.min((all - wide) / self.columns + 1);
+        rows.start + end.saturating_sub(rows.start) / HIGHEST * HIGHEST
     }
 
     /// The last columns, from `column` on, fewer than `vectors` vectors have: as tiles that stand elsewhere meanwhile.
@@ -261,29 +284,23 @@ impl<F: Float> Sums<'_, F> {
         &mut self,
         simd: S,
         segments: &[Segment<F>],
-        finish: Finish<F>,
+        (bias, relu): (Option<*const F>, bool),
         rows: Range<usize>,
         (column, vectors): (usize, usize),
-        live: Option<&Live>,
+        live: Option<FromTile>,
     ) {
         let mut tile_of_c = [[F::ZERO; WIDEST]; HIGHEST];
-        let mut padded = [F::ZERO; WIDEST];
         let left = self.columns - column;
-        if let Some(bias) = finish.bias() {
-            padded[..left].copy_from_slice(&bias[column..self.columns]);
-        }
-        let bias = finish.bias().map(|_| padded.as_ptr());
-        let relu = matches!(finish, Finish::BiasRelu(_));
         let sparse = segments.iter().any(|s| s.sparse);
         let Range { start, end } = rows;
         let mut row = start;
         while row < end {
             let rows = (end - row).min(HIGHEST);
-            let live = live.map(|live| (live, (row - start) / HIGHEST));
+            let live = live.map(|(live, first)| (live, first + (row - start) / HIGHEST));
             let own = |i| (row + i) * self.c_stride + column..(row + i) * self.c_stride + self.columns;
             if self.started {
                 for (i, there) in tile_of_c.iter_mut().take(rows).enumerate() {
-                    there[..left].copy_from_slice(&self.c[own(i)]);
+                    copy_few(&self.c[own(i)], &mut there[..left]);
                 }
             }
             let place = Place { c: tile_of_c.as_mut_ptr().cast(), stride: WIDEST, started: self.started, sparse, bias, relu };
@@ -291,7 +308,7 @@ impl<F: Float> Sums<'_, F> {
             // tiles from row `start` on.
             let done = unsafe { tiles(simd, segments, (row, rows), (column, vectors), place, live) };
             for (i, there) in tile_of_c.iter().take(done).enumerate() {
-                self.c[own(i)].copy_from_slice(&there[..left]);
+                copy_few(&there[..left], &mut self.c[own(i)]);
             }
             row += done;
         }

@@ -10,6 +10,8 @@ use crate::vmath::Lanes;
 /// Multiply-adds of a sum in one turn of the innermost loop. A turn asks for one row of B's next columns, so that as many tiles, one below another, have asked for all of them: at the
 /// pace of one tile they would have to come from beyond the second-level cache faster than they can.
 const UNROLLED: usize = 4;
+/// Rows of a tile of one 512-bit vector, where there are as many: six sums alone would wait for themselves.
+const TALL: usize = 2 * HIGHEST;
 /// Columns of the widest tile, of float32.
 pub(super) const WIDEST: usize = 64;
 
@@ -61,11 +63,13 @@ pub(super) unsafe fn tiles<F: Float, S: Simd>(
     live: Option<FromTile>,
 ) -> usize {
     debug_assert!(vectors == width::<S>(vectors), "a tile's width");
-    let (rows, columns) = ((first, left), (column, vectors));
+    let (rows, columns, narrow) = ((first, left), (column, vectors), vectors == 1 && S::f32s::LEN == 16);
     // SAFETY: the caller's promise.
     unsafe {
         match (segments, live) {
             ([segment], Some(live)) => tiles_of_height::<F, S, _, HIGHEST>(simd, Sparse(*segment, live), rows, columns, place),
+            ([segment], None) if narrow && left >= TALL => tiles_of::<F, S, _, TALL, 1>(simd, One(*segment), rows, column, place),
+            _ if narrow && left >= TALL => tiles_of::<F, S, _, TALL, 1>(simd, segments, rows, column, place),
             ([segment], None) if left >= HIGHEST => tiles_of_height::<F, S, _, HIGHEST>(simd, One(*segment), rows, columns, place),
             _ => match left {
                 HIGHEST.. => tiles_of_height::<F, S, _, HIGHEST>(simd, segments, rows, columns, place),
