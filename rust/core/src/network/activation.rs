@@ -99,7 +99,14 @@ pub enum Slope<'a, F> {
     OfRelu(&'a [F]),
 }
 
-impl<F: Float> Slope<'_, F> {
+impl<'a, F: Float> Slope<'a, F> {
+    /// What it is given by.
+    pub(super) fn numbers(self) -> &'a [F] {
+        match self {
+            Self::Written(numbers) | Self::OfRelu(numbers) => numbers,
+        }
+    }
+
     /// From number `first` on.
     ///
     /// # Panics

@@ -26,6 +26,7 @@
 
 use std::ops::Range;
 
+use super::activation::Slope;
 use super::live::Live;
 use super::panels::{panel, strip};
 use super::segment::{FromTile, HIGHEST, Segment, reach};
@@ -118,12 +119,18 @@ pub enum Finish<'a, F> {
     Bias(&'a [F]),
     /// The same, and what is not positive then becomes 0, as [`Activation::Relu`](super::activation::Activation::Relu) has it.
     BiasRelu(&'a [F]),
+    /// They are multiplied by an activation's derivative, whose rows are as far from each other as C's.
+    Times(Slope<'a, F>),
 }
 
-impl<F> Finish<'_, F> {
+impl<F: Float> Finish<'_, F> {
+    fn slope(&self) -> Option<&[F]> {
+        if let Self::Times(slope) = self { Some(slope.numbers()) } else { None }
+    }
+
     fn bias(&self) -> Option<&[F]> {
         match self {
-            Self::Sums => None,
+            Self::Sums | Self::Times(_) => None,
             Self::Bias(bias) | Self::BiasRelu(bias) => Some(bias),
         }
     }
@@ -163,6 +170,7 @@ pub fn multiply_parts<'a, F: Float>(
     }
     assert!(c_stride >= columns && reach(rows - 1, c_stride, columns - 1, 1) < c.len(), "C is too short");
     assert!(finish.bias().is_none_or(|bias| bias.len() >= columns), "bias is too short");
+    assert!(finish.slope().is_none_or(|slope| reach(rows - 1, c_stride, columns - 1, 1) < slope.len()), "slope is too short");
     dispatch(Product { parts, finish, sums: Sums { rows, columns, c, c_stride, started: false } });
 }
 
@@ -231,7 +239,7 @@ impl<F: Float> Sums<'_, F> {
     /// The same for some rows, whose tiles are the highest and have the live columns `live` where there are any.
     #[inline(always)]
     fn add_rows<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], finish: Finish<F>, rows: Range<usize>, live: Option<&Live>) {
-        let relu = matches!(finish, Finish::BiasRelu(_));
+        let (relu, of_relu) = (matches!(finish, Finish::BiasRelu(_)), matches!(finish, Finish::Times(Slope::OfRelu(_))));
         let sparse = segments.iter().any(|s| s.sparse);
         let mut padded = [F::ZERO; WIDEST];
         let mut column = 0;
@@ -245,19 +253,23 @@ impl<F: Float> Sums<'_, F> {
                 copy_few(&bias[column..self.columns], &mut padded[..left]);
                 padded.as_ptr()
             });
+            let (c, stride, started) = (std::ptr::null_mut(), self.c_stride, self.started);
+            let nowhere = Place { c, stride, started, sparse, bias, relu, slope: None, of_relu };
             let in_place = self.in_place((column, vectors * F::LANES), rows.clone());
             let mut row = rows.start;
             while row < in_place {
-                let c = self.c[row * self.c_stride + column..].as_mut_ptr();
-                let place = Place { c, stride: self.c_stride, started: self.started, sparse, bias, relu };
-                // SAFETY: C has these rows and at least as many columns from here on as a tile, or numbers behind them that may be written to, and so has the bias; `Segment::new` has
-                // checked the factors for all of C, and `live` was found for these rows.
+                let at = row * self.c_stride + column;
+                let slope = finish.slope().map(|slope| slope[at..].as_ptr());
+                let c = self.c[at..].as_mut_ptr();
+                let place = Place { c, slope, ..nowhere };
+                // SAFETY: C has these rows and at least as many columns from here on as a tile, or numbers behind them that may be written to, and so have bias and slope;
+                // `Segment::new` has checked the factors for all of C, and `live` was found for these rows.
                 row +=
                     unsafe { tiles(simd, segments, (row, in_place - row), (column, vectors), place, live.map(|live| (live, 0))) };
             }
             if row < rows.end {
                 let live = live.map(|live| (live, (row - rows.start) / HIGHEST));
-                self.edge(simd, segments, (bias, relu), row..rows.end, (column, vectors), live);
+                self.edge(simd, segments, finish.slope(), nowhere, row..rows.end, (column, vectors), live);
             }
             column += vectors * F::LANES;
         }
@@ -284,14 +296,14 @@ impl<F: Float> Sums<'_, F> {
         &mut self,
         simd: S,
         segments: &[Segment<F>],
-        (bias, relu): (Option<*const F>, bool),
+        slope: Option<&[F]>,
+        nowhere: Place<F>,
         rows: Range<usize>,
         (column, vectors): (usize, usize),
         live: Option<FromTile>,
     ) {
-        let mut tile_of_c = [[F::ZERO; WIDEST]; HIGHEST];
+        let (mut tile_of_c, mut tile_of_slope) = ([[F::ZERO; WIDEST]; HIGHEST], [[F::ZERO; WIDEST]; HIGHEST]);
         let left = self.columns - column;
-        let sparse = segments.iter().any(|s| s.sparse);
         let Range { start, end } = rows;
         let mut row = start;
         while row < end {
@@ -303,9 +315,16 @@ impl<F: Float> Sums<'_, F> {
                     copy_few(&self.c[own(i)], &mut there[..left]);
                 }
             }
-            let place = Place { c: tile_of_c.as_mut_ptr().cast(), stride: WIDEST, started: self.started, sparse, bias, relu };
-            // SAFETY: these rows and the bias have these vectors' columns; `Segment::new` has checked the factors for all of C, B up to its last vector's end, and `live` was found for
-            // tiles from row `start` on.
+            let slope = slope.map(|slope| {
+                for (i, there) in tile_of_slope.iter_mut().take(rows).enumerate() {
+                    copy_few(&slope[own(i)], &mut there[..left]);
+                }
+                tile_of_slope.as_ptr().cast()
+            });
+            let c = tile_of_c.as_mut_ptr().cast();
+            let place = Place { c, stride: WIDEST, slope, ..nowhere };
+            // SAFETY: these rows, their slopes and the bias have these vectors' columns; `Segment::new` has checked the factors for all of C, B up to its last vector's end, and `live` was
+            // found for tiles from row `start` on.
             let done = unsafe { tiles(simd, segments, (row, rows), (column, vectors), place, live) };
             for (i, there) in tile_of_c.iter().take(done).enumerate() {
                 copy_few(&there[..left], &mut self.c[own(i)]);

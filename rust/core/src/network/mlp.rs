@@ -158,33 +158,38 @@ impl Mlp {
         trace: &mut Trace<F>,
         dx: Option<&mut [F]>,
     ) {
-        let through = |layer: &Layer, dy: &[F], dx: &mut [F]| {
+        let through = |layer: &Layer, dy: &[F], finish: Finish<F>, dx: &mut [F]| {
             let strips = (0..layer.outputs).step_by(strip::<F>()).map(|first| {
                 let depth = strip::<F>().min(layer.outputs - first);
                 let weights = &packed_back[layer.back + packed_len::<F>(first, layer.inputs)..];
                 Part { a: Left::rows(&dy[first..], layer.outputs), b: Right::packed(weights, depth), depth }
             });
-            multiply_parts(rows, layer.inputs, strips, Finish::Sums, dx, layer.inputs);
+            multiply_parts(rows, layer.inputs, strips, finish, dx, layer.inputs);
         };
         for (l, layer) in self.layers.iter().enumerate().skip(1).rev() {
             let (before, here) = trace.gradients.split_at_mut(l);
             let dx = &mut before[l - 1][..rows * layer.inputs];
-            through(layer, &here[0], dx);
-            if layer.residual {
-                dispatch(Plus { x: dx, by: &trace.passed[l] });
-            }
             let below = &self.layers[l - 1];
-            if below.residual {
-                trace.passed[l - 1][..dx.len()].copy_from_slice(dx);
+            let slope = slope(&trace.slopes, &trace.outputs, l - 1);
+            if layer.residual || below.residual {
+                through(layer, &here[0], Finish::Sums, dx);
+                if layer.residual {
+                    dispatch(Plus { x: dx, by: &trace.passed[l] });
+                }
+                if below.residual {
+                    trace.passed[l - 1][..dx.len()].copy_from_slice(dx);
+                }
+                slope.times(dx);
+            } else {
+                through(layer, &here[0], Finish::Times(slope), dx);
             }
-            slope(&trace.slopes, &trace.outputs, l - 1).times(dx);
             if let Some((gain, _)) = below.norm(parameters) {
                 back(dx, gain, &mut trace.norms[l - 1]);
             }
         }
         if let Some(dx) = dx {
             let layer = &self.layers[0];
-            through(layer, &trace.gradients[0], dx);
+            through(layer, &trace.gradients[0], Finish::Sums, dx);
             if layer.residual {
                 dispatch(Plus { x: &mut dx[..rows * layer.inputs], by: &trace.passed[0] });
             }
@@ -223,7 +228,7 @@ impl<F: Float> Kernel for Plus<'_, F> {
 /// Weights and biases of networks, flat and packed.
 #[derive(Clone, Debug)]
 pub struct Parameters<F> {
-    flat: Vec<F>,
+    flat: Aligned<F>,
     packed: Aligned<F>,
 }
 
@@ -231,7 +236,7 @@ impl<F: Float> Parameters<F> {
     /// All 0.
     #[must_use]
     pub fn zeros(extent: Extent) -> Self {
-        Self { flat: vec![F::ZERO; extent.parameters], packed: Aligned::zeros(extent.packed) }
+        Self { flat: Aligned::zeros(extent.parameters), packed: Aligned::zeros(extent.packed) }
     }
 
     /// The flat array.

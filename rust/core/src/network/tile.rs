@@ -27,6 +27,10 @@ pub(super) struct Place<F> {
     pub(super) bias: Option<*const F>,
     /// Behind a bias alone.
     pub(super) relu: bool,
+    /// What gives each sum's factor, as far apart as C.
+    pub(super) slope: Option<*const F>,
+    /// Whether it is what relu put out rather than the factor itself.
+    pub(super) of_relu: bool,
 }
 
 impl<F: Float> Place<F> {
@@ -34,6 +38,13 @@ impl<F: Float> Place<F> {
     #[inline(always)]
     fn at(&self, i: usize, v: usize) -> *mut F {
         self.c.wrapping_add(i * self.stride + v * F::LANES)
+    }
+
+    /// The same place `down` rows below.
+    #[inline(always)]
+    fn below(self, down: usize) -> Self {
+        let down = down * self.stride;
+        Self { c: self.c.wrapping_add(down), slope: self.slope.map(|slope| slope.wrapping_add(down)), ..self }
     }
 }
 
@@ -122,9 +133,8 @@ unsafe fn tiles_of<F: Float, S: Simd, C: Cut<F>, const ROWS: usize, const VECTOR
         #[inline(always)]
         move || {
             for (t, down) in (0..rows).step_by(ROWS).enumerate() {
-                let place = Place { c: place.c.wrapping_add(down * place.stride), ..place };
                 // SAFETY: the caller's promise.
-                unsafe { tile::<F, S, ROWS, VECTORS>(simd, cut.segments(), first + down, column, place, cut.live(t)) };
+                unsafe { tile::<F, S, ROWS, VECTORS>(simd, cut.segments(), first + down, column, place.below(down), cut.live(t)) };
             }
         },
     );
@@ -203,6 +213,15 @@ unsafe fn put_down<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
         if place.relu {
             for sum in sums.as_flattened_mut() {
                 *sum = Activation::Relu.lanes::<F, S>(simd, *sum)[0];
+            }
+        }
+    }
+    if let Some(slope) = place.slope {
+        for (i, sums) in sums.iter_mut().enumerate() {
+            for (v, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                let at = unsafe { vector(simd, slope.wrapping_add(i * place.stride + v * F::LANES)) };
+                *sum = *sum * if place.of_relu { Activation::Relu.lanes::<F, S>(simd, at)[1] } else { at };
             }
         }
     }

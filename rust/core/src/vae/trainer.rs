@@ -66,7 +66,7 @@ pub struct Trainer<F> {
     back: Aligned<F>,
     /// Of each tile's gradient, the sum of squares.
     squares: Vec<f64>,
-    moments: [Vec<F>; 2],
+    moments: [Aligned<F>; 2],
     steps: u64,
     order: Vec<u32>,
     terms: [Vec<f64>; 3],
@@ -113,7 +113,7 @@ impl<F: Float + Draw> Trainer<F> {
             gradient: Aligned::zeros(parameters),
             back: Aligned::zeros(tiles.last().map_or(0, |tile| tile.back.end)),
             squares: vec![0.0; tiles.len()],
-            moments: [vec![F::ZERO; parameters], vec![F::ZERO; parameters]],
+            moments: [Aligned::zeros(parameters), Aligned::zeros(parameters)],
             steps: 0,
             order: Vec::new(),
             terms: Default::default(),
@@ -317,7 +317,7 @@ impl<F: Float + Draw> Trainer<F> {
     /// Steps taken, and Adam's moments in the order of the model's parameters: beside those, all that the next step depends on.
     #[must_use]
     pub fn moments(&self) -> (u64, [&[F]; 2]) {
-        (self.steps, self.moments.each_ref().map(Vec::as_slice))
+        (self.steps, self.moments.each_ref().map(|moments| &**moments))
     }
 
     /// Goes on from what [`moments`](Self::moments) told.

@@ -2,11 +2,11 @@
 
 use crate::reference::settings;
 use elbokit_core::Float;
-use elbokit_core::network::Activation;
 use elbokit_core::network::matmul::{Finish, Left, Part, Right, multiply, multiply_parts};
 use elbokit_core::network::panels::{
     pack_both_ways, pack_rows, pack_strips, pack_transposed, packed_len, panel, strip, strips_len,
 };
+use elbokit_core::network::{Activation, Slope};
 use elbokit_core::simd::{levels, with_level};
 use elbokit_core::threads::{RowsMut, for_rows, set_num_threads};
 
@@ -52,6 +52,7 @@ fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
     let mut b = transpose(columns, depth, &w);
     b.resize(b.len() + panel::<F>(), F::NAN);
     let a_transposed = transpose(rows, depth, &a);
+    let slopes = numbers::<F>(7, rows * columns);
     let _alone = settings();
     for level in levels() {
         with_level(level, || {
@@ -62,8 +63,17 @@ fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
             multiply(rows, columns, depth, left, right, Finish::BiasRelu(&bias), &mut c, columns);
             assert_eq!(c, activated, "activated, {level:?}, {shape}");
             let (left, right) = (Left::transposed(&a_transposed, rows, 0), Right::rows(&b, columns));
-            multiply(rows, columns, depth, left, right, Finish::Sums, &mut c, columns);
-            assert_eq!(c, plain, "in place, {level:?}, {shape}");
+            // Nothing behind C is touched.
+            let mut longer = vec![F::ONE; rows * columns + 70];
+            multiply(rows, columns, depth, left, right, Finish::Sums, &mut longer, columns);
+            assert_eq!(longer[..c.len()], plain, "in place, {level:?}, {shape}");
+            assert!(longer[c.len()..].iter().all(|x| *x == F::ONE), "wrote past the end, {level:?}, {shape}");
+            for slope in [Slope::Written(&slopes), Slope::OfRelu(&slopes)] {
+                multiply(rows, columns, depth, left, right, Finish::Times(slope), &mut c, columns);
+                let mut expected = plain.clone();
+                slope.times(&mut expected);
+                assert_eq!(c, expected, "times the slope, {level:?}, {shape}");
+            }
             // Both factors packed from rows, a strip of C's rows at a time.
             let (mut left, mut right) = (vec![F::NAN; strips_len::<F>(depth, rows)], vec![F::NAN; packed_len::<F>(depth, columns)]);
             pack_strips(&a_transposed, rows, &mut left);
@@ -80,10 +90,19 @@ fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
                 depth: (depth - k).min(13),
             });
             let mut c = vec![F::NAN; rows * (columns + 3)];
-            multiply_parts(rows, columns, parts, Finish::Sums, &mut c, columns + 3);
+            multiply_parts(rows, columns, parts.clone(), Finish::Sums, &mut c, columns + 3);
             for (row, expected) in c.chunks(columns + 3).zip(plain.chunks(columns.max(1))) {
                 assert_eq!(row[..columns], *expected, "parts, {level:?}, {shape}");
                 assert!(row[columns..].iter().all(|x| !x.finite()), "wrote past the row");
+            }
+            let apart = numbers::<F>(11, rows * (columns + 3));
+            multiply_parts(rows, columns, parts, Finish::Times(Slope::Written(&apart)), &mut c, columns + 3);
+            let rows_of_slope = apart.chunks(columns + 3);
+            for ((row, expected), slope) in c.chunks(columns + 3).zip(plain.chunks(columns.max(1))).zip(rows_of_slope) {
+                assert!(
+                    row.iter().zip(expected).zip(slope).all(|((x, sum), slope)| *x == *sum * *slope),
+                    "parts, {level:?}, {shape}"
+                );
             }
         });
     }
