@@ -302,7 +302,8 @@ impl<F: Float> Sums<'_, F> {
         (column, vectors): (usize, usize),
         live: Option<FromTile>,
     ) {
-        let (mut tile_of_c, mut tile_of_slope) = ([[F::ZERO; WIDEST]; HIGHEST], [[F::ZERO; WIDEST]; HIGHEST]);
+        let mut tile_of_c = [[F::ZERO; WIDEST]; HIGHEST];
+        let mut slope = slope.map(|slope| (slope, tile_of_c));
         let left = self.columns - column;
         let Range { start, end } = rows;
         let mut row = start;
@@ -315,11 +316,11 @@ impl<F: Float> Sums<'_, F> {
                     copy_few(&self.c[own(i)], &mut there[..left]);
                 }
             }
-            let slope = slope.map(|slope| {
-                for (i, there) in tile_of_slope.iter_mut().take(rows).enumerate() {
+            let slope = slope.as_mut().map(|(slope, tile)| {
+                for (i, there) in tile.iter_mut().take(rows).enumerate() {
                     copy_few(&slope[own(i)], &mut there[..left]);
                 }
-                tile_of_slope.as_ptr().cast()
+                tile.as_ptr().cast()
             });
             let c = tile_of_c.as_mut_ptr().cast();
             let place = Place { c, stride: WIDEST, slope, ..nowhere };
