@@ -238,6 +238,7 @@ pub(crate) fn ask_for_all<T>(from: *const T, len: usize) {
     for at in (0..len * size_of::<T>()).step_by(LINE) {
         prefetch(from.wrapping_byte_add(at));
     }
+    // The first need not begin a line, and the last then is one more.
     prefetch(from.wrapping_add(len).wrapping_byte_sub(1));
 }
 

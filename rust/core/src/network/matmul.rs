@@ -3,7 +3,7 @@
 //! Contract. `C[i, j]` is one chain of truly fused multiply-adds over k = 0, 1, … in order, starting from 0, and is then finished. Hence row i of C
 //! depends on row i of A and on B alone, and nothing else changes a bit: not the number of rows, not where the inner dimension is cut (an
 //! accumulator is put down in C and picked up again), not the tile's shape (it follows the level), not the threads (callers share out rows or columns of C, never k).
-//! A left factor that is [sparse](Left::sparse_rows) keeps all of this where B is finite, but that a sum of −0 becomes 0. No path is chosen by shape. No memory is allocated. Not promised: speed at the baseline level, which emulates fusion.
+//! A left factor that is [sparse](Left::sparse_rows) keeps all of this where B is finite, but that a sum of −0 becomes 0. No arithmetic is chosen by shape. No memory is allocated. Not promised: speed at the baseline level, which emulates fusion.
 //!
 //! A is read in place, by rows or by columns. B is read in panels of [`panel`] columns, as [`panels`](super::panels) packs them, and
 //! a row-major B is read in place, which needs some readable numbers after its last row. Panels that are read often pay: a row-major matrix is a page of memory a row,
@@ -236,7 +236,7 @@ impl<F: Float> Sums<'_, F> {
         self.started = true;
     }
 
-    /// The same for some rows, whose tiles are the highest and have the live columns `live` where there are any.
+    /// The same for some rows, whose tiles have [`HIGHEST`] rows and the live columns `live` where there are any.
     #[inline(always)]
     fn add_rows<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], finish: Finish<F>, rows: Range<usize>, live: Option<&Live>) {
         let (relu, of_relu) = (matches!(finish, Finish::BiasRelu(_)), matches!(finish, Finish::Times(Slope::OfRelu(_))));
@@ -290,7 +290,7 @@ impl<F: Float> Sums<'_, F> {
         rows.start + end.saturating_sub(rows.start) / HIGHEST * HIGHEST
     }
 
-    /// The last columns, from `column` on, fewer than `vectors` vectors have: as tiles that stand elsewhere meanwhile.
+    /// The last columns of some rows, from `column` on, fewer than `vectors` vectors have: as tiles that stand elsewhere meanwhile.
     #[inline(always)]
     fn edge<S: Simd>(
         &mut self,

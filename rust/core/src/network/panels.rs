@@ -1,6 +1,6 @@
 //! How the factors of [`matmul`](super::matmul) are packed: B in panels, the transpose of A in strips.
 //!
-//! [`pack_transposed`] makes panels from rows of Bᵀ, such as a layer's weights, [`pack_rows`] from rows of B, and [`pack_strips`] strips from rows of Aᵀ. What is packed is the same at every level.
+//! [`pack_transposed`] makes panels from rows of Bᵀ, such as a layer's weights, [`pack_rows`] from rows of B, [`pack_both_ways`] both of these, and [`pack_strips`] strips from rows of Aᵀ. What is packed is the same at every level.
 
 use crate::float::Float;
 use crate::rows::first_lanes;
@@ -71,7 +71,7 @@ impl<F: Float> BothWays<'_, F> {
         const { assert!(PANEL == 1, "a square has a panel's columns") };
         let Self { w, depth, packed, back } = self;
         let (rows, zero) = (w.len() / depth, F::Lanes::splat(simd, F::ZERO));
-        // The last numbers and 0 behind them, for vectors that go past the array's end.
+        // The last numbers and 0 behind them, two of the longest vectors, for vectors that go past the array's end.
         let (kept, mut end) = (N.min(w.len()), [F::ZERO; 32]);
         end[..kept].copy_from_slice(&w[w.len() - kept..]);
         for (first, packed) in (0..rows).step_by(N).zip(packed.chunks_exact_mut(N * depth)) {

@@ -5,7 +5,7 @@ use super::matmul::Part;
 use super::panels::panel;
 use crate::float::Float;
 
-/// Rows of the highest tile.
+/// Rows of a tile where there are as many, but for tiles of one 512-bit vector; those whose live columns are found together.
 pub(super) const HIGHEST: usize = 6;
 
 /// A [`Part`], or a piece of one, whose bounds have been checked for the whole of C.

@@ -236,7 +236,7 @@ pub fn permutation(key: Key, out: &mut [u32]) {
     let mut words = [0; 4 * BLOCKS];
     for first in (0..out.len()).step_by(BLOCKS).rev() {
         raw(key, (Purpose::Permutation as u128) << 96 | first as u128, &mut words);
-        for (i, words) in (first..out.len()).zip(words.as_chunks::<4>().0).rev() {
+        for (i, words) in (first..out.len().min(first + BLOCKS)).zip(words.as_chunks::<4>().0).rev() {
             let x = u64::from(words[1]) << 32 | u64::from(words[0]);
             // The high half of x (i + 1): uniform to within i / 2⁶⁴.
             let j = (u128::from(x) * (i as u128 + 1)) >> 64;

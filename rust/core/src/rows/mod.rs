@@ -195,7 +195,7 @@ fn finish_eight<F: Float, S: Simd>(simd: S, sums: [F::Sum<S>; GROUP]) -> [f64; G
 
 /// The last `n` elements of a row; the lanes behind them hold whatever follows in memory, or 0, and are masked by the caller.
 #[inline(always)]
-pub(crate) fn load_part<F: Float, S: Simd>(simd: S, x: &[F], n: usize) -> Lanes<F, S> {
+fn load_part<F: Float, S: Simd>(simd: S, x: &[F], n: usize) -> Lanes<F, S> {
     if x.len() >= F::LANES {
         return F::Lanes::from_slice(simd, &x[..F::LANES]);
     }
@@ -204,7 +204,7 @@ pub(crate) fn load_part<F: Float, S: Simd>(simd: S, x: &[F], n: usize) -> Lanes<
     F::Lanes::from_slice(simd, &part[..F::LANES])
 }
 
-/// Of the first `n` lanes.
+/// The mask of the first `n` lanes.
 #[inline(always)]
 pub(crate) fn first_lanes<F: Float, S: Simd>(simd: S, n: usize) -> Mask<F, S> {
     F::Lanes::from_fn(simd, |l| F::from_f64(l as f64)).simd_lt(F::from_f64(n as f64))

@@ -374,10 +374,9 @@ impl<F: Float + Draw> Block<F> {
         let (num_params, unit) = (assembly.num_params, unit_rows(self.num_particles) * self.num_particles);
         let d_outputs = &mut self.decoder.output_and_gradient().1[..draws * assembly.num_outputs];
         let (d_params, d_learned) = (&mut self.params[1], &mut self.d_learned);
-        let mut weigh = |by: &dyn Fn(usize) -> F| {
+        // Rows that are `alike` have one factor, and are scaled as one.
+        let mut weigh = |alike: bool, by: &dyn Fn(usize) -> F| {
             let d = if assembly.num_learned == 0 { &mut *d_outputs } else { &mut d_params[..draws * num_params] };
-            // Where all rows count the same, they are one.
-            let alike = batch.weights.is_none() && !objective.importance_weighted;
             let width = if alike { d.len() } else { num_params };
             dispatch(ScaleRows { x: d, width, by });
             if assembly.num_learned == 0 {
@@ -393,7 +392,7 @@ impl<F: Float + Draw> Block<F> {
             if objective.estimator == Estimator::Score {
                 self.factors.above_mean(objective, log_prob, shares, rows);
             }
-            return weigh(&|draw| F::from_f64(-share(draw % rows) / particles));
+            return weigh(batch.weights.is_none(), &|draw| F::from_f64(-share(draw % rows) / particles));
         }
         for (share, log_prob) in shares.iter_mut().zip(log_prob) {
             *share = log_prob.to_f64() + weighted(objective.kl_weight, *share);
@@ -406,7 +405,7 @@ impl<F: Float + Draw> Block<F> {
         for (draw, of_row) in shares.iter_mut().enumerate() {
             *of_row *= share(draw % rows);
         }
-        weigh(&|draw| F::from_f64(-shares[draw]));
+        weigh(false, &|draw| F::from_f64(-shares[draw]));
     }
 
     /// Brings what has come back to z and the prior's part together at the encoder's heads.

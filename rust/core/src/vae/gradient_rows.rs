@@ -3,6 +3,7 @@
 use crate::float::Float;
 use crate::network::lanewise;
 use crate::simd::{Fused, Kernel, Simd, SimdBase};
+use crate::vmath::Lanes;
 
 /// Multiplies each row by its factor.
 pub(super) struct ScaleRows<'a, F, B> {
@@ -76,38 +77,60 @@ impl<F: Float> Kernel for SumRows<'_, F> {
     fn run<S: Simd>(self, simd: S) {
         let Self { x, out } = self;
         let width = out.len();
+        if width < F::LANES {
+            for x in x.chunks_exact(width.max(1)) {
+                out.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
+            }
+            return;
+        }
+        // The last vector, where it shares columns with the one before, begins from what those hold now.
+        let last = width - F::LANES;
+        let shares = !width.is_multiple_of(F::LANES);
+        let end = if shares { sum_columns::<F, S, 1>(simd, x, width, last, out) } else { [F::Lanes::splat(simd, F::ZERO)] };
         let mut first = 0;
         while width - first >= 4 * F::LANES {
-            sum_columns::<F, S, 4>(simd, x, out, first);
+            let sums = sum_columns::<F, S, 4>(simd, x, width, first, out);
+            put(&sums, &mut out[first..]);
             first += 4 * F::LANES;
         }
         while width - first >= F::LANES {
-            sum_columns::<F, S, 1>(simd, x, out, first);
+            let sums = sum_columns::<F, S, 1>(simd, x, width, first, out);
+            put(&sums, &mut out[first..]);
             first += F::LANES;
         }
-        if first < width {
-            for x in x.chunks_exact(width) {
-                out[first..].iter_mut().zip(&x[first..]).for_each(|(sum, &x)| *sum += x);
-            }
+        if shares {
+            put(&end, &mut out[last..]);
         }
     }
 }
 
-/// VECTORS vectors of columns from `first` on, whose sums stay in registers.
+/// VECTORS vectors of columns from `first` on of rows of `width`, added to those of `start`; sums stay in registers.
 #[inline(always)]
-fn sum_columns<F: Float, S: Simd, const VECTORS: usize>(simd: S, x: &[F], out: &mut [F], first: usize) {
+fn sum_columns<F: Float, S: Simd, const VECTORS: usize>(
+    simd: S,
+    x: &[F],
+    width: usize,
+    first: usize,
+    start: &[F],
+) -> [Lanes<F, S>; VECTORS] {
     let at = |v: usize| first + v * F::LANES..first + (v + 1) * F::LANES;
     let mut sums = [F::Lanes::splat(simd, F::ZERO); VECTORS];
     for (v, sum) in sums.iter_mut().enumerate() {
-        *sum = F::Lanes::from_slice(simd, &out[at(v)]);
+        *sum = F::Lanes::from_slice(simd, &start[at(v)]);
     }
-    for x in x.chunks_exact(out.len()) {
+    for x in x.chunks_exact(width) {
         for (v, sum) in sums.iter_mut().enumerate() {
             *sum += F::Lanes::from_slice(simd, &x[at(v)]);
         }
     }
-    for (v, sum) in sums.iter().enumerate() {
-        sum.store_slice(&mut out[at(v)]);
+    sums
+}
+
+/// Stores vectors one after another.
+#[inline(always)]
+fn put<F: Float, S: Simd, V: SimdBase<S, Element = F>>(vectors: &[V], out: &mut [F]) {
+    for (lanes, out) in vectors.iter().zip(out.chunks_exact_mut(F::LANES)) {
+        lanes.store_slice(out);
     }
 }
 

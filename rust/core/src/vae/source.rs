@@ -105,9 +105,16 @@ impl<F: Float, T: Element> Source<F> for Matrix<'_, T> {
     fn copy_rows(&self, rows: &[u32], out: &mut [F]) {
         /// Rows ahead that are asked for, which of a large array are in no cache.
         const AHEAD: usize = 8;
+        /// Bytes of a row that are asked for; behind them the processor sees by itself how it goes on.
+        const BEGINNING: usize = 2048;
+        let ask = |row: u32| {
+            let beginning = self.width.min(BEGINNING / size_of::<T>());
+            ask_for_all(self.data.as_ptr().wrapping_add(row as usize * self.width), beginning);
+        };
+        rows.iter().take(AHEAD).for_each(|&row| ask(row));
         for (i, (&row, out)) in rows.iter().zip(out.chunks_exact_mut(self.width)).enumerate() {
             if let Some(&next) = rows.get(i + AHEAD) {
-                ask_for_all(self.data.as_ptr().wrapping_add(next as usize * self.width), self.width);
+                ask(next);
             }
             self.copy_row(row as usize, out);
         }
@@ -143,7 +150,7 @@ impl<F> Source<F> for Subset<'_, F> {
     }
 
     fn copy_rows(&self, rows: &[u32], out: &mut [F]) {
-        /// Rows that are looked up at a time.
+        /// Rows that are looked up at a time, on the stack: as many as a block mostly has.
         const FEW: usize = 64;
         let mut chosen = [0; FEW];
         for (rows, out) in rows.chunks(FEW).zip(out.chunks_mut(FEW * self.width())) {

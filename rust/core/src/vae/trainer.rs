@@ -69,7 +69,7 @@ pub struct Trainer<F> {
     moments: [Aligned<F>; 2],
     steps: u64,
     order: Vec<u32>,
-    terms: [Vec<f64>; 3],
+    terms: [Vec<f64>; 2],
     floor: Floor,
     /// Of a mixture prior.
     prior: Option<PriorPath<F>>,
@@ -342,19 +342,20 @@ impl<F: Float + Draw> Trainer<F> {
     }
 
     fn batch_terms(&mut self, batch: &Batch<F>) -> BatchTerms {
-        let [reconstructions, kls, weights] = &mut self.terms;
-        for terms in [&mut *reconstructions, kls, weights] {
-            terms.clear();
-        }
+        let [reconstructions, kls] = &mut self.terms;
+        reconstructions.clear();
+        kls.clear();
         for block in &self.blocks {
             for (row, (reconstruction, kl)) in block.terms().enumerate() {
                 let weight = batch.weight(block.first + row);
                 reconstructions.push(weighted(weight, reconstruction));
                 kls.push(weighted(weight, kl));
-                weights.push(weight);
             }
         }
-        let [reconstruction, kl, weight] = [&mut *reconstructions, kls, weights].map(|terms| ordered_sum(terms));
+        let [reconstruction, kl] = [&*reconstructions, kls].map(|terms| ordered_sum(terms));
+        let rows = batch.rows.len();
+        // Ones add up to their number exactly.
+        let weight = if batch.weights.is_none() { rows as f64 } else { ordered_sum_of((0..rows).map(|row| batch.weight(row))) };
         let Objective { kl_weight, free_bits, importance_weighted, .. } = batch.objective;
         let objective = if importance_weighted {
             let bounds = self.blocks.iter().flat_map(Block::bounds).enumerate();

@@ -103,6 +103,7 @@ fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
                     row.iter().zip(expected).zip(slope).all(|((x, sum), slope)| *x == *sum * *slope),
                     "parts, {level:?}, {shape}"
                 );
+                assert!(row[columns..].iter().all(|x| !x.finite()), "wrote past the row");
             }
         });
     }
@@ -297,9 +298,11 @@ fn relu_lets_nan_through() {
 #[test]
 fn where_the_inner_dimension_is_cut_does_not_change_a_bit() {
     for depth in [255, 256, 257, 1000] {
-        for columns in [30, 50] {
-            every_way_agrees::<f32>(13, columns, depth);
-            every_way_agrees::<f64>(13, columns, depth);
+        for columns in [8, 16, 24, 30, 48, 50] {
+            for rows in [13, 25] {
+                every_way_agrees::<f32>(rows, columns, depth);
+                every_way_agrees::<f64>(rows, columns, depth);
+            }
         }
     }
 }
@@ -363,6 +366,13 @@ fn a_stride_past_all_numbers_is_refused() {
 fn a_row_past_all_numbers_is_refused() {
     let mut c = [0.0_f32; 1];
     multiply(1, 1, 3, Left::rows(&[1.0; 3], 3), Right::rows(&[0.0; 32], 1 << (usize::BITS - 1)), Finish::Sums, &mut c, 1);
+}
+
+#[test]
+#[should_panic(expected = "slope is too short")]
+fn a_slope_of_fewer_rows_is_refused() {
+    let finish = Finish::Times(Slope::Written(&[1.0_f32; 2]));
+    multiply(3, 1, 1, Left::rows(&[1.0; 3], 1), Right::packed(&[0.0; 32], 1), finish, &mut [0.0; 3], 1);
 }
 
 #[test]

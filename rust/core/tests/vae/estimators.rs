@@ -324,3 +324,33 @@ fn what_cannot_be_estimated_is_refused_by_name() {
     }
     assert_eq!(Estimator::from_name("reinforce"), None);
 }
+
+/// Rows without weights are scaled as one; with weights of 1, a row at a time.
+#[test]
+fn no_weights_are_weights_of_one() {
+    const ROWS: usize = 70;
+    let of = |likelihood: &Likelihood, (estimator, importance_weighted), particles| {
+        let config = config(WIDTH, likelihood.clone(), Activation::Relu);
+        let model = Model::<f32>::new(config, Scaling::identity(WIDTH), Key(3)).unwrap();
+        let x: Vec<f32> = rows(likelihood, ROWS, WIDTH).iter().map(|x| *x as f32).collect();
+        let (source, order): (_, Vec<u32>) = (Matrix::new(&x, WIDTH), (0..ROWS as u32).collect());
+        [None, Some([1.0; ROWS])].map(|weights| {
+            let objective = objective((estimator, importance_weighted), 0.7);
+            let weights = weights.as_ref().map(|weights| weights.as_slice());
+            let batch = Batch { source: &source, rows: &order, weights, key: Key(5), position: 0, objective };
+            let mut trainer = Trainer::new(&model, ROWS, ROWS, particles).unwrap();
+            let terms = trainer.gradient(&model, &batch).unwrap().unwrap();
+            let terms = [terms.reconstruction, terms.kl, terms.objective, terms.weight, terms.gradient_norm];
+            (terms.map(f64::to_bits), trainer.last_gradient().iter().map(|g| g.to_bits()).collect::<Vec<_>>())
+        })
+    };
+    for likelihood in [Likelihood::Gaussian(Scale::Predicted), Likelihood::Gaussian(Scale::PerFeature), Likelihood::Bernoulli] {
+        for of_gradient in ALL.into_iter().chain([(Estimator::Pathwise, false), (Estimator::Pathwise, true)]) {
+            // The score takes more than one.
+            for particles in if of_gradient.0 == Estimator::Score { [2, 3] } else { [1, 3] } {
+                let [without, ones] = of(&likelihood, of_gradient, particles);
+                assert!(without == ones, "{likelihood:?}, {of_gradient:?}, {particles} particles");
+            }
+        }
+    }
+}
