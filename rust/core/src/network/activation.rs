@@ -107,6 +107,14 @@ impl<'a, F: Float> Slope<'a, F> {
         }
     }
 
+    /// The same, given by other numbers.
+    pub(super) fn by(self, numbers: &[F]) -> Slope<'_, F> {
+        match self {
+            Self::Written(_) => Slope::Written(numbers),
+            Self::OfRelu(_) => Slope::OfRelu(numbers),
+        }
+    }
+
     /// From number `first` on.
     ///
     /// # Panics

@@ -30,7 +30,7 @@ use super::activation::Slope;
 use super::live::Live;
 use super::panels::{panel, strip};
 use super::segment::{FromTile, HIGHEST, Segment, reach};
-use super::tile::{Place, WIDEST, tiles, width};
+use super::tile::{Place, SlopeAt, WIDEST, tiles, width};
 use crate::float::Float;
 use crate::rows::copy_few;
 use crate::simd::{Kernel, Simd, dispatch};
@@ -58,7 +58,7 @@ impl<'a, F: Float> Left<'a, F> {
     }
 
     /// The same rows, of which neighbours are mostly 0 in the same columns, as what relu makes of draws around one place. Columns that are 0 in all of a tile's rows are passed
-    /// over, which changes no bit of any row where B is finite, but that a sum of −0 becomes 0. Finding them takes about as long as seven columns of C, so narrow products lose by it.
+    /// over, which changes no bit of any row where B is finite, but that a sum of −0 becomes 0. Finding them takes about as long as six columns of C, so narrow products lose by it.
     #[must_use]
     pub fn sparse_rows(data: &'a [F], stride: usize) -> Self {
         Self { sparse: true, ..Self::rows(data, stride) }
@@ -124,8 +124,8 @@ pub enum Finish<'a, F> {
 }
 
 impl<F: Float> Finish<'_, F> {
-    fn slope(&self) -> Option<&[F]> {
-        if let Self::Times(slope) = self { Some(slope.numbers()) } else { None }
+    fn slope(&self) -> Option<Slope<'_, F>> {
+        if let Self::Times(slope) = self { Some(*slope) } else { None }
     }
 
     fn bias(&self) -> Option<&[F]> {
@@ -170,7 +170,10 @@ pub fn multiply_parts<'a, F: Float>(
     }
     assert!(c_stride >= columns && reach(rows - 1, c_stride, columns - 1, 1) < c.len(), "C is too short");
     assert!(finish.bias().is_none_or(|bias| bias.len() >= columns), "bias is too short");
-    assert!(finish.slope().is_none_or(|slope| reach(rows - 1, c_stride, columns - 1, 1) < slope.len()), "slope is too short");
+    assert!(
+        finish.slope().is_none_or(|slope| reach(rows - 1, c_stride, columns - 1, 1) < slope.numbers().len()),
+        "slope is too short"
+    );
     dispatch(Product { parts, finish, sums: Sums { rows, columns, c, c_stride, started: false } });
 }
 
@@ -239,7 +242,7 @@ impl<F: Float> Sums<'_, F> {
     /// The same for some rows, whose tiles have [`HIGHEST`] rows and the live columns `live` where there are any.
     #[inline(always)]
     fn add_rows<S: Simd>(&mut self, simd: S, segments: &[Segment<F>], finish: Finish<F>, rows: Range<usize>, live: Option<&Live>) {
-        let (relu, of_relu) = (matches!(finish, Finish::BiasRelu(_)), matches!(finish, Finish::Times(Slope::OfRelu(_))));
+        let relu = matches!(finish, Finish::BiasRelu(_));
         let sparse = segments.iter().any(|s| s.sparse);
         let mut padded = [F::ZERO; WIDEST];
         let mut column = 0;
@@ -254,12 +257,12 @@ impl<F: Float> Sums<'_, F> {
                 padded.as_ptr()
             });
             let (c, stride, started) = (std::ptr::null_mut(), self.c_stride, self.started);
-            let nowhere = Place { c, stride, started, sparse, bias, relu, slope: None, of_relu };
+            let nowhere = Place { c, stride, started, sparse, bias, relu, slope: None };
             let in_place = self.in_place((column, vectors * F::LANES), rows.clone());
             let mut row = rows.start;
             while row < in_place {
                 let at = row * self.c_stride + column;
-                let slope = finish.slope().map(|slope| slope[at..].as_ptr());
+                let slope = finish.slope().map(|slope| SlopeAt::new(slope.after(at)));
                 let c = self.c[at..].as_mut_ptr();
                 let place = Place { c, slope, ..nowhere };
                 // SAFETY: C has these rows and at least as many columns from here on as a tile, or numbers behind them that may be written to, and so have bias and slope;
@@ -296,7 +299,7 @@ impl<F: Float> Sums<'_, F> {
         &mut self,
         simd: S,
         segments: &[Segment<F>],
-        slope: Option<&[F]>,
+        slope: Option<Slope<F>>,
         nowhere: Place<F>,
         rows: Range<usize>,
         (column, vectors): (usize, usize),
@@ -318,9 +321,9 @@ impl<F: Float> Sums<'_, F> {
             }
             let slope = slope.as_mut().map(|(slope, tile)| {
                 for (i, there) in tile.iter_mut().take(rows).enumerate() {
-                    copy_few(&slope[own(i)], &mut there[..left]);
+                    copy_few(&slope.numbers()[own(i)], &mut there[..left]);
                 }
-                tile.as_ptr().cast()
+                SlopeAt::new(slope.by(tile.as_flattened()))
             });
             let c = tile_of_c.as_mut_ptr().cast();
             let place = Place { c, stride: WIDEST, slope, ..nowhere };

@@ -1,6 +1,6 @@
 //! The innermost loops of [`matmul`](super::matmul): a tile of C in registers.
 
-use super::activation::Activation;
+use super::activation::{Activation, Slope};
 use super::panels::panel;
 use super::segment::{Cut, FromTile, HIGHEST, One, Segment, Sparse};
 use crate::float::Float;
@@ -28,9 +28,47 @@ pub(super) struct Place<F> {
     /// Behind a bias alone.
     pub(super) relu: bool,
     /// What gives each sum's factor, as far apart as C.
-    pub(super) slope: Option<*const F>,
-    /// Whether it is what relu put out rather than the factor itself.
-    pub(super) of_relu: bool,
+    pub(super) slope: Option<SlopeAt<F>>,
+}
+
+/// Where the numbers of a [`Slope`] begin.
+#[derive(Clone, Copy)]
+pub(super) enum SlopeAt<F> {
+    Written(*const F),
+    OfRelu(*const F),
+}
+
+impl<F: Float> SlopeAt<F> {
+    pub(super) fn new(slope: Slope<F>) -> Self {
+        match slope {
+            Slope::Written(numbers) => Self::Written(numbers.as_ptr()),
+            Slope::OfRelu(numbers) => Self::OfRelu(numbers.as_ptr()),
+        }
+    }
+
+    /// The same, `numbers` further on.
+    #[inline(always)]
+    fn after(self, numbers: usize) -> Self {
+        match self {
+            Self::Written(at) => Self::Written(at.wrapping_add(numbers)),
+            Self::OfRelu(at) => Self::OfRelu(at.wrapping_add(numbers)),
+        }
+    }
+
+    /// The factors of the first vector.
+    ///
+    /// # Safety
+    /// All of it must be readable.
+    #[inline(always)]
+    unsafe fn vector<S: Simd>(self, simd: S) -> Lanes<F, S> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::Written(at) => vector(simd, at),
+                Self::OfRelu(at) => Activation::Relu.lanes::<F, S>(simd, vector(simd, at))[1],
+            }
+        }
+    }
 }
 
 impl<F: Float> Place<F> {
@@ -44,7 +82,7 @@ impl<F: Float> Place<F> {
     #[inline(always)]
     fn below(self, down: usize) -> Self {
         let down = down * self.stride;
-        Self { c: self.c.wrapping_add(down), slope: self.slope.map(|slope| slope.wrapping_add(down)), ..self }
+        Self { c: self.c.wrapping_add(down), slope: self.slope.map(|slope| slope.after(down)), ..self }
     }
 }
 
@@ -222,8 +260,7 @@ unsafe fn put_down<F: Float, S: Simd, const ROWS: usize, const VECTORS: usize>(
         for (i, sums) in sums.iter_mut().enumerate() {
             for (v, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: the caller's promise.
-                let at = unsafe { vector(simd, slope.wrapping_add(i * place.stride + v * F::LANES)) };
-                *sum = *sum * if place.of_relu { Activation::Relu.lanes::<F, S>(simd, at)[1] } else { at };
+                *sum *= unsafe { slope.after(i * place.stride + v * F::LANES).vector(simd) };
             }
         }
     }

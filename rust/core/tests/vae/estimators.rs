@@ -336,7 +336,7 @@ fn no_weights_are_weights_of_one() {
         let (source, order): (_, Vec<u32>) = (Matrix::new(&x, WIDTH), (0..ROWS as u32).collect());
         [None, Some([1.0; ROWS])].map(|weights| {
             let objective = objective((estimator, importance_weighted), 0.7);
-            let weights = weights.as_ref().map(|weights| weights.as_slice());
+            let weights = weights.as_ref().map(<[f64; ROWS]>::as_slice);
             let batch = Batch { source: &source, rows: &order, weights, key: Key(5), position: 0, objective };
             let mut trainer = Trainer::new(&model, ROWS, ROWS, particles).unwrap();
             let terms = trainer.gradient(&model, &batch).unwrap().unwrap();
