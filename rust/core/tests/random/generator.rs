@@ -214,7 +214,7 @@ fn permutations_hold_every_number_once_and_every_order_is_as_likely() {
         for i in (1..len).rev() {
             let [low, high, ..] = block([i, 0, 0, 5], 9 << 40 | 2);
             let x = u128::from(high) << 32 | u128::from(low);
-            expected.swap(i as usize, (x * (u128::from(i) + 1) >> 64) as usize);
+            expected.swap(i as usize, ((x * (u128::from(i) + 1)) >> 64) as usize);
         }
         let mut order = vec![0; len as usize];
         permutation(Key(9 << 40 | 2), &mut order);
