@@ -233,7 +233,7 @@ pub(crate) fn prefetch<T>(at: *const T) {
 
 /// [`prefetch`] of all lines of `len` numbers.
 #[inline(always)]
-pub(crate) fn ask_for_all<T>(from: *const T, len: usize) {
+pub(crate) fn prefetch_all<T>(from: *const T, len: usize) {
     const LINE: usize = 64;
     for at in (0..len * size_of::<T>()).step_by(LINE) {
         prefetch(from.wrapping_byte_add(at));

@@ -171,17 +171,16 @@ impl Mlp {
             let dx = &mut before[l - 1][..rows * layer.inputs];
             let below = &self.layers[l - 1];
             let slope = slope(&trace.slopes, &trace.outputs, l - 1);
-            if layer.residual || below.residual {
-                through(layer, &here[0], Finish::Sums, dx);
-                if layer.residual {
-                    dispatch(Plus { x: dx, by: &trace.passed[l] });
-                }
-                if below.residual {
-                    trace.passed[l - 1][..dx.len()].copy_from_slice(dx);
-                }
+            let apart = layer.residual || below.residual;
+            through(layer, &here[0], if apart { Finish::Sums } else { Finish::Times(slope) }, dx);
+            if layer.residual {
+                dispatch(Plus { x: dx, by: &trace.passed[l] });
+            }
+            if below.residual {
+                trace.passed[l - 1][..dx.len()].copy_from_slice(dx);
+            }
+            if apart {
                 slope.times(dx);
-            } else {
-                through(layer, &here[0], Finish::Times(slope), dx);
             }
             if let Some((gain, _)) = below.norm(parameters) {
                 back(dx, gain, &mut trace.norms[l - 1]);

@@ -38,11 +38,11 @@ pub fn strips_len<F: Float>(depth: usize, columns: usize) -> usize {
 
 /// Packs B = Wᵀ from the row-major rows of W, each of `depth` numbers; columns that fill up the last panel are 0.
 pub fn pack_transposed<F: Float>(w: &[F], depth: usize, out: &mut [F]) {
-    pack_both_ways(w, depth, out, &mut []);
+    pack_both_ways(w, depth, out, None);
 }
 
-/// What [`pack_transposed`] and, unless `back` is empty, [`pack_rows`] make of the row-major rows of W, each of `depth` numbers, in one pass.
-pub fn pack_both_ways<F: Float>(w: &[F], depth: usize, packed: &mut [F], back: &mut [F]) {
+/// What [`pack_transposed`] and, where `back` is wanted, [`pack_rows`] make of the row-major rows of W, each of `depth` numbers, in one pass.
+pub fn pack_both_ways<F: Float>(w: &[F], depth: usize, packed: &mut [F], back: Option<&mut [F]>) {
     if !w.is_empty() && depth > 0 {
         dispatch(BothWays { w, depth, packed, back });
     }
@@ -53,7 +53,7 @@ struct BothWays<'a, F> {
     w: &'a [F],
     depth: usize,
     packed: &'a mut [F],
-    back: &'a mut [F],
+    back: Option<&'a mut [F]>,
 }
 
 impl<F: Float> Kernel for BothWays<'_, F> {
@@ -69,15 +69,15 @@ impl<F: Float> BothWays<'_, F> {
     #[inline(always)]
     fn squares<S: Simd, const N: usize>(self, simd: S) {
         const { assert!(PANEL == 1, "a square has a panel's columns") };
-        let Self { w, depth, packed, back } = self;
+        let Self { w, depth, packed, mut back } = self;
         let (rows, zero) = (w.len() / depth, F::Lanes::splat(simd, F::ZERO));
+        let live = first_lanes::<F, S>(simd, depth % N);
         // The last numbers and 0 behind them, two of the longest vectors, for vectors that go past the array's end.
         let (kept, mut end) = (N.min(w.len()), [F::ZERO; 32]);
         end[..kept].copy_from_slice(&w[w.len() - kept..]);
         for (first, packed) in (0..rows).step_by(N).zip(packed.chunks_exact_mut(N * depth)) {
             for (k, packed) in (0..depth).step_by(N).zip(packed.chunks_mut(N * N)) {
                 let (filled, n) = (N.min(rows - first), N.min(depth - k));
-                let live = first_lanes::<F, S>(simd, n);
                 // All loops are of known length, so that the square stays in registers.
                 let square: [_; N] = std::array::from_fn(
                     #[inline(always)]
@@ -91,7 +91,7 @@ impl<F: Float> BothWays<'_, F> {
                         if n == N { lanes } else { live.select(lanes, zero) }
                     },
                 );
-                if !back.is_empty() {
+                if let Some(back) = &mut back {
                     put_rows(&square, filled, &mut back[k * rows + first * N..]);
                 }
                 put_rows(&transposed(square), n, packed);

@@ -210,7 +210,7 @@ pub(crate) fn first_lanes<F: Float, S: Simd>(simd: S, n: usize) -> Mask<F, S> {
     F::Lanes::from_fn(simd, |l| F::from_f64(l as f64)).simd_lt(F::from_f64(n as f64))
 }
 
-/// Copies numbers one way or, fewer than 32 of them, in pieces whose sizes the compiler knows, without a call.
+/// Copies numbers; fewer than 32 of them in pieces whose sizes the compiler knows, without a call.
 #[inline(always)]
 pub(crate) fn copy_few<F: Copy>(from: &[F], out: &mut [F]) {
     if out.len() >= 32 {

@@ -3,7 +3,6 @@
 use crate::float::Float;
 use crate::network::lanewise;
 use crate::simd::{Fused, Kernel, Simd, SimdBase};
-use crate::vmath::Lanes;
 
 /// Multiplies each row by its factor.
 pub(super) struct ScaleRows<'a, F, B> {
@@ -83,54 +82,41 @@ impl<F: Float> Kernel for SumRows<'_, F> {
             }
             return;
         }
-        // The last vector, where it shares columns with the one before, begins from what those hold now.
-        let last = width - F::LANES;
-        let shares = !width.is_multiple_of(F::LANES);
-        let end = if shares { sum_columns::<F, S, 1>(simd, x, width, last, out) } else { [F::Lanes::splat(simd, F::ZERO)] };
+        // The last vector may share columns with the one before, and begins from what those hold now.
+        let (last, mut end) = (width - F::LANES, [F::ZERO; 16]);
+        let end = &mut end[..F::LANES];
+        end.copy_from_slice(&out[last..]);
         let mut first = 0;
         while width - first >= 4 * F::LANES {
-            let sums = sum_columns::<F, S, 4>(simd, x, width, first, out);
-            put(&sums, &mut out[first..]);
+            sum_columns::<F, S, 4>(simd, x, width, first, &mut out[first..]);
             first += 4 * F::LANES;
         }
         while width - first >= F::LANES {
-            let sums = sum_columns::<F, S, 1>(simd, x, width, first, out);
-            put(&sums, &mut out[first..]);
+            sum_columns::<F, S, 1>(simd, x, width, first, &mut out[first..]);
             first += F::LANES;
         }
-        if shares {
-            put(&end, &mut out[last..]);
+        if first < width {
+            sum_columns::<F, S, 1>(simd, x, width, last, end);
+            out[last..].copy_from_slice(end);
         }
     }
 }
 
-/// VECTORS vectors of columns from `first` on of rows of `width`, added to those of `start`; sums stay in registers.
+/// Adds VECTORS vectors of columns, from `first` on, of rows of `width` to those that `out` begins with; sums stay in registers.
 #[inline(always)]
-fn sum_columns<F: Float, S: Simd, const VECTORS: usize>(
-    simd: S,
-    x: &[F],
-    width: usize,
-    first: usize,
-    start: &[F],
-) -> [Lanes<F, S>; VECTORS] {
-    let at = |v: usize| first + v * F::LANES..first + (v + 1) * F::LANES;
+fn sum_columns<F: Float, S: Simd, const VECTORS: usize>(simd: S, x: &[F], width: usize, first: usize, out: &mut [F]) {
+    let at = |v: usize| v * F::LANES..(v + 1) * F::LANES;
     let mut sums = [F::Lanes::splat(simd, F::ZERO); VECTORS];
     for (v, sum) in sums.iter_mut().enumerate() {
-        *sum = F::Lanes::from_slice(simd, &start[at(v)]);
+        *sum = F::Lanes::from_slice(simd, &out[at(v)]);
     }
     for x in x.chunks_exact(width) {
         for (v, sum) in sums.iter_mut().enumerate() {
-            *sum += F::Lanes::from_slice(simd, &x[at(v)]);
+            *sum += F::Lanes::from_slice(simd, &x[first..][at(v)]);
         }
     }
-    sums
-}
-
-/// Stores vectors one after another.
-#[inline(always)]
-fn put<F: Float, S: Simd, V: SimdBase<S, Element = F>>(vectors: &[V], out: &mut [F]) {
-    for (lanes, out) in vectors.iter().zip(out.chunks_exact_mut(F::LANES)) {
-        lanes.store_slice(out);
+    for (v, sum) in sums.iter().enumerate() {
+        sum.store_slice(&mut out[at(v)]);
     }
 }
 

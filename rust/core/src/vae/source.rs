@@ -12,7 +12,7 @@
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::likelihood::fitting;
-use crate::simd::ask_for_all;
+use crate::simd::{ahead, prefetch_all};
 
 /// Rows that can be read as `F` in any order, by several threads at once.
 pub trait Source<F>: Sync {
@@ -105,12 +105,9 @@ impl<F: Float, T: Element> Source<F> for Matrix<'_, T> {
     fn copy_rows(&self, rows: &[u32], out: &mut [F]) {
         /// Rows ahead that are asked for, which of a large array are in no cache.
         const AHEAD: usize = 8;
-        /// Bytes of a row that are asked for; behind them the processor sees by itself how it goes on.
-        const BEGINNING: usize = 2048;
-        let ask = |row: u32| {
-            let beginning = self.width.min(BEGINNING / size_of::<T>());
-            ask_for_all(self.data.as_ptr().wrapping_add(row as usize * self.width), beginning);
-        };
+        // Of a long row as much as a loop asks for ahead.
+        let beginning = self.width.min(ahead::<T>());
+        let ask = |row: u32| prefetch_all(self.data.as_ptr().wrapping_add(row as usize * self.width), beginning);
         rows.iter().take(AHEAD).for_each(|&row| ask(row));
         for (i, (&row, out)) in rows.iter().zip(out.chunks_exact_mut(self.width)).enumerate() {
             if let Some(&next) = rows.get(i + AHEAD) {
@@ -150,7 +147,7 @@ impl<F> Source<F> for Subset<'_, F> {
     }
 
     fn copy_rows(&self, rows: &[u32], out: &mut [F]) {
-        /// Rows that are looked up at a time, on the stack: as many as a block mostly has.
+        /// Rows that are looked up at a time, on the stack.
         const FEW: usize = 64;
         let mut chosen = [0; FEW];
         for (rows, out) in rows.chunks(FEW).zip(out.chunks_mut(FEW * self.width())) {

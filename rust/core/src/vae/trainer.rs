@@ -220,7 +220,7 @@ impl<F: Float + Draw> Trainer<F> {
                 let update = if matches!(tile.of, Of::Norm | Of::Prior(_)) { update.without_decay() } else { update };
                 update.update(x, m, v, g);
                 if !packed.is_empty() {
-                    pack_both_ways(x, tile.inputs, packed, if tile.layer > 0 || passes { back } else { &mut [] });
+                    pack_both_ways(x, tile.inputs, packed, (tile.layer > 0 || passes).then_some(back));
                 }
             }
         });

@@ -251,7 +251,7 @@ fn panels_hold_the_transpose<F: Float>(columns: usize, depth: usize) {
         assert!(packed[..len] == expected, "{columns} × {depth}, {level:?}");
         assert!(packed[len..] == [F::ONE; 3], "{columns} × {depth}, {level:?}");
         let (mut both, mut back) = (vec![F::ONE; len + 3], vec![F::ONE; back_len + 3]);
-        with_level(level, || pack_both_ways(&w, depth, &mut both, &mut back));
+        with_level(level, || pack_both_ways(&w, depth, &mut both, Some(&mut back)));
         assert!(both == packed, "{columns} × {depth}, {level:?}");
         assert!(back[..back_len] == expected_back, "{columns} × {depth}, {level:?}");
         assert!(back[back_len..] == [F::ONE; 3], "{columns} × {depth}, {level:?}");
