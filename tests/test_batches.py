@@ -117,6 +117,12 @@ def test_what_is_no_batch_is_refused():
         ek.VAE(2).fit(iter([rows]))
 
 
+def test_a_dtype_that_is_none_is_named():
+    for dtype, got in (("x", "'x'"), ("float16", "float16")):
+        with pytest.raises(ek.DtypeError, match=f"^dtype: expected float32 or float64, got {got}; use one of them"):
+            ek.Batches([np.zeros((2, 3))], dtype=dtype)
+
+
 def test_an_iterator_serves_one_pass():
     x, _ = data()
     spent = ek.Batches(iter(parts(x)))

@@ -92,6 +92,13 @@ def test_weights_of_any_size(dtype):
     assert not np.isnan(ek.bounds.elbo([[top], [-top]])).any()
 
 
+def test_the_mean_of_weights_at_both_ends_of_the_range():
+    weights = np.array([[1.7e308], [-1.7e308], [0.0]] * 20)
+    assert abs(ek.bounds.elbo(weights)[0]) < 1e293
+    assert ek.bounds.elbo(weights[:1]) == 1.7e308
+    assert ek.bounds.elbo(np.array([[1.7e308], [-np.inf], [-1.7e308]])) == -np.inf
+
+
 def test_columns_do_not_meet():
     w = weights(np.float64, batch=20, spread=0.3)
     for bound in ALL:

@@ -104,6 +104,14 @@ def test_the_reference_travels_with_file_and_pickle(vae, rows, tmp_path):
         ('{"key": -1, "num_particles": 1, "scores": "AAAAAAAAAAA="}', "a key"),
         ('{"key": 0, "num_particles": 1, "scores": "AAAAAAAA+H8="}', "in order"),  # NaN
         ('{"key": 0, "num_particles": 1, "scores": "AAAAAAAA8D8AAAAAAAAAAA=="}', "in order"),  # 1, 0
+        # Not base64, which a lenient reader would pass over.
+        ('{"key": 0, "num_particles": 1, "scores": "AAAA!AAAAAAA="}', "base64"),
+        ('{"key": 0, "num_particles": 1, "scores": "AAAAAAAAAAA=AAAA"}', "base64"),
+        ('{"key": 0, "num_particles": 1, "scores": "é"}', "base64"),
+        # Neither loading nor a score may be as long as a number says.
+        ('{"key": 0, "num_particles": 65537, "scores": "AAAAAAAAAAA="}', "at most 65536 particles"),
+        ('{"key": 0, "num_particles": 1' + "0" * 5000 + ', "scores": "AAAAAAAAAAA="}', "in JSON|particles"),
+        ("[" * 100_000, "in JSON"),
     ],
 )
 def test_a_broken_reference_is_a_model_file_error(vae, text, said, tmp_path):
@@ -112,3 +120,25 @@ def test_a_broken_reference_is_a_model_file_error(vae, text, said, tmp_path):
     path.write_bytes(_metadata.added(path.read_bytes(), {KEY: text}))
     with pytest.raises(ek.ModelFileError, match=said):
         ek.VAE.load(path)
+
+
+@pytest.mark.parametrize("key", ["elbokit.calibratioo", "elbokit.calibration ", "format", ""])
+def test_an_unknown_key_is_a_model_file_error_and_drops_nothing(vae, rows, key, tmp_path):
+    path = tmp_path / "model"
+    vae.calibrate(rows[300:400])
+    vae.save(path)
+    data = path.read_bytes()
+    path.write_bytes(_metadata.added(data, {key: "{}"}))
+    with pytest.raises(ek.ModelFileError, match=r"model: model file: expected known keys alone in metadata, got '"):
+        ek.VAE.load(path)
+    # A damaged key of our own is such a one.
+    assert data.count(KEY.encode()) == 1
+    path.write_bytes(data.replace(KEY.encode(), b"elbokit.calibratiom"))
+    with pytest.raises(ek.ModelFileError, match=r"got 'elbokit\.calibratiom'; update elbokit, or give a file"):
+        ek.VAE.load(path)
+
+
+def test_a_calibration_takes_no_more_particles_than_its_file_may_hold(vae, rows):
+    with pytest.raises(ek.ArgumentError, match=r"^num_particles: expected at most 65536 .*, got 65537; give fewer$"):
+        vae.calibrate(rows[:2], num_particles=65537)
+    vae.calibrate(rows[:2], num_particles=65536)

@@ -1,6 +1,7 @@
 """The command: what it prints and writes, and that every mistake ends in one line and exit code 2."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import polars as pl
 import pytest
 
 import elbokit as ek
-from elbokit import cli, tables
+from elbokit import _metadata, cli, tables
 
 _SCORES = [*ek.ElboTerms._fields, "lower", "estimate", "upper", "estimate_error", "khat", "ess", "num_observed"]
 _SMALL = ["--epochs", "2", "--latent-dim", "2", "--hidden", "8", "--num-particles", "20"]
@@ -514,7 +515,8 @@ def test_a_condition_is_taken_out_of_the_rows_by_name_or_place(tmp_path, capsys,
         key=0,
     )  # fmt: skip
     vae.save(tmp_path / "expected")
-    assert (tmp_path / "expected").read_bytes() == Path(conditional).read_bytes()
+    # The command's file has the columns' names besides.
+    assert (tmp_path / "expected").read_bytes() == ek.VAE.load(conditional).core.to_bytes()
 
 
 def test_every_command_asks_for_the_condition_and_uses_it(tmp_path, capsys, beside, conditional):
@@ -633,7 +635,7 @@ def test_sample_beside_a_condition(tmp_path, capsys, conditional):
     assert (drawn[:, 3:] == [1.0, -0.5]).all()
     # What is drawn has its condition behind it, by which it is scored.
     assert cli.main(["sample", conditional, "--n", "9", "--given", "1,-0.5", "--out", str(tmp_path / "x.csv")]) == 0
-    score = ["score", conditional, str(tmp_path / "x.csv"), "--condition", "condition_0,condition_1"]
+    score = ["score", conditional, str(tmp_path / "x.csv"), "--condition", "kind,dose"]
     assert cli.main([*score, "--num-particles", "2"]) == 0
     each = np.random.default_rng(0).normal(size=(4, 2))
     np.save(tmp_path / "c.npy", each)
@@ -649,6 +651,90 @@ def test_sample_beside_a_condition(tmp_path, capsys, conditional):
         ("--given", "1,nan"): "condition",
     }.items():
         assert message in _refused(capsys, ["sample", conditional, *options])[0]
+
+
+def _named(path, columns, order=None):
+    frame = pl.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), schema=list(columns))
+    frame.select(list(order or columns)).write_csv(path)
+    return str(path)
+
+
+def test_a_model_knows_the_names_of_its_columns(tmp_path, capsys):
+    data, model = _named(tmp_path / "abc.csv", "abc"), str(tmp_path / "m")
+    assert cli.main(["fit", data, "--out", model, "--quiet", *_SMALL]) == 0
+    capsys.readouterr()
+    turned = _named(tmp_path / "cba.csv", "abc", "cba")
+    for verb in ("score", "encode", "impute", "report"):
+        text, out = _refused(capsys, [verb, model, turned])
+        assert f"{turned}: expected the columns of {model}, a, b, c, got c, b, a; put them in" in text
+        assert out == ""
+    assert cli.main(["score", model, data]) == 0
+    expected, err = capsys.readouterr()
+    assert err == ""
+    # Other names are warned of, and rows without any are what they were.
+    for name, columns, warned in (("xbz.csv", "xbz", True), ("012.csv", "012", False)):
+        assert cli.main(["score", model, _named(tmp_path / name, columns)]) == 0
+        got, err = capsys.readouterr()
+        assert got == expected
+        assert err.startswith("elbokit: warning: ") == warned
+        assert ("got x, b, z; they are taken by their places" in err) == warned
+    assert "expected 3 columns, got 2" in _refused(capsys, ["score", model, _named(tmp_path / "x.csv", "abc", "ba")])[0]
+    assert cli.main(["sample", model, "--n", "4"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "a,b,c"
+    # They are of the file, and go with the model until it is fitted again.
+    vae = ek.VAE.load(model)
+    for other in (vae, pickle.loads(pickle.dumps(vae))):
+        other.save(tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == Path(model).read_bytes()
+    vae.fit(np.zeros((20, 3)), epochs=1, validation=0.0, progress=False)
+    vae.save(tmp_path / "again")
+    assert b"elbokit.columns" not in (tmp_path / "again").read_bytes()
+
+
+def test_a_model_knows_the_names_of_its_condition(tmp_path, capsys):
+    data, model = _named(tmp_path / "abc.csv", "abc"), str(tmp_path / "m")
+    assert cli.main(["fit", data, "--condition", "c,a", "--out", model, "--quiet", *_SMALL]) == 0
+    capsys.readouterr()
+    text, _ = _refused(capsys, ["score", model, data, "--condition", "a,c"])
+    assert f"{data}: expected the columns of {model}, b beside c, a, got b beside a, c; put them in" in text
+    text, _ = _refused(capsys, ["score", model, data, "--condition", "c,b"])
+    assert "b beside c, a, got a beside c, b; put them in" in text
+    given = _named(tmp_path / "ac.csv", "abc", "ac")
+    assert "b beside c, a, got b beside a, c; put" in _refused(capsys, ["sample", model, "--given", given])[0]
+    assert cli.main(["sample", model, "--given", _named(tmp_path / "ca.csv", "abc", "ca"), "--n", "40"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "b,c,a"
+
+
+def test_a_file_without_names_gives_the_bytes_that_a_model_has_without_the_command(model):
+    data = Path(model).read_bytes()
+    assert b"elbokit.columns" not in data
+    vae = ek.VAE.load(model)
+    assert vae.core.to_bytes() == data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"columns": ["a", "b", "c"]}',
+        '{"columns": ["a", "b"], "condition": []}',
+        '{"columns": ["a", "b", 3], "condition": []}',
+        '{"columns": ["a", "b", "c"], "condition": ["d"]}',
+    ],
+)
+def test_broken_names_are_a_model_file_error(tmp_path, text):
+    vae = ek.VAE(1, hidden=(4,))
+    vae.fit(np.random.default_rng(0).normal(size=(20, 3)), epochs=1, progress=False)
+    (tmp_path / "m").write_bytes(_metadata.added(vae.core.to_bytes(), {"elbokit.columns": text}))
+    with pytest.raises(ek.ModelFileError, match=r"elbokit\.columns"):
+        ek.VAE.load(tmp_path / "m")
+
+
+def test_a_line_without_all_cells_is_an_error_of_its_line(tmp_path, capsys):
+    (tmp_path / "x.csv").write_text("a,b\n" + "1,2\n" * 30 + "3\n")
+    err, _ = _refused(capsys, ["fit", str(tmp_path / "x.csv"), "--out", str(tmp_path / "m"), *_SMALL])
+    assert "x.csv, line 32: expected 2 cells, as there are columns, got 1;" in err
+    assert not (tmp_path / "m").exists()
 
 
 def test_impute_fills_the_missing_cells_alone(tmp_path, capsys, model, rows):

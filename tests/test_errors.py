@@ -9,6 +9,7 @@ import elbokit as ek
 
 BASES = {
     ek.ElbokitError: (Exception,),
+    ek.ArgumentError: (ek.ElbokitError, ValueError),
     ek.ShapeError: (ek.ElbokitError, ValueError),
     ek.NonFiniteError: (ek.ElbokitError, ValueError),
     ek.SupportError: (ek.ElbokitError, ValueError),
@@ -60,6 +61,8 @@ CALLS = [
     (lambda: g.log_prob(np.full((2, 4, 3), np.inf), rows(), rows()), ek.NonFiniteError, "z", 0, 0, np.inf),
     (lambda: g.rsample(rows(_32=np.nan), rows(), key=0), ek.NonFiniteError, "loc", 3, 2, np.nan),
     (lambda: g.kl(rows((3,)), rows((3,))), ek.ShapeError, "loc", None, None, None),
+    (lambda: g.kl(1.0, 0.0), ek.ShapeError, "loc", None, None, None),
+    (lambda: g.kl(rows((2, 1)), rows((2, 1)), 0.0, 0.0), ek.ShapeError, "prior_loc", None, None, None),
     (lambda: g.kl(rows(), rows((4, 2))), ek.ShapeError, "log_var", None, None, None),
     (lambda: g.kl(rows(), rows(), rows((2,)), rows((2,))), ek.ShapeError, "prior_loc", None, None, None),
     (lambda: g.log_prob(rows((5, 3)), rows(), rows()), ek.ShapeError, "z", None, None, None),
@@ -71,6 +74,7 @@ CALLS = [
     (lambda: ek.random.normal(3, key=0, dtype=int), ek.DtypeError, "dtype", None, None, None),
     (lambda: lik.Bernoulli().log_prob(rows(_21=7), rows()), ek.SupportError, "x", 2, 1, 7.0),
     (lambda: lik.Binomial(4).log_prob(rows(_10=0.25), rows(dtype="f4")), ek.SupportError, "x", 1, 0, 0.25),
+    (lambda: lik.Gaussian().log_prob(rows(_12=1e300), rows(dtype="f4")), ek.NonFiniteError, "x", 1, 2, 1e300),
     (lambda: lik.Gaussian().log_prob(rows(_11=-np.inf), rows()), ek.NonFiniteError, "x", 1, 1, -np.inf),
     (lambda: lik.Gaussian().log_prob(rows(), rows(_11=np.nan)), ek.NonFiniteError, "params", 1, 1, np.nan),
     (lambda: lik.Gaussian().log_prob(rows(), rows((3, 3))), ek.ShapeError, "params", None, None, None),
@@ -120,9 +124,10 @@ def test_real_errors_say_argument_expected_got_and_cure(number):
         (lambda: ek.set_num_threads(1.5), "n"),
     ],
 )
-def test_options_outside_their_range_are_value_errors_of_the_same_form(call, argument):
-    with pytest.raises(ValueError, match=rf"^{argument}: expected [^;]+, got .+; .+"):
+def test_options_outside_their_range_are_errors_of_the_same_form(call, argument):
+    with pytest.raises(ek.ArgumentError, match=rf"^{argument}: expected [^;]+, got .+; .+") as caught:
         call()
+    assert caught.value.argument == argument
 
 
 def test_the_first_bad_cell_in_the_order_of_rows_is_named():

@@ -512,6 +512,68 @@ def test_draws_past_the_range_weigh_nothing_rather_than_fail():
     assert np.isneginf(weights).any()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_draw_past_the_range_has_probability_zero_whatever_its_decoder_makes_of_it(form, full, dtype):
+    # Rows 0 and 2 stay inside.
+    loc = np.array([[0, 1], [np.finfo(dtype).max, 0], [2, 3]], dtype)
+    spread = np.tile(np.eye(2, dtype=dtype) * np.finfo(dtype).max ** 0.9, (3, 1, 1))
+    spread[[0, 2]] = np.eye(2)
+    q = ek.MvnParams(loc, spread) if full else ek.GaussianParams(loc, 2 * np.log(spread.diagonal(axis1=1, axis2=2)))
+    x = np.zeros((3, 2))
+
+    def decoder(z):
+        return np.where(np.isfinite(z), z, np.nan)
+
+    terms = ek.elbo(x, q, decoder, ek.likelihood.Gaussian(), key=0, num_particles=20, kl=form)
+    assert terms.elbo[1] == -np.inf
+    assert np.isfinite(terms.elbo[[0, 2]]).all()
+    weights = ek.log_weights(x, q, decoder, ek.likelihood.Gaussian(), key=0, num_particles=20)
+    assert not np.isnan(weights).any()
+    assert np.isneginf(weights[:, 1]).any()
+    assert np.isfinite(weights[:, [0, 2]]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("log_var", [-1e4, -2000.0, -1500.0, -200.0, -100.0, 0.0, 100.0])
+def test_a_narrow_posterior_is_as_far_from_a_full_prior_as_from_its_diagonal(log_var, dtype):
+    loc, log_vars = np.array([[0.5, -1.0]], dtype), np.array([[log_var, 0.3]], dtype)
+    q = ek.GaussianParams(loc, log_vars)
+    diagonal = ek.GaussianParams(np.array([1.0, 2.0], dtype), np.log([4.0, 0.25]).astype(dtype))
+    full = ek.MvnParams(diagonal.loc, np.diag([2.0, 0.5]).astype(dtype))
+    x, likelihood = np.zeros((1, 2)), ek.likelihood.Gaussian()
+    expected = ek.elbo(x, q, np.zeros_like, likelihood, key=0, prior=diagonal).kl
+    got = ek.elbo(x, q, np.zeros_like, likelihood, key=0, prior=full).kl
+    np.testing.assert_allclose(got, expected, rtol=3e-7 if dtype == np.float32 else 1e-14)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_posterior_wider_than_the_range_is_infinitely_far_from_a_full_prior(dtype):
+    q = ek.GaussianParams(np.zeros((1, 1), dtype), np.full((1, 1), 1500, dtype))
+    full = ek.MvnParams(np.zeros(1, dtype), np.eye(1, dtype=dtype))
+    assert ek.elbo([[0.0]], q, np.zeros_like, ek.likelihood.Gaussian(), key=0, prior=full).kl == np.inf
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_full_posterior_and_a_diagonal_prior_of_any_width(rows, dtype):
+    q = ek.MvnParams(np.zeros((3, 2), dtype), np.tile(np.eye(2, dtype=dtype), (3, 1, 1)))
+
+    def divergence(log_var):
+        shape = (2,) if rows == 1 else (rows, 2)
+        prior = ek.GaussianParams(np.zeros(shape, dtype), np.full(shape, log_var, dtype))
+        return ek.elbo(np.zeros((3, 2)), q, np.zeros_like, ek.likelihood.Gaussian(), key=0, prior=prior).kl
+
+    # ½ Σ (1 / variance − 1 + log_var).
+    for log_var in (-5.0, 0.0, 3.0, 200.0, 2000.0, 1e4):
+        expected = np.exp(-log_var) - 1 + log_var
+        np.testing.assert_allclose(
+            divergence(log_var), expected, rtol=3e-7 if dtype == np.float32 else 1e-14, atol=1e-15
+        )
+    assert (divergence(-2000.0) == np.inf).all()
+
+
 def test_arguments_of_the_wrong_kind_are_named():
     x, post = np.zeros((1, 1)), ek.GaussianParams(np.zeros((1, 1)), np.zeros((1, 1)))
     with pytest.raises(ValueError, match="likelihood"):

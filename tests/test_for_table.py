@@ -116,6 +116,22 @@ def test_what_is_missing_is_no_value_and_times_are_left_out():
     assert np.array_equal(rows[:4, 3], [1, np.nan, 2.5, 3], equal_nan=True)
 
 
+@pytest.mark.parametrize("cells", [[0.0, np.inf] * 20, [np.inf] * 40, [1.5, 2.5, -np.inf, np.nan] * 10])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_an_infinity_is_named_and_no_value_of_its_column(library, cells):
+    columns = {"a": np.arange(40.0) / 7, "x": cells}
+    df = pd.DataFrame(columns) if library == "pandas" else pl.DataFrame(columns)
+    row = int(np.argmax(np.isinf(cells)))
+    for kind in (None, "poisson", "categorical", "condition"):
+        kinds = None if kind is None else {"x": kind}
+        text = rf"^df: column 'x', row {row} \(from 0\): expected finite numbers, got -?inf; make it missing"
+        with pytest.raises(ek.NonFiniteError, match=text) as caught:
+            ek.VAE.for_table(df, kinds)
+        error = caught.value
+        assert (error.argument, error.row, error.column, error.value) == ("df", row, 1, cells[row])
+    assert "left out" in ek.VAE.for_table(df, {"x": "leave_out"}).proposal
+
+
 def test_kinds_override_and_are_checked():
     df = pl.DataFrame(plain())
     kinds = {

@@ -107,7 +107,7 @@ def test_members_have_each_column_once(members):
 
 def test_a_table_of_other_columns_is_refused():
     table = lik.Columns([([0, 1], lik.Poisson())])
-    with pytest.raises(ValueError, match=r"^(members|params): expected .+, got .+; "):
+    with pytest.raises(ValueError, match=r"^x: expected \(2, 2\), the columns of all members, got shape \(2, 3\); "):
         table.log_prob(np.zeros((2, 3)), np.zeros((2, 2)))
 
 
@@ -332,3 +332,36 @@ def test_a_long_draw_hears_ctrl_c():
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert run.stdout == "heard\n", run.stderr
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_a_draws_scale_is_capped_at_the_largest_number(dtype):
+    params = np.tile(np.array([[0, 1e4]], dtype), (2000, 1))
+    for likelihood in (lik.Gaussian("predicted"), lik.Laplace("predicted"), lik.StudentT(3.0, "predicted")):
+        # As many are inside as have a standard draw below 1.
+        inside = np.isfinite(likelihood.sample(params, key=0)).mean()
+        assert 0.5 < inside < 0.75, likelihood
+
+
+@pytest.mark.parametrize("df", [1e-4, 1e-3, 1e-2])
+def test_a_student_t_of_a_scale_that_is_nothing_and_tails_without_end_gives_no_nan(df):
+    for log_scale in (-1e4, -1000.0, -800.0, -740.0):
+        x = lik.StudentT(df, "predicted").sample(np.tile([[0.0, log_scale]], (5000, 1)), key=1)
+        assert not np.isnan(x).any()
+        # ln|t| is about an exponential of mean 1 / df: |x| is above 1 with a probability of about exp(df log_scale).
+        np.testing.assert_allclose((abs(x) > 1).mean(), np.exp(df * log_scale), atol=0.05)
+        assert 0.45 < (x > 0).sum() / max(1, (x != 0).sum()) < 0.55 or (x != 0).sum() < 500
+
+
+def test_a_table_of_another_width_is_a_shape_error_of_x():
+    table = lik.Columns([(0, lik.Gaussian()), (1, lik.Bernoulli())])
+    for width in (1, 3):
+        x = np.zeros((2, width))
+        for call in (table.log_prob, table.log_prob_grad):
+            with pytest.raises(
+                ek.ShapeError, match=r"^x: expected \(2, 2\), the columns of all members, got"
+            ) as caught:
+                call(x, np.zeros((2, 2)))
+            assert caught.value.argument == "x"
+        with pytest.raises(ek.ShapeError, match=r"^x: "):
+            table.check_support(x)

@@ -229,6 +229,22 @@ def test_finite_rows_give_no_nan(dtype):
             assert not np.isnan(lg.elbo(x, post)).any()
 
 
+def test_the_gap_of_a_posterior_as_narrow_as_can_be():
+    lg = ek.LinearGaussian([[1.0], [2.0]], [0.0, 0.0], 1.0)
+    x = np.ones((1, 2))
+    for log_var in (-1000.0, -1400.0, -1500.0, -2000.0, -1e4):
+        q = ek.GaussianParams([[0.1]], [[log_var]])
+        np.testing.assert_allclose(lg.elbo(x, q) + lg.gap(x, q), lg.log_evidence(x), rtol=0, atol=2e-12)
+
+
+def test_a_posterior_mean_past_the_range_is_infinitely_far():
+    lg = ek.LinearGaussian([[1.0], [2.0]], [0.0, 0.0], 1e-3)
+    x, q = np.array([[1e308, 1e308], [1.0, 1.0]]), ek.GaussianParams(np.zeros((2, 1)), np.zeros((2, 1)))
+    gap = lg.gap(x, q)
+    assert gap[0] == np.inf
+    assert gap[1] == lg.gap(x[1:], ek.GaussianParams([[0.0]], [[0.0]]))[0] < np.inf
+
+
 def test_draws_have_the_models_moments_and_are_addressed_by_row():
     lg, n = model(4, 2), 200_000
     x = lg.sample(n, key=5)
@@ -333,6 +349,9 @@ def test_bad_rows_and_posteriors_are_named():
     out = np.empty(3)
     assert lg.log_evidence(x, out=out) is out
     # Whole numbers are observations.
+    whole = x.astype(np.int8)
+    assert lg.log_evidence(whole).tobytes() == lg.log_evidence(x).tobytes()
+    assert lg.posterior(whole).loc.tobytes() == lg.posterior(x).loc.tobytes()
     assert lg.elbo(x.astype(np.int8), good).tobytes() == lg.elbo(x, good).tobytes()
 
 

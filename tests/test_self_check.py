@@ -108,6 +108,59 @@ def test_an_upper_bound_below_the_lower_one_is_called_a_fault():
     assert "FAILED" in str(wrong)
 
 
+class Shifted:
+    """A core whose lower bounds are too high by so many nats."""
+
+    def __init__(self, core, nats):
+        self.core, self.nats = core, nats
+
+    def __getattr__(self, name):
+        return getattr(self.core, name)
+
+    def log_evidence(self, *arguments):
+        (lower, *rest), without = self.core.log_evidence(*arguments)
+        return (lower + lower.dtype.type(self.nats), *rest), without
+
+
+def test_lower_bounds_that_are_too_high_are_found():
+    vae, _ = linear(dtype="float32")
+    vae._core = Shifted(vae._core, 0.2)
+    for key in range(5):
+        # The upper bound is made of the lower one, so that its own mean tells nothing.
+        check = vae.self_check(200, key=key)
+        assert not check.held
+        assert "FAILED" in said(check)
+        assert check.against > 14
+
+
+@pytest.mark.parametrize("width", [0.2, 0.4, 1.0, 2.0])
+def test_a_sound_model_is_never_accused_whatever_the_rows(width):
+    vae, _ = linear(width, dtype="float32")
+    found = []
+    for rows, keys in ((1, 100), (2, 100), (3, 50), (5, 50), (200, 5)):
+        for particles in (1, 3, 50):
+            for proposal in ("laplace", "posterior"):
+                for key in range(keys):
+                    check = vae.self_check(rows, key=key, num_particles=particles, proposal=proposal)
+                    assert check.held, str(check)
+                    found.append(check.against)
+    # Above t in 2 exp(−t) of them at most; five standard deviations more than is expected.
+    for t in (2.0, 3.0, 4.0):
+        expected = 2 * np.exp(-t) * len(found)
+        assert (np.array(found) > t).sum() < expected + 5 * expected**0.5
+
+
+def test_equal_rows_count_as_one_since_they_share_their_draws():
+    rows = ek.random.uniform((300, 3), key=0) < 0.4
+    vae = ek.VAE(1, hidden=(4,), likelihood=ek.likelihood.Bernoulli())
+    vae.fit(rows, epochs=20, progress=False)
+    for key in range(40):
+        check = vae.self_check(200, key=key, num_particles=1, proposal="posterior")
+        assert check.held
+        assert 1 < check.distinct < 8
+    assert linear()[0].self_check(50).distinct == 50
+
+
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
 def test_every_likelihood(likelihood):
     vae = ek.VAE(2, hidden=(16,), likelihood=likelihood)
@@ -129,6 +182,10 @@ def test_one_row_and_what_it_refuses():
     assert np.isnan(check.lower_error)
     assert "nan" not in said(check)
     assert check.held
+    assert "give more rows" in said(check)
+    assert "lies within" not in said(check)
+    assert "give more rows" in said(vae.self_check(2))
+    assert "give more rows" not in said(vae.self_check(20))
     for options, argument in (
         ({"n": 0}, "n"),
         ({"num_particles": 0}, "num_particles"),
@@ -158,6 +215,30 @@ def test_a_model_that_leaves_the_range_is_said_to(factor):
         text = str(vae.self_check(20))
     assert "nan" not in text
     assert ("not finite" in text) == (factor > 1e30)
+
+
+@pytest.mark.parametrize("rate", [10.0, 100.0, 1e20])
+@pytest.mark.parametrize("prior", ["standard", "mixture", "vamp"])
+def test_a_model_that_diverged_is_called_that_and_no_fault(rate, prior):
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    told = 0
+    for key in range(3):
+        vae = ek.VAE(2, hidden=(8,), prior=prior, prior_components=3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            vae.fit(rows, epochs=8, learning_rate=rate, progress=False, key=key)
+        for proposal in ("laplace", "posterior"):
+            check = vae.self_check(20, num_particles=30, proposal=proposal)
+            assert "FAILED" not in said(check)
+            assert "nan" not in said(check)
+            if "left the range" in said(check):
+                told += 1
+                assert "smaller learning_rate" in said(check)
+                assert not np.isfinite(check.gap)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert "nan" not in str(vae.report(rows, num_particles=10))
+    assert told >= 4
 
 
 @pytest.mark.parametrize("proposal", ["laplace", "posterior"])

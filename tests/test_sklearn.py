@@ -298,6 +298,16 @@ def test_the_imputer_waits_on_the_evidence_as_its_patience_says(cancer):
     assert len(whole.history_.elbo) == 3
 
 
+@pytest.mark.parametrize("share", ["auto", None, True, 0, 0.6, np.nan, [0.1]])
+def test_a_contamination_that_is_no_share_is_named(cancer, share):
+    X, _ = cancer
+    text = r"^contamination: expected a share in \(0, 0\.5\], got .+; use 0\.1$"
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(ek.ArgumentError, match=text) as caught:
+            getattr(vae(contamination=share), method)(X)
+        assert caught.value.argument == "contamination"
+
+
 def test_what_is_wrong_is_said_at_fit(cancer):
     X, _ = cancer
     assert vae(contamination=0.9, latent_dim=-1).latent_dim == -1

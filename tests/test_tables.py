@@ -63,12 +63,24 @@ def test_numpy_files_keep_their_dtype(tmp_path, dtype):
         ("a,b\n1,\n2,\n", ("a", "b"), [[1, np.nan], [2, np.nan]]),
         ("a,b\n" + "1,2\n" * 5000 + "1,0.5\n", ("a", "b"), [[1, 2]] * 5000 + [[1, 0.5]]),
         ("a,b\n", ("a", "b"), np.zeros((0, 2))),
+        # Of one column an empty line is an empty cell.
+        ("a\n1\n\n2\n", ("a",), [[1], [np.nan], [2]]),
     ],
 )
 def test_csv(write, text, columns, rows):
     table = tables.read(write("x.csv", text))
     assert table.columns == columns
     np.testing.assert_array_equal(table.rows, rows)
+
+
+def test_a_table_says_whether_its_columns_have_names(write, tmp_path):
+    for text, named in (("a,b\n1,2\n", True), ("1,2\n3,4\n", False), ("0,1\n3,4\n", False)):
+        assert tables.read(write("x.csv", text)).named == named
+    np.save(tmp_path / "x.npy", np.zeros((2, 3)))
+    assert not tables.read(str(tmp_path / "x.npy")).named
+    for columns, named in (("ab", True), ("01", False)):
+        pl.DataFrame({name: [1.0] for name in columns}).write_parquet(tmp_path / "x.parquet")
+        assert tables.read(str(tmp_path / "x.parquet")).named == named
 
 
 def test_csv_of_integers_stays_integers(write):
@@ -95,6 +107,11 @@ def test_parquet_keeps_float32(tmp_path):
         ("x.csv", "a;b\n1;2\n", "column 'a;b'"),
         ("x.csv", "a,b\n1,2,3\n", "not a readable .csv file"),
         ("x.csv", b"a,b\n1,\xff\n", "not a readable .csv file"),
+        ("x.csv", "a,b\n1,2\n3\n4,5\n", "x.csv, line 3: expected 2 cells, as there are columns, got 1; write"),
+        ("x.csv", "1,2\n3\n", "line 2: expected 2 cells"),
+        ("x.csv", "a,b\r\n1,2\r\n\r\n3,4\r\n", "line 3: expected 2 cells, as there are columns, got 0"),
+        ("x.csv", "a,b,c\n1,2,\n1,2\n", "line 3: expected 3 cells"),
+        ("x.csv", 'a,b\n"1\n",\n3\n', "line 4: expected 2 cells"),
         ("x.csv", "", "empty line"),
         ("x.csv", "\n1,2\n", "empty line"),
         ("x.npy", "no array", "not a readable .npy file"),

@@ -296,3 +296,44 @@ def test_memory_mapped_rows_train_without_a_copy(rows, tmp_path):
     through, _ = fit(mapped)
     assert same(plain, through)
     assert np.shares_memory(ek._arrays.rows_of("X", mapped), mapped)
+
+
+@pytest.mark.parametrize(
+    ("scale", "options", "said"),
+    [
+        (
+            1e10,
+            {"standardize": False},
+            "after epoch 0 the reconstruction of \\d+ and the KL of \\d+ of 36 rows are",
+        ),
+        (
+            1e6,
+            {"likelihood": ek.likelihood.Poisson()},
+            "after epoch 0 reconstruction and KL are finite, and the gradient",
+        ),
+        # A row of no weight is not looked at.
+        (1e10, {"standardize": False, "sample_weight": True}, r"after epoch 0 .* of (1[0-9]|20) rows are not finite"),
+    ],
+)
+def test_a_warning_of_skipped_steps_names_the_term(scale, options, said):
+    rows = np.random.default_rng(0).normal(size=(40, 3)) * scale
+    options, weights = dict(options), None
+    if options.pop("sample_weight", False):
+        weights = np.arange(40) % 2
+    if "likelihood" in options:
+        rows = np.full((40, 3), scale)
+    vae = ek.VAE(2, hidden=(8,), **options)
+    text = (
+        rf"^2 of 2 steps had a gradient that was not finite and were not taken: {said}.*; lower learning_rate, or look"
+    )
+    with pytest.warns(RuntimeWarning, match=text):
+        vae.fit(rows, epochs=2, sample_weight=weights, progress=False, key=1)
+
+
+def test_a_training_that_diverges_names_the_epoch_and_the_term():
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    vae = ek.VAE(2, hidden=(8,))
+    with pytest.warns(
+        RuntimeWarning, match=r"not taken: after epoch 1 the reconstruction of \d+ .* rows are not finite;"
+    ):
+        vae.fit(rows, epochs=4, learning_rate=100.0, patience=2, progress=False, key=1)

@@ -434,6 +434,35 @@ def test_a_bad_model_is_refused_when_it_is_made(options, name):
 
 
 @pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"hidden": None}, ek.ArgumentError, r"hidden: expected a sequence of widths, got None; use \(128, 64\)"),
+        ({"hidden": 64}, ek.ArgumentError, r"hidden: expected a sequence of widths, got 64; use \(64,\)"),
+        ({"hidden": "64"}, ek.ArgumentError, "hidden: expected a sequence of widths, got '64'; use"),
+        ({"hidden": np.array(64)}, ek.ArgumentError, "hidden: expected a sequence of widths, got array.64.; use"),
+        ({"hidden": [None]}, ek.ArgumentError, "hidden: expected a whole number, got None; give"),
+        ({"dtype": "x"}, ek.DtypeError, "dtype: expected float32 or float64, got 'x'; use one of them"),
+        ({"dtype": int}, ek.DtypeError, "dtype: expected float32 or float64, got int64; use one of them"),
+    ],
+)
+def test_options_of_another_kind_are_errors_of_the_same_form(options, error, said):
+    with pytest.raises(error, match=f"^{said}") as caught:
+        ek.VAE(**options)
+    assert caught.value.argument == next(iter(options))
+
+
+@pytest.mark.parametrize("name", ["free_bits", "kl_weight", "learning_rate", "warmup", "max_grad_norm"])
+def test_an_infinite_option_is_told_to_be_finite(digits, name):
+    vae = ek.VAE(2, hidden=(4,), likelihood=ek.likelihood.Binomial(16))
+    with pytest.raises(ek.ArgumentError, match=f"^{name}: expected a .*finite.*, got inf; use") as caught:
+        vae.fit(digits[0], progress=False, **{name: np.inf})
+    assert caught.value.argument == name
+    with pytest.raises(ek.ArgumentError, match=r"^kl_weight \(epoch 1\): expected a finite number") as caught:
+        vae.fit(digits[0], progress=False, epochs=2, kl_weight=lambda epoch: np.inf if epoch else 1.0)
+    assert caught.value.argument == "kl_weight"
+
+
+@pytest.mark.parametrize(
     ("options", "name"),
     [
         ({"epochs": 0}, "epochs"),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from elbokit import bounds, errors, gaussian, likelihood, mvn, random
 from elbokit.errors import (
+    ArgumentError,
     DtypeError,
     ElbokitError,
     ModelFileError,
@@ -78,6 +79,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "VAE",
+    "ArgumentError",
     "Batches",
     "Diffusion",
     "DtypeError",

@@ -6,6 +6,7 @@ as observations, in the parameters' type, and refused as parameters; float16, co
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elbokit.errors import DtypeError, ShapeError
+from elbokit.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -44,6 +45,12 @@ def floats(argument: str, array: ArrayLike) -> NDArray[Any]:
     return _laid_out(given, given.dtype.newbyteorder("="))
 
 
+def rows_of_floats(argument: str, array: ArrayLike) -> NDArray[Any]:
+    """Observations that say the result's type: as `floats`, and whole numbers and booleans as float64."""
+    given = array if type(array) is np.ndarray else _asarray(argument, array)
+    return _laid_out(given, _F64) if given.dtype.kind in "biu" else floats(argument, given)
+
+
 def agree(first: str, a: NDArray[Any], second: str, b: NDArray[Any]) -> None:
     """Refuse two parameter arrays of different element types."""
     if a.dtype is not b.dtype and a.dtype != b.dtype:
@@ -66,10 +73,16 @@ def observed(x: ArrayLike, dtype: np.dtype[Any], mask: ArrayLike | None, argumen
     given = _asarray(argument, x)
     if given.dtype.kind not in "biuf" or given.dtype.itemsize > 8 or given.dtype == np.float16:
         _refuse(argument, given.dtype, "booleans, integers, float32 or float64")
-    # A whole number rounds to the nearest float; a float64 past float32's range becomes infinite and is then named.
-    with np.errstate(over="ignore"):
-        cells = _laid_out(given, dtype)
+    # A whole number rounds to the nearest float; a float64 past float32's range is named, if it is observed.
+    try:
+        with np.errstate(over="raise"):
+            cells, beyond = _laid_out(given, dtype), None
+    except FloatingPointError:
+        with np.errstate(over="ignore"):
+            cells = _laid_out(given, dtype)
+        beyond = np.isinf(cells) & np.isfinite(given)
     if mask is None:
+        _check_beyond(argument, given, dtype, beyond)
         return cells
     seen = np.asarray(mask)
     if seen.dtype != np.bool_:
@@ -79,7 +92,25 @@ def observed(x: ArrayLike, dtype: np.dtype[Any], mask: ArrayLike | None, argumen
             f"mask: expected shape {cells.shape} like {argument}, got shape {seen.shape}; give one flag a cell",
             argument="mask",
         )
+    _check_beyond(argument, given, dtype, None if beyond is None else beyond & seen)
     return np.where(seen, cells, dtype.type(np.nan))
+
+
+def _check_beyond(argument: str, given: NDArray[Any], dtype: np.dtype[Any], beyond: NDArray[np.bool_] | None) -> None:
+    """Name the first finite number that `dtype` has none for."""
+    if beyond is None or not beyond.any():
+        return
+    at = int(beyond.argmax())
+    row, column = divmod(at, beyond.shape[-1] if beyond.ndim else 1)
+    value = float(given.flat[at])
+    raise NonFiniteError(
+        f"{argument}: expected numbers within {dtype}'s range, got {value:g} at row {row}, column {column}; "
+        "compute in float64, or scale the column",
+        argument=argument,
+        row=row,
+        column=column,
+        value=value,
+    )
 
 
 def count(argument: str, value: Any, least: int = 0) -> int:
@@ -87,11 +118,11 @@ def count(argument: str, value: Any, least: int = 0) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise ValueError(f"{argument}: expected a whole number, got {value!r}; give an int") from None
+        raise ArgumentError(f"{argument}: expected a whole number, got {value!r}; give an int") from None
     if number < least:
-        raise ValueError(f"{argument}: expected at least {least}, got {number}; give a larger number")
+        raise ArgumentError(f"{argument}: expected at least {least}, got {number}; give a larger number")
     if number >= 1 << 64:
-        raise ValueError(f"{argument}: expected less than 2**64, got {number}; give a smaller number")
+        raise ArgumentError(f"{argument}: expected less than 2**64, got {number}; give a smaller number")
     return number
 
 
@@ -122,11 +153,22 @@ def number(argument: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{argument}: expected a number, got {value!r}; give one") from None
+        raise ArgumentError(f"{argument}: expected a number, got {value!r}; give one") from None
+
+
+def float_type(dtype: Any) -> np.dtype[Any]:
+    """float32 or float64, of whatever names one of them."""
+    got = repr(dtype)
+    with contextlib.suppress(TypeError, ValueError, SyntaxError):
+        kind: np.dtype[Any] = np.dtype(dtype)
+        if kind in (_F32, _F64):
+            return kind
+        got = str(kind)
+    raise DtypeError(f"dtype: expected float32 or float64, got {got}; use one of them", argument="dtype")
 
 
 def _laid_out(given: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    cells = np.ascontiguousarray(given, dtype=dtype)
+    cells = np.asarray(given, dtype=dtype, order="C")
     # A field of a packed record or a slice of a byte buffer may be contiguous and yet stand at an odd address.
     return cells if cells.flags.aligned else cells.copy()
 

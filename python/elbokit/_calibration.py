@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import binascii
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from elbokit import _metadata
 from elbokit._arrays import count
-from elbokit.errors import ModelFileError, NotFittedError, ShapeError
+from elbokit._naming import Worded, Words
+from elbokit.errors import ArgumentError, ModelFileError, NotFittedError, ShapeError
 from elbokit.random import Key, seed_of
 
 if TYPE_CHECKING:
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["KEY", "Calibrated", "Calibration"]
 
-# Of the file's metadata.
-KEY = "elbokit.calibration"
+KEY = _metadata.CALIBRATION
 _SCORE = np.dtype("<f8")
 # Their text stands in the file's header, of which readers take no more than 100 MB.
 _MOST_ROWS = 1 << 22
+# A number in a file's header must not keep `p_value` at work for hours: a row with as many draws takes a tenth of a
+# second. More than a few hundred only make the score of an odd row less noisy than it needs to be.
+_MOST_PARTICLES = 1 << 16
+_AS_REFERENCE = Worded({"X": Words("X_ref")})
 
 
 class Calibration:
@@ -37,7 +41,7 @@ class Calibration:
 
     def to_text(self) -> str:
         """JSON, with the scores in float64, little end first, as base64."""
-        scores = binascii.b2a_base64(self.scores.astype(_SCORE).tobytes(), newline=False).decode()
+        scores = base64.b64encode(self.scores.astype(_SCORE).tobytes()).decode()
         return json.dumps({"key": self.key, "num_particles": self.num_particles, "scores": scores})
 
     @classmethod
@@ -45,14 +49,18 @@ class Calibration:
         """What `to_text` wrote; anything else is a ModelFileError."""
         found = _metadata.fields(KEY, text, {"key": int, "num_particles": int, "scores": str})
         try:
-            scores = np.frombuffer(binascii.a2b_base64(found["scores"]), _SCORE).astype(np.float64)
+            # Where what is no base64 would be passed over, a damaged text would give other scores.
+            scores = np.frombuffer(base64.b64decode(found["scores"], validate=True), _SCORE).astype(np.float64)
         except ValueError as error:
             raise ModelFileError(
                 f"expected scores in base64 in metadata {KEY!r}, got {error}; {_metadata.CURE}"
             ) from None
         sound = len(scores) and not np.isnan(scores).any() and (scores[1:] >= scores[:-1]).all()
-        if not (sound and 0 <= found["key"] < 1 << 64 and 1 <= found["num_particles"] < 1 << 64):
-            raise ModelFileError(f"expected scores in order, a key and particles in metadata {KEY!r}; {_metadata.CURE}")
+        if not (sound and 0 <= found["key"] < 1 << 64 and 1 <= found["num_particles"] <= _MOST_PARTICLES):
+            raise ModelFileError(
+                f"expected scores in order, a key and at most {_MOST_PARTICLES} particles in metadata {KEY!r}, got "
+                f"{text[:80]!r}; {_metadata.CURE}"
+            )
         return cls(scores, found["key"], found["num_particles"])
 
 
@@ -80,7 +88,7 @@ class Calibrated:
         key : Key or int
             Of the noise of `elbo`, for these rows and for those of `p_value`.
         num_particles : int
-            Draws of z a row; likewise.
+            Draws of z a row; likewise. At most 65536.
 
         Raises
         ------
@@ -90,7 +98,13 @@ class Calibrated:
         -----
         The scores (8 bytes a row) are part of the model: of its file and its pickle. Another `fit` forgets them.
         """
-        terms = self.elbo(X_ref, condition=condition, key=key, num_particles=num_particles)
+        particles = count("num_particles", num_particles, 1)
+        if particles > _MOST_PARTICLES:
+            raise ArgumentError(
+                f"num_particles: expected at most {_MOST_PARTICLES} for a calibration, got {particles}; give fewer"
+            )
+        with _AS_REFERENCE:
+            terms = self.elbo(X_ref, condition=condition, key=key, num_particles=num_particles)
         scores = terms.elbo.astype(np.float64)
         if len(scores) > _MOST_ROWS:
             raise ShapeError(
@@ -101,7 +115,7 @@ class Calibrated:
             raise ShapeError(
                 "X_ref: expected at least one row, got none; give rows of the ordinary kind", argument="X_ref"
             )
-        self._calibration = Calibration(np.sort(scores), seed_of(key), count("num_particles", num_particles, 1))
+        self._calibration = Calibration(np.sort(scores), seed_of(key), particles)
 
     def p_value(self, X: ArrayLike, *, condition: ArrayLike | None = None) -> NDArray[np.float64]:
         """The share of reference rows that score no higher than each row, (rows,): (1 + #{ref ≤ score}) / (1 + n).

@@ -14,7 +14,7 @@ import numpy as np
 
 from elbokit import _core
 from elbokit._files import whole
-from elbokit.errors import ModelFileError
+from elbokit.errors import ArgumentError, ModelFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ class Checkpoint:
         for name in [*self.options, *options]:
             now, then = self.options.get(name), options.get(name)
             if now != then:
-                raise ValueError(
+                raise ArgumentError(
                     f"{name}: expected {then!r} as in the checkpoint {os.fspath(self.path)}, got {now!r}; "
                     "give the fit's own, or another checkpoint"
                 )

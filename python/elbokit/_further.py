@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from elbokit import _plan, _scaling, training
 from elbokit._arrays import rows_of
+from elbokit._naming import AS_GIVEN
 from elbokit.random import Key
 from elbokit.training import History
 
@@ -33,10 +34,11 @@ def train(vae: VAE, rows: NDArray[Any], options: dict[str, Any], key: Key, momen
     rows = rows_of("X", rows)
     plan = _plan.checked(vae, rows, given, key.seed, splitting)
     core = vae.core
-    core.check(rows, plan.condition)
-    core.start(plan.num_rows, plan.batch_size, plan.num_particles)
-    if moments is not None:
-        core.resume(*moments)
     history = History(data=_scaling.described(vae, rows, plan))
-    training.run(vae, core, training.State(core, plan, history), noise, scoring)
+    with AS_GIVEN:
+        core.check(rows, plan.condition)
+        core.start(plan.num_rows, plan.batch_size, plan.num_particles)
+        if moments is not None:
+            core.resume(*moments)
+        training.run(vae, core, training.State(core, plan, history), noise, scoring)
     return history

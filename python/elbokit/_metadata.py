@@ -1,7 +1,9 @@
 """Texts beside a model's tensors: further keys of the metadata in a safetensors header.
 
 The core writes and reads the model itself, under the key `elbokit`, and passes over the other keys. What Python alone
-knows of a model (a calibration, a table's columns) stands under those, so that a model stays one file.
+knows of a model (a calibration, a table's columns) stands under those, so that a model stays one file. All of them are
+known here: a key that is not may be one of ours that was damaged, or of a later version that the model is not itself
+without.
 """
 
 from __future__ import annotations
@@ -11,11 +13,16 @@ from typing import Any
 
 from elbokit.errors import ModelFileError
 
-__all__ = ["CURE", "added", "fields", "texts"]
+__all__ = ["CALIBRATION", "COLUMNS", "CURE", "TABLE", "added", "fields", "texts"]
+
+CALIBRATION = "elbokit.calibration"
+COLUMNS = "elbokit.columns"
+TABLE = "elbokit.table"
 
 CURE = "give a file that elbokit saved, and has not been changed since"
 _WIDTH = 8
 _KEY = "__metadata__"
+_KNOWN = ("elbokit", CALIBRATION, COLUMNS, TABLE)
 
 
 def added(data: bytes, more: dict[str, str]) -> bytes:
@@ -31,8 +38,19 @@ def added(data: bytes, more: dict[str, str]) -> bytes:
 
 
 def texts(data: bytes) -> dict[str, str]:
-    """The metadata of a file that the core has read, and so found whole."""
+    """The metadata of a file that the core has read, and so found whole.
+
+    Raises
+    ------
+    ModelFileError
+        For a key that is not known.
+    """
     metadata: dict[str, str] = _header(data)[0].get(_KEY, {})
+    for key in metadata:
+        if key not in _KNOWN:
+            raise ModelFileError(
+                f"model file: expected known keys alone in metadata, got {key[:80]!r}; update elbokit, or {CURE}"
+            )
     return metadata
 
 
@@ -45,7 +63,8 @@ def fields(key: str, text: str, kinds: dict[str, type]) -> dict[str, Any]:
     """
     try:
         found = json.loads(text)
-    except ValueError as error:
+    # Brackets in brackets without end are the latter.
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"expected metadata {key!r} in JSON, got {error}; {CURE}") from None
     if (
         not isinstance(found, dict)

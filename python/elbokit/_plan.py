@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,9 +13,10 @@ from elbokit import random
 from elbokit._arrays import Stream, count, number, rows_of
 from elbokit._checkpoint import Checkpoint, fingerprint
 from elbokit._condition import condition_of
+from elbokit._naming import Worded, Words
 from elbokit._schedules import Plateau
 from elbokit._stopping import Patience, Stopping
-from elbokit.errors import ElbokitError, ShapeError
+from elbokit.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 
 if TYPE_CHECKING:
     import os
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from elbokit.random import Key
     from elbokit.training import History
     from elbokit.vae import VAE
+
+
+_AS_VALIDATION = Worded({"x": Words("validation"), "condition": Words("validation: condition")})
 
 
 @dataclass(frozen=True)
@@ -123,11 +128,11 @@ def checked(vae: VAE, rows: NDArray[Any], given: Options, seed: int, splitting: 
     importance_weighted = _choice("objective", given.objective, ("elbo", "iwae")) == "iwae"
     free_bits = _at_least_zero("free_bits", given.free_bits, "0.0")
     if importance_weighted and free_bits > 0:
-        raise ValueError(
+        raise ArgumentError(
             f'free_bits: expected 0 with objective="iwae", which has no KL term, got {free_bits}; use objective="elbo"'
         )
     if vae.prior != "standard" and free_bits > 0:
-        raise ValueError(
+        raise ArgumentError(
             f"free_bits: expected 0 with prior={vae.prior!r}, to which the KL has no part for each latent, got "
             f'{free_bits}; use prior="standard"'
         )
@@ -199,17 +204,17 @@ def _estimator(given: Options, importance_weighted: bool, free_bits: float) -> s
     """The estimator's name, where the other options allow it."""
     estimator = _choice("estimator", given.estimator, ("pathwise", "stl", "dreg", "score"))
     if estimator == "stl" and importance_weighted:
-        raise ValueError(
+        raise ArgumentError(
             'estimator: expected "pathwise", "dreg" or "score" with objective="iwae", of which "stl" is biased, '
             'got "stl"; give estimator="dreg"'
         )
     if estimator == "score" and count("num_particles", given.num_particles, 1) == 1:
-        raise ValueError(
+        raise ArgumentError(
             'num_particles: expected at least 2 with estimator="score", whose baseline is the other particles, got 1; '
             'give more particles, or estimator="pathwise"'
         )
     if estimator != "pathwise" and free_bits > 0:
-        raise ValueError(
+        raise ArgumentError(
             f'free_bits: expected 0 with estimator="{estimator}", which draws the KL that a floor asks for in closed '
             f'form, got {free_bits}; use estimator="pathwise"'
         )
@@ -233,7 +238,7 @@ def _split(
     if not isinstance(validation, (tuple, Stream)) and np.ndim(validation) == 0:
         share = number("validation", validation)
         if not 0 <= share < 1:
-            raise ValueError(f"validation: expected a share from 0 to below 1 or rows, got {share}; use 0.1")
+            raise ArgumentError(f"validation: expected a share from 0 to below 1 or rows, got {share}; use 0.1")
         held = round(share * len(rows))
         if not held:
             return None, None
@@ -241,17 +246,17 @@ def _split(
         # Sorted, so that a row's place among its kind does not depend on the share.
         train = np.sort(order[held:])
         if not len(train):
-            raise ValueError(f"validation: expected to leave rows to train on, got {share} of {len(rows)}; use less")
+            raise ArgumentError(f"validation: expected to leave rows to train on, got {share} of {len(rows)}; use less")
         return train, HeldOut(rows, np.sort(order[:held]), condition)
     if condition is not None:
         if not isinstance(validation, tuple) or len(validation) != 2:
-            raise ValueError(
+            raise ArgumentError(
                 "validation: expected a share or a pair (rows, their condition) for a model with a condition, got "
                 f"{type(validation).__name__}; give validation=(X, condition)"
             )
         return None, _given(validation[0], validation[1], rows, condition)
     if _is_pair(validation):
-        raise ValueError(
+        raise ArgumentError(
             "validation: expected a share or rows for a model without a condition, got a pair; give condition= too"
         )
     return None, _given(cast("ArrayLike | Stream", validation), None, rows, None)
@@ -285,21 +290,23 @@ def _given(
 
 def _choice(argument: str, value: Any, names: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in names:
-        raise ValueError(f"{argument}: expected one of {names}, got {value!r}; use one of them")
+        raise ArgumentError(f"{argument}: expected one of {names}, got {value!r}; use one of them")
     return value
 
 
 def _positive(argument: str, value: Any, cure: str) -> float:
     x = number(argument, value)
     if not (x > 0 and np.isfinite(x)):
-        raise ValueError(f"{argument}: expected a positive number, got {x}; use {cure}")
+        raise ArgumentError(f"{argument}: expected a positive, finite number, got {x}; use {cure}")
     return x
 
 
 def _at_least_zero(argument: str, value: Any, cure: str) -> float:
     x = number(argument, value)
     if not (x >= 0 and np.isfinite(x)):
-        raise ValueError(f"{argument}: expected a number not below 0, got {x}; use {cure}")
+        # Of a schedule the epoch stands behind the argument's name.
+        name = argument.partition(" ")[0]
+        raise ArgumentError(f"{argument}: expected a finite number not below 0, got {x}; use {cure}", argument=name)
     return x
 
 
@@ -308,7 +315,7 @@ def _decay(optimizer: str, weight_decay: float | None) -> float:
     if _choice("optimizer", optimizer, ("adam", "adamw")) == "adamw":
         return 0.01 if weight_decay is None else _at_least_zero("weight_decay", weight_decay, "0.01")
     if weight_decay is not None:
-        raise ValueError(
+        raise ArgumentError(
             f'weight_decay: expected none with optimizer="adam", got {weight_decay}; use optimizer="adamw"'
         )
     return 0.0
@@ -318,7 +325,7 @@ def _schedule(given: Options, epochs: int, steps: int) -> tuple[int, int | None,
     """Steps of warm-up, the step at which a cosine ends, and the plateau's rule, by `schedule` and `warmup`."""
     warmup = _at_least_zero("warmup", given.warmup, "0")
     if warmup > epochs:
-        raise ValueError(f"warmup: expected at most the fit's {epochs} epochs, got {warmup}; use fewer")
+        raise ArgumentError(f"warmup: expected at most the fit's {epochs} epochs, got {warmup}; use fewer")
     first = round(warmup * steps)
     if isinstance(given.schedule, Plateau):
         return first, None, given.schedule
@@ -339,17 +346,14 @@ def _patience(patience: int | Patience | Stopping | None, held_out: bool) -> Pat
     if patience is None:
         return None
     if not held_out:
-        raise ValueError("patience: expected held-out rows to wait on, got none; give validation=0.1")
+        raise ArgumentError("patience: expected held-out rows to wait on, got none; give validation=0.1")
     return patience if isinstance(patience, (Patience, Stopping)) else Patience(count("patience", patience, 1))
 
 
 def check_held_out(core: _core.Vae, held_out: HeldOut) -> None:
     """Refuse a held-out row by that name."""
-    try:
+    with _AS_VALIDATION:
         core.check(held_out.rows, held_out.condition)
-    except ElbokitError as error:
-        error.args = (f"validation: {error}",)
-        raise
 
 
 def first_pseudo_inputs(vae: VAE, plan: Plan, key: Key) -> NDArray[np.uint32]:
@@ -361,7 +365,7 @@ def first_pseudo_inputs(vae: VAE, plan: Plan, key: Key) -> NDArray[np.uint32]:
         Where there are fewer of them than components.
     """
     if vae.prior_components > plan.num_rows:
-        raise ValueError(
+        raise ArgumentError(
             f"prior_components: expected at most the {plan.num_rows} training rows, at which pseudo-inputs start, "
             f"got {vae.prior_components}; use fewer"
         )
@@ -377,8 +381,39 @@ def _shuffled(n: int, key: Key) -> NDArray[np.uint32]:
 
 def _functions(callbacks: Sequence[Callable[[VAE, History], object]]) -> tuple[Callable[[VAE, History], object], ...]:
     if not isinstance(callbacks, (list, tuple)) or not all(callable(callback) for callback in callbacks):
-        raise ValueError(f"callbacks: expected a list of functions, got {callbacks!r}; give callback(vae, history)")
+        raise ArgumentError(f"callbacks: expected a list of functions, got {callbacks!r}; give callback(vae, history)")
     return tuple(callbacks)
+
+
+def weights_of(sample_weight: ArrayLike, rows: int) -> NDArray[np.float64]:
+    """One weight a row, refused by its place where it is none.
+
+    Raises
+    ------
+    NonFiniteError, ShapeError, DtypeError
+    ArgumentError
+        For a weight below 0.
+    """
+    weights = _numbers_of(sample_weight)
+    if weights.shape != (rows,):
+        raise ShapeError(
+            f"sample_weight: expected shape ({rows},), got shape {weights.shape}; give one weight a row",
+            argument="sample_weight",
+        )
+    for kind, sound, expected in (
+        (NonFiniteError, np.isfinite(weights), "finite weights"),
+        (ArgumentError, weights >= 0, "weights not below 0"),
+    ):
+        if not sound.all():
+            row = int(np.argmin(sound))
+            raise kind(
+                f"sample_weight: expected {expected}, got {weights[row]} at row {row}; leave the row out, or give it "
+                "the weight 0",
+                argument="sample_weight",
+                row=row,
+                value=float(weights[row]),
+            )
+    return weights
 
 
 def _weights(
@@ -387,16 +422,31 @@ def _weights(
     """The training rows' weights, of mean 1."""
     if sample_weight is None:
         return None
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (rows,):
+    weights = weights_of(sample_weight, rows)
+    chosen = weights if train is None else weights[train]
+    if not (chosen > 0).any():
+        raise ArgumentError("sample_weight: expected a positive weight among the training rows, got none; give one")
+    if (chosen == chosen[0]).all():
+        # The mean of equal weights may be rounded off them, and they would not be 1.
+        return np.ones(len(chosen))
+    # By a power of two, which is exact, so that no sum of them leaves the range.
+    chosen = np.ldexp(chosen, -np.frexp(chosen.max())[1])
+    return np.ascontiguousarray(chosen / chosen.mean())
+
+
+def _numbers_of(sample_weight: ArrayLike) -> NDArray[np.float64]:
+    try:
+        given = np.asarray(sample_weight)
+    except ValueError as error:
         raise ShapeError(
-            f"sample_weight: expected shape ({rows},), got shape {weights.shape}; give one weight a row",
+            f"sample_weight: expected one weight a row, got rows of different lengths ({error}); give one weight a row",
+            argument="sample_weight",
+        ) from None
+    # Real numbers among objects, as pandas has them where a column may be empty.
+    objects = given.dtype == object and all(isinstance(weight, numbers.Real) for weight in given.flat)
+    if given.dtype.kind not in "biuf" and not objects:
+        raise DtypeError(
+            f"sample_weight: expected real numbers, got {given.dtype}; convert it with .astype",
             argument="sample_weight",
         )
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError("sample_weight: expected finite weights not below 0, got others; remove or replace them")
-    chosen = weights if train is None else weights[train]
-    mean = chosen.mean()
-    if not mean > 0:
-        raise ValueError("sample_weight: expected a positive weight among the training rows, got none; give one")
-    return np.ascontiguousarray(chosen / mean)
+    return given.astype(np.float64)

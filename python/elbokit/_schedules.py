@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elbokit._arrays import count, number
+from elbokit.errors import ArgumentError
 
 __all__ = ["Cyclical", "Linear", "Plateau"]
 
@@ -84,7 +85,7 @@ class Cyclical:
         for name in ("ratio", "start", "end"):
             object.__setattr__(self, name, number(name, getattr(self, name)))
         if not 0 < self.ratio <= 1:
-            raise ValueError(f"ratio: expected a share above 0 and at most 1, got {self.ratio}; use 0.5")
+            raise ArgumentError(f"ratio: expected a share above 0 and at most 1, got {self.ratio}; use 0.5")
 
     def __call__(self, epoch: int) -> float:
         """The number of an epoch, counted from 0."""
@@ -121,9 +122,9 @@ class Plateau:
         for name in ("factor", "least"):
             object.__setattr__(self, name, number(name, getattr(self, name)))
         if not 0 < self.factor < 1:
-            raise ValueError(f"factor: expected a number above 0 and below 1, got {self.factor}; use 0.5")
+            raise ArgumentError(f"factor: expected a number above 0 and below 1, got {self.factor}; use 0.5")
         if not 0 <= self.least <= 1:
-            raise ValueError(f"least: expected a share from 0 to 1, got {self.least}; use 1e-3")
+            raise ArgumentError(f"least: expected a share from 0 to 1, got {self.least}; use 1e-3")
 
 
 class Descent:

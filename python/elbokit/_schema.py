@@ -9,7 +9,7 @@ import numpy as np
 
 from elbokit import likelihood as likelihoods
 from elbokit._metadata import CURE
-from elbokit.errors import DtypeError, ModelFileError, NonFiniteError, ShapeError, SupportError
+from elbokit.errors import ArgumentError, DtypeError, ModelFileError, NonFiniteError, ShapeError, SupportError
 from elbokit.likelihood import Bernoulli, Categorical, Columns, Gaussian, Likelihood, NegativeBinomial, Poisson
 
 if TYPE_CHECKING:
@@ -76,9 +76,12 @@ class Column:
     reason: str = ""
     condition: tuple[int, ...] | None = None
 
-    def encode(self, cells: Cells, argument: str = "df") -> NDArray[np.float64]:
-        """The cells as numbers or codes, (rows,): NaN for a missing one, which a condition may not have."""
-        numbers = self._numbers(cells, argument)
+    def encode(self, cells: Cells, argument: str = "df", place: int | None = None) -> NDArray[np.float64]:
+        """The cells as numbers or codes, (rows,): NaN for a missing one, which a condition may not have.
+
+        `place` is the column's number in the frame, which errors carry.
+        """
+        numbers = self._numbers(cells, argument, place)
         if self.condition is not None and not np.isfinite(numbers).all():
             row = int(np.argmin(np.isfinite(numbers)))
             raise NonFiniteError(
@@ -86,16 +89,18 @@ class Column:
                 f"is conditioned on it, got {cells.values[row]}; fill it first, or leave the row out",
                 argument=argument,
                 row=row,
+                column=place,
                 value=float(numbers[row]),
             )
         return numbers
 
-    def _numbers(self, cells: Cells, argument: str) -> NDArray[np.float64]:
+    def _numbers(self, cells: Cells, argument: str, place: int | None) -> NDArray[np.float64]:
         if self.values is None:
             if cells.kind not in ("number", "bool"):
                 raise DtypeError(
                     f"{argument}: expected numbers in column {self.name!r}, got {cells.dtype}; convert it with .astype",
                     argument=argument,
+                    column=place,
                 )
             return cells.values
         codes = {self.values[code]: float(code) for code in self.condition or range(len(self.values))}
@@ -112,6 +117,7 @@ class Column:
                 f"{found!r}; {cure}, or fit with it",
                 argument=argument,
                 row=row,
+                column=place,
             )
         return coded
 
@@ -132,10 +138,28 @@ def missing_of(cells: Cells) -> NDArray[np.bool_]:
     return np.asarray(np.isnan(cells.values))
 
 
-def propose(name: str | int, cells: Cells, kind: str | Likelihood | None) -> Column:
-    """The column by its cells, or as asked for: a name of `NAMES`, a likelihood, "condition", "leave_out"."""
+def propose(name: str | int, cells: Cells, kind: str | Likelihood | None, place: int | None = None) -> Column:
+    """The column by its cells, or as asked for: a name of `NAMES`, a likelihood, "condition", "leave_out".
+
+    `place` is its number in the frame, which an error carries.
+
+    Raises
+    ------
+    NonFiniteError
+        For an infinite cell.
+    """
     if isinstance(kind, str) and kind == "leave_out":
         return Column(name, cells.dtype, None, reason="as asked")
+    if cells.kind == "number" and (beyond := np.isinf(cells.values)).any():
+        row = int(np.argmax(beyond))
+        raise NonFiniteError(
+            f"df: column {name!r}, row {row} (from 0): expected finite numbers, got {cells.values[row]}; make it "
+            'missing, or leave the column out with the kind "leave_out"',
+            argument="df",
+            row=row,
+            column=place,
+            value=float(cells.values[row]),
+        )
     if isinstance(kind, str) and kind == "condition":
         return _as_condition(name, cells)
     if kind is not None:
@@ -193,8 +217,7 @@ def _left_out(cells: Cells, observed: int, values: list[Any]) -> str | None:
 def _of_numbers(observed: NDArray[np.float64], distinct: int) -> tuple[Likelihood, str]:
     low, high = observed.min(), observed.max()
     span = f"from {low:.6g} to {high:.6g}"
-    # An infinity is no whole number, and the fit names it.
-    if not np.isfinite(observed).all() or (observed != np.rint(observed)).any():
+    if (observed != np.rint(observed)).any():
         return Gaussian("per_feature"), f"real numbers {span}"
     if distinct <= _MOST_CODES and len(observed) >= _ROWS_A_CODE * distinct:
         return Categorical(distinct), f"{distinct} different whole numbers {span}"
@@ -211,7 +234,7 @@ def _as_asked(name: str | int, cells: Cells, kind: str | Likelihood) -> Column:
     found = NAMES.get(kind) if isinstance(kind, str) else kind
     if found is not Categorical and (not isinstance(found, Likelihood) or isinstance(found, Columns)):
         known = ", ".join((*NAMES, "condition", "leave_out"))
-        raise ValueError(
+        raise ArgumentError(
             f"kinds: expected for column {name!r} a likelihood of one column or one of {known}, got {kind!r}; "
             "use one of them"
         )

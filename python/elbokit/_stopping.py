@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit._arrays import count, number
+from elbokit.errors import ArgumentError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Patience:
     def __post_init__(self) -> None:
         object.__setattr__(self, "epochs", count("epochs", self.epochs, 1))
         if self.watch not in ("elbo", "evidence"):
-            raise ValueError(f'watch: expected "elbo" or "evidence", got {self.watch!r}; use one of these')
+            raise ArgumentError(f'watch: expected "elbo" or "evidence", got {self.watch!r}; use one of these')
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,9 @@ class Stopping:
             object.__setattr__(self, name, number(name, getattr(self, name)))
         object.__setattr__(self, "window", count("window", self.window, 2))
         if not math.isfinite(self.improvement):
-            raise ValueError(f"improvement: expected a finite number, got {self.improvement}; use 0.1 nats a row")
+            raise ArgumentError(f"improvement: expected a finite number, got {self.improvement}; use 0.1 nats a row")
         if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha: expected a probability above 0 and below 1, got {self.alpha}; use 0.05")
+            raise ArgumentError(f"alpha: expected a probability above 0 and below 1, got {self.alpha}; use 0.05")
 
 
 # Windows of the longest span.

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elbokit._arrays import Stream, count, rows_of
+from elbokit._arrays import Stream, count, float_type, rows_of
 from elbokit._condition import condition_of
 from elbokit.errors import DtypeError, ElbokitError, ShapeError
 
@@ -95,9 +95,7 @@ class Batches(Stream):
             )
         self.source = source
         self.columns = None if columns is None else list(columns)
-        self.dtype: np.dtype[Any] | None = None if dtype is None else np.dtype(dtype)
-        if self.dtype not in (None, np.float32, np.float64):
-            raise DtypeError(f"dtype: expected float32 or float64, got {self.dtype}; use one of them", argument="dtype")
+        self.dtype: np.dtype[Any] | None = None if dtype is None else float_type(dtype)
         self.folder = folder
 
     @classmethod
@@ -205,10 +203,10 @@ class Batches(Stream):
 
 
 def streamed(
-    X: Batches, condition: ArrayLike | Batches | None, of: Callable[[Any, Any], tuple[NDArray[Any], ...]]
+    X: Batches, condition: ArrayLike | Batches | None, of: Callable[[Any, Any], Sequence[NDArray[Any]]]
 ) -> list[NDArray[Any]]:
     """What `of` says of each batch and its condition, put together; an error says where its batch begins."""
-    parts: list[tuple[NDArray[Any], ...]] = []
+    parts: list[Sequence[NDArray[Any]]] = []
     beside = iter(condition) if isinstance(condition, Batches) else None
     whole = None if condition is None or beside is not None else condition_of(condition, None, None)
     first = 0

@@ -71,10 +71,16 @@ class EvidenceBounds(NamedTuple):
 
 
 @overload
-def elbo(log_weights: ArrayLike, return_error: Literal[False] = False) -> NDArray[Any]: ...
+def elbo(
+    log_weights: ArrayLike, return_error: Literal[False] = False, *, out: NDArray[Any] | None = None
+) -> NDArray[Any]: ...
 @overload
-def elbo(log_weights: ArrayLike, return_error: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
-def elbo(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+def elbo(
+    log_weights: ArrayLike, return_error: Literal[True], *, out: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def elbo(
+    log_weights: ArrayLike, return_error: bool = False, *, out: NDArray[Any] | None = None
+) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     """The evidence lower bound of each row, the mean log weight: shape (batch,), in nats.
 
     Parameters
@@ -82,6 +88,8 @@ def elbo(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | t
     log_weights : array_like, shape (particles, batch)
     return_error : bool
         Also return the standard error sd (ddof 1) / √particles, +inf for one particle.
+    out : ndarray, shape (batch,), optional
+        Where the value is written.
 
     Returns
     -------
@@ -95,15 +103,21 @@ def elbo(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | t
     -----
     Its expectation is at most log p(x) for any number of particles.
     """
-    value, error = _core.bound_elbo(floats("log_weights", log_weights), return_error)
+    value, error = _core.bound_elbo(floats("log_weights", log_weights), return_error, out)
     return value if error is None else (value, error)
 
 
 @overload
-def iwae(log_weights: ArrayLike, return_error: Literal[False] = False) -> NDArray[Any]: ...
+def iwae(
+    log_weights: ArrayLike, return_error: Literal[False] = False, *, out: NDArray[Any] | None = None
+) -> NDArray[Any]: ...
 @overload
-def iwae(log_weights: ArrayLike, return_error: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
-def iwae(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+def iwae(
+    log_weights: ArrayLike, return_error: Literal[True], *, out: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def iwae(
+    log_weights: ArrayLike, return_error: bool = False, *, out: NDArray[Any] | None = None
+) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     """The importance-weighted bound of each row, the log of the mean weight: shape (batch,), in nats.
 
     Parameters
@@ -112,6 +126,8 @@ def iwae(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | t
     return_error : bool
         Also return the standard error by the delta method, sd(weight) / (mean(weight) √particles), +inf for one
         particle.
+    out : ndarray, shape (batch,), optional
+        Where the value is written.
 
     Returns
     -------
@@ -130,16 +146,20 @@ def iwae(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | t
     ----------
     Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders", equation 8.
     """
-    value, error = _core.bound_iwae(floats("log_weights", log_weights), return_error)
+    value, error = _core.bound_iwae(floats("log_weights", log_weights), return_error, out)
     return value if error is None else (value, error)
 
 
 @overload
-def renyi(log_weights: ArrayLike, alpha: float, return_error: Literal[False] = False) -> NDArray[Any]: ...
-@overload
-def renyi(log_weights: ArrayLike, alpha: float, return_error: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
 def renyi(
-    log_weights: ArrayLike, alpha: float, return_error: bool = False
+    log_weights: ArrayLike, alpha: float, return_error: Literal[False] = False, *, out: NDArray[Any] | None = None
+) -> NDArray[Any]: ...
+@overload
+def renyi(
+    log_weights: ArrayLike, alpha: float, return_error: Literal[True], *, out: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def renyi(
+    log_weights: ArrayLike, alpha: float, return_error: bool = False, *, out: NDArray[Any] | None = None
 ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     """The variational Rényi bound of order α of each row, estimated: shape (batch,), in nats.
 
@@ -155,6 +175,8 @@ def renyi(
     return_error : bool
         Also return the standard error by the delta method, sd(weight^(1−α)) / (|1 − α| mean(weight^(1−α)) √K), +inf
         for one particle.
+    out : ndarray, shape (batch,), optional
+        Where the value is written.
 
     Returns
     -------
@@ -190,22 +212,26 @@ def renyi(
     [0.6931, 0.6238, 0.5493, 0.4055]
     """
     weights, order = floats("log_weights", log_weights), number("alpha", alpha)
-    value, error = _core.bound_renyi(weights, order, return_error)
+    value, error = _core.bound_renyi(weights, order, return_error, out)
     if not 0 <= order <= 1:
         _warn_of_infinite_power("renyi", weights, 1 - order, "−inf" if order > 1 else "+inf")
     return value if error is None else (value, error)
 
 
 @overload
-def cubo(log_weights: ArrayLike, order: float = 2, return_error: Literal[False] = False) -> NDArray[Any]: ...
+def cubo(
+    log_weights: ArrayLike, order: float = 2, return_error: Literal[False] = False, *, out: NDArray[Any] | None = None
+) -> NDArray[Any]: ...
 @overload
 def cubo(
-    log_weights: ArrayLike, order: float = 2, *, return_error: Literal[True]
+    log_weights: ArrayLike, order: float = 2, *, return_error: Literal[True], out: NDArray[Any] | None = None
 ) -> tuple[NDArray[Any], NDArray[Any]]: ...
 @overload
-def cubo(log_weights: ArrayLike, order: float, return_error: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
 def cubo(
-    log_weights: ArrayLike, order: float = 2, return_error: bool = False
+    log_weights: ArrayLike, order: float, return_error: Literal[True], *, out: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def cubo(
+    log_weights: ArrayLike, order: float = 2, return_error: bool = False, *, out: NDArray[Any] | None = None
 ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     """An estimate of the χ upper bound of each row, (1/n) ln E_q[weightⁿ]: shape (batch,), in nats. It is no bound.
 
@@ -221,6 +247,8 @@ def cubo(
     return_error : bool
         Also return the standard error by the delta method, sd(weightⁿ) / (n mean(weightⁿ) √K), +inf for one particle.
         It does not hold the bias.
+    out : ndarray, shape (batch,), optional
+        Where the value is written.
 
     Returns
     -------
@@ -253,17 +281,23 @@ def cubo(
     array([0.80471896])
     """
     weights, power = floats("log_weights", log_weights), number("order", order)
-    value, error = _core.bound_cubo(weights, power, return_error)
+    value, error = _core.bound_cubo(weights, power, return_error, out)
     if power > 1:
         _warn_of_infinite_power("cubo", weights, power, "+inf")
     return value if error is None else (value, error)
 
 
 @overload
-def ess(log_weights: ArrayLike, return_error: Literal[False] = False) -> NDArray[Any]: ...
+def ess(
+    log_weights: ArrayLike, return_error: Literal[False] = False, *, out: NDArray[Any] | None = None
+) -> NDArray[Any]: ...
 @overload
-def ess(log_weights: ArrayLike, return_error: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
-def ess(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+def ess(
+    log_weights: ArrayLike, return_error: Literal[True], *, out: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def ess(
+    log_weights: ArrayLike, return_error: bool = False, *, out: NDArray[Any] | None = None
+) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     """The effective sample size (Σ weight)² / Σ weight² of each row, in particles: shape (batch,).
 
     K / (1 + v), v the mean of r² and r = weight / mean(weight) − 1: from 1 to K, exactly K for equal weights.
@@ -274,6 +308,8 @@ def ess(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | tu
     return_error : bool
         Also return the standard error by the delta method, from each particle's influence
         ess · (v (1 + 2 r) − r²) / (1 + v): sd / √K, +inf for one particle.
+    out : ndarray, shape (batch,), optional
+        Where the value is written.
 
     Returns
     -------
@@ -300,7 +336,7 @@ def ess(log_weights: ArrayLike, return_error: bool = False) -> NDArray[Any] | tu
     >>> ek.bounds.ess(np.log([[1.0, 1.0], [3.0, 1.0]]))  # 4² / (1² + 3²), and 2 equal weights
     array([1.6, 2. ])
     """
-    value, error = _core.bound_ess(floats("log_weights", log_weights), return_error)
+    value, error = _core.bound_ess(floats("log_weights", log_weights), return_error, out)
     return value if error is None else (value, error)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from elbokit import _core, gaussian, random
 from elbokit._arrays import agree, count, floats
-from elbokit.errors import NonFiniteError, ShapeError
+from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.evidence import ElboTerms
 from elbokit.mixture import GaussianMixture
 from elbokit.random import Key, seed_of
@@ -99,12 +99,12 @@ class Diffusion:
             )
         if not ((steps > 0) & (steps < 1)).all():
             t = int(np.argmin((steps > 0) & (steps < 1)))
-            raise ValueError(
+            raise ArgumentError(
                 f"alphas: expected numbers between 0 and 1, got {steps[t]} at step {t + 1}; give α_t, the share of the "
                 "variance that a step leaves"
             )
         if variance not in {"alpha", "optimal"}:
-            raise ValueError(f'variance: expected "alpha" or "optimal", got {variance!r}; use one of them')
+            raise ArgumentError(f'variance: expected "alpha" or "optimal", got {variance!r}; use one of them')
         for name, value in (("alphas", steps), ("alpha_bar", np.cumprod(steps)), ("variance", variance)):
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
@@ -172,7 +172,7 @@ class Diffusion:
             steps = np.asarray(t)
             known = steps.dtype.kind in "iu" and ((steps >= 1) & (steps <= len(self.alphas))).all()
             if not known or steps.shape not in {(), (len(rows),)}:
-                raise ValueError(
+                raise ArgumentError(
                     f"t: expected whole numbers from 1 to {len(self.alphas)}, one or one a row, got {t!r}; "
                     "x0 itself is t = 0"
                 )

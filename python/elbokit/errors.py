@@ -13,7 +13,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
+    "ArgumentError",
     "DtypeError",
     "ElbokitError",
     "ModelFileError",
@@ -51,6 +54,14 @@ class ElbokitError(Exception):
         self.row = row
         self.column = column
         self.value = value
+
+
+class ArgumentError(ElbokitError, ValueError):
+    """An argument has a value that is not taken. Its name is what stands before the message's first colon."""
+
+    def __init__(self, message: str = "", *, argument: str | None = None, **place: Any) -> None:
+        name, colon, _ = message.partition(":")
+        super().__init__(message, argument=argument or (name if colon else None), **place)
 
 
 class ShapeError(ElbokitError, ValueError):

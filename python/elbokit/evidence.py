@@ -17,7 +17,7 @@ import numpy as np
 
 from elbokit import _core, gaussian, mvn
 from elbokit._arrays import agree, count, floats, observed, pair
-from elbokit.errors import ShapeError
+from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.likelihood import Likelihood
 from elbokit.mixture import GaussianMixture
 from elbokit.random import Key, seed_of
@@ -135,6 +135,8 @@ def elbo(
 
     Notes
     -----
+    A draw that has left the float's range has probability 0, whatever the decoder makes of it: its row's elbo is −inf.
+
     The expectation of elbo is at most log p(x). With the exact posterior and ``kl="monte_carlo"`` every draw equals it.
 
     Of a diagonal posterior and a diagonal prior, log q(z | x) − log p(z) is ½ Σ [δ² − ε² + prior_log_var − log_var],
@@ -184,9 +186,9 @@ def log_weights(
 
 def _check_form(kl: str, prior: GaussianParams | MvnParams | GaussianMixture | None) -> None:
     if kl not in {"analytic", "monte_carlo"}:
-        raise ValueError(f'kl: expected "analytic" or "monte_carlo", got {kl!r}; use one of them')
+        raise ArgumentError(f'kl: expected "analytic" or "monte_carlo", got {kl!r}; use one of them')
     if kl == "analytic" and isinstance(prior, GaussianMixture):
-        raise ValueError(
+        raise ArgumentError(
             'kl: expected "monte_carlo" with a GaussianMixture as prior, which has no closed form, got "analytic"; '
             'give kl="monte_carlo"'
         )
@@ -210,9 +212,9 @@ class _Terms:
         weigh: bool,
     ) -> None:
         if not isinstance(likelihood, Likelihood):
-            raise ValueError(f"likelihood: expected one of elbokit.likelihood, got {likelihood!r}; make one")
+            raise ArgumentError(f"likelihood: expected one of elbokit.likelihood, got {likelihood!r}; make one")
         if not callable(decoder):
-            raise ValueError(f"decoder: expected a function from z to params, got {decoder!r}; give one")
+            raise ArgumentError(f"decoder: expected a function from z to params, got {decoder!r}; give one")
         self.post = post = _coerced("post", post)
         loc = post[0]
         self.dtype = dtype = loc.dtype
@@ -250,9 +252,7 @@ class _Terms:
     def draws(self) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
         """Blocks of particles: the first one's number, z (rows, latent) and log q(z | x) − log p(z), where weighed."""
         for first in range(0, self.num_particles, self.block):
-            number = min(self.block, self.num_particles - first)
-            draw = self.proposal.draw(self.seed, number, self.first_row, first) if self.proposal else None
-            yield (first, *(draw or self._draw(number, first)))
+            yield (first, *self._draw(min(self.block, self.num_particles - first), first))
 
     def params(self, decoded: ArrayLike, z: NDArray[Any]) -> NDArray[Any]:
         """What the decoder made of z, checked."""
@@ -269,12 +269,27 @@ class _Terms:
     def particles(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Blocks of particles (particles, batch): log q(z | x) − log p(z), where they are weighed, and log p(x | z)."""
         # A draw is weighed before the decoder has z, which is the decoder's to write over.
-        for _, z, log_ratio in self.draws():
-            log_likelihood = self.likelihood.log_prob(self.x, self.params(self.decoder(z), z))
+        for first, z, log_ratio in self.draws():
+            params = self.params(self.decoder(z), z)
+            try:
+                log_likelihood = self.likelihood.log_prob(self.x, params)
+            except NonFiniteError as error:
+                lost = self._lost(len(log_ratio), first)
+                if error.argument != "params" or not lost.any():
+                    raise
+                log_likelihood = self.likelihood.log_prob(self.x, np.where(lost[:, None], self.dtype.type(0), params))
+                log_likelihood[lost] = -np.inf
             yield log_ratio, log_likelihood.reshape(log_ratio.shape)
 
+    def _lost(self, number: int, first: int) -> NDArray[np.bool_]:
+        """Which rows of a block's z have left the float's range; drawn again, as the decoder may write over them."""
+        z, _ = self._draw(number, first)
+        return np.isinf(z).any(axis=1)  # type: ignore[no-any-return]
+
     def _draw(self, number: int, first: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Particles `first` and on of what `Proposal` does not know, drawn first and weighed after."""
+        """Particles `first` and on; what `Proposal` does not know is drawn first and weighed after."""
+        if self.proposal:
+            return self.proposal.draw(self.seed, number, self.first_row, first)
         draw = _core.mvn_rsample_and_log_prob if _is_full(self.post) else _core.gaussian_rsample_and_log_prob
         loc, spread = self.post
         z, log_ratio = draw(loc, spread, self.seed, number, self.first_row, first)
@@ -323,7 +338,7 @@ def _is_full(params: GaussianParams | MvnParams) -> TypeGuard[MvnParams]:
 
 def _coerced(argument: str, params: GaussianParams | MvnParams, prefix: str = "") -> GaussianParams | MvnParams:
     if not isinstance(params, tuple):
-        raise ValueError(
+        raise ArgumentError(
             f"{argument}: expected GaussianParams(loc, log_var) or MvnParams(loc, scale_tril), "
             f"got {type(params).__name__}; make one"
         )
@@ -339,12 +354,12 @@ def _divergence(post: GaussianParams | MvnParams, prior: GaussianParams | MvnPar
         return mvn.kl(*post) if _is_full(post) else gaussian.kl(*post)
     if _is_full(post) == _is_full(prior):
         return mvn.kl(*post, *prior) if _is_full(post) else gaussian.kl(*post, *prior)
-    # A mixed pair: the diagonal one is checked under its own names, then becomes a triangle.
+    # A mixed pair: the diagonal one is checked under its own names.
     if _is_full(post):
         gaussian.kl(post.loc, np.zeros_like(post.loc), *prior)
-        return mvn.kl(*post, prior[0], _core.mvn_diagonal(prior[1]))
+        return _core.mvn_kl_to_diagonal(*post, *prior)
     gaussian.kl(*post)
-    return mvn.kl(post[0], _core.mvn_diagonal(post[1]), *prior)
+    return _core.mvn_kl_of_diagonal(*post, *prior)
 
 
 def _by_row(prior: GaussianParams | MvnParams | None, like: NDArray[Any]) -> GaussianParams | MvnParams:

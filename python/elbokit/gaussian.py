@@ -21,7 +21,7 @@ import numpy as np
 
 from elbokit import _core
 from elbokit._arrays import agree, count, floats, pair
-from elbokit.errors import ShapeError
+from elbokit.errors import ArgumentError, ShapeError
 from elbokit.random import Key, seed_of
 
 if TYPE_CHECKING:
@@ -453,7 +453,7 @@ def _density(prior: Any, loc: NDArray[Any], log_var: NDArray[Any]) -> Callable[[
         kl(loc, log_var)
         return _mixture_density(prior, loc.shape[1])
     if not hasattr(prior, "log_var"):
-        raise ValueError(
+        raise ArgumentError(
             f"prior: expected a GaussianMixture or GaussianParams(loc, log_var), got {type(prior).__name__}; make one"
         )
     parts = pair("prior_loc", prior.loc, "prior_log_var", prior.log_var)

@@ -20,7 +20,7 @@ import numpy as np
 
 from elbokit import bounds, random
 from elbokit._arrays import agree, count, floats, number
-from elbokit.errors import NonFiniteError, ShapeError
+from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _divergence, _is_full
 from elbokit.joint import _log_density, log_weights_joint
 from elbokit.random import Key
@@ -143,17 +143,17 @@ def fit_gaussian(
     learning". Yao, Vehtari, Simpson and Gelman (2018), "Yes, but did it work?: evaluating variational inference".
     """
     if not callable(log_joint_grad):
-        raise ValueError(
+        raise ArgumentError(
             "log_joint_grad: expected a function from z to (log p(x, z), its gradient), "
             f"got {log_joint_grad!r}; give one"
         )
     if covariance not in {"full", "diagonal"}:
-        raise ValueError(f'covariance: expected "full" or "diagonal", got {covariance!r}; use one of them')
+        raise ArgumentError(f'covariance: expected "full" or "diagonal", got {covariance!r}; use one of them')
     rate, least_gain = number("learning_rate", learning_rate), number("tolerance", tolerance)
     if not 0 < rate <= 1:
-        raise ValueError(f"learning_rate: expected a number above 0 and at most 1, got {rate}; use 0.1")
+        raise ArgumentError(f"learning_rate: expected a number above 0 and at most 1, got {rate}; use 0.1")
     if not 0 <= least_gain < math.inf:
-        raise ValueError(f"tolerance: expected a finite number not below 0, got {least_gain}; use 1e-4")
+        raise ArgumentError(f"tolerance: expected a finite number not below 0, got {least_gain}; use 1e-4")
     steps, checks = count("max_steps", max_steps, 1), count("check_particles", check_particles, 1)
     root = key if isinstance(key, Key) else Key(key)
     noise, fresh = root.split(2)
@@ -282,7 +282,7 @@ def _evaluated(log_joint_grad: Callable[..., Any], z: NDArray[Any]) -> tuple[NDA
     """log p(x, z) and its gradient, checked."""
     returned = log_joint_grad(z)
     if not (isinstance(returned, tuple) and len(returned) == 2):
-        raise ValueError(
+        raise ArgumentError(
             "log_joint_grad: expected a pair (log p(x, z), its gradient) of what it returns, "
             f"got {type(returned).__name__}; return both"
         )

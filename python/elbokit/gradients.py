@@ -20,7 +20,7 @@ import numpy as np
 from elbokit import _core
 from elbokit._arrays import agree, floats
 from elbokit._pullbacks import Diagonal, Full, prior_pull
-from elbokit.errors import NonFiniteError, ShapeError
+from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.evidence import (
     ElboTerms,
     GaussianParams,
@@ -134,14 +134,14 @@ def elbo_grad(
     Rainforth et al. (2018), "Tighter variational bounds are not necessarily better".
     """
     if not callable(decoder_vjp):
-        raise ValueError(
+        raise ArgumentError(
             f"decoder_vjp: expected a function from z to (params, pullback), got {decoder_vjp!r}; give one"
         )
     _check_choice("estimator", estimator, _ESTIMATORS)
     _check_choice("objective", objective, _OBJECTIVES)
     _check_form(kl, prior)
     if (estimator, objective) == ("stl", "iwae"):
-        raise ValueError(
+        raise ArgumentError(
             'estimator: expected "pathwise", "dreg" or "score" with objective="iwae", of which "stl" is biased, '
             'got "stl"; give estimator="dreg"'
         )
@@ -160,7 +160,7 @@ def elbo_grad(
         weigh=not exact,
     )
     if estimator == "score" and terms.num_particles == 1:
-        raise ValueError(
+        raise ArgumentError(
             'num_particles: expected at least 2 with estimator="score", whose baseline is the other particles, got 1; '
             'give more particles, or estimator="pathwise"'
         )
@@ -205,7 +205,7 @@ def elbo_grad(
 def _check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
         named = ", ".join(f'"{choice}"' for choice in choices)
-        raise ValueError(f"{argument}: expected one of {named}, got {value!r}; use one of them")
+        raise ArgumentError(f"{argument}: expected one of {named}, got {value!r}; use one of them")
 
 
 # The decoder's two ways.
@@ -214,7 +214,7 @@ def _check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
 def _decoded(decoder_vjp: Callable[[NDArray[Any]], Any], z: NDArray[Any]) -> tuple[ArrayLike, Callable[..., ArrayLike]]:
     returned = decoder_vjp(z)
     if not (isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1])):
-        raise ValueError(
+        raise ArgumentError(
             f"decoder_vjp: expected a pair (params, pullback) of what it returns, got {type(returned).__name__}; "
             "return params and a function from d_params to d_z"
         )

@@ -18,7 +18,7 @@ import numpy as np
 
 from elbokit import _core, gaussian
 from elbokit._arrays import agree, count, floats
-from elbokit.errors import NonFiniteError, ShapeError
+from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _divergence, _is_full
 from elbokit.random import Key, seed_of
 
@@ -146,7 +146,7 @@ class _Draws:
         first_row: int,
     ) -> None:
         if not callable(log_joint):
-            raise ValueError(f"log_joint: expected a function from z to log p(x, z), got {log_joint!r}; give one")
+            raise ArgumentError(f"log_joint: expected a function from z to log p(x, z), got {log_joint!r}; give one")
         self.log_joint = log_joint
         self.post = post = _coerced("post", post)
         # Whatever is wrong with post is found before the model runs.

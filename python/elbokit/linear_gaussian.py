@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import count, floats, number, observed
+from elbokit._arrays import count, floats, number, observed, rows_of_floats
+from elbokit.errors import ArgumentError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _is_full
 from elbokit.random import Key, _double, _word, seed_of
 
@@ -150,13 +151,13 @@ class LinearGaussian:
         True
         """
         if noise not in {"isotropic", "diagonal"}:
-            raise ValueError(f'noise: expected "isotropic" or "diagonal", got {noise!r}; use one of them')
-        rows, latents = floats("X", X), count("latent_dim", latent_dim, 1)
+            raise ArgumentError(f'noise: expected "isotropic" or "diagonal", got {noise!r}; use one of them')
+        rows, latents = rows_of_floats("X", X), count("latent_dim", latent_dim, 1)
         if noise == "isotropic":
             given = None if noise_var is None else number("noise_var", noise_var)
             fitted = _core.LinearGaussian.fit_isotropic(rows, latents, given)
         elif noise_var is not None:
-            raise ValueError('noise_var: expected nothing with noise="diagonal", which fits it; leave it out')
+            raise ArgumentError('noise_var: expected nothing with noise="diagonal", which fits it; leave it out')
         else:
             fitted = _core.LinearGaussian.fit_diagonal(
                 rows, latents, number("tol", tol), count("max_iter", max_iter, 1)
@@ -207,10 +208,10 @@ class LinearGaussian:
         >>> LinearGaussian.active_latents(X, 2, [0.1, 1.0, 2.0, 9.0])
         array([2, 2, 1, 0])
         """
-        values = _core.LinearGaussian.eigenvalues(floats("X", X))
+        values = _core.LinearGaussian.eigenvalues(rows_of_floats("X", X))
         noise = np.asarray(floats("noise_var", noise_var) if np.ndim(noise_var) else number("noise_var", noise_var))
         if not (noise > 0).all():
-            raise ValueError(f"noise_var: expected positive numbers, got {noise.min()}; give variances")
+            raise ArgumentError(f"noise_var: expected positive numbers, got {noise.min()}; give variances")
         above = (values > noise[..., None]).sum(axis=-1)
         active = np.minimum(above, count("latent_dim", latent_dim, 1))
         return active.astype(np.int64) if noise.ndim else int(active)
@@ -362,7 +363,7 @@ class LinearGaussian:
 
 
 def _cells(X: ArrayLike, mask: ArrayLike | None) -> NDArray[Any]:
-    rows = floats("X", X)
+    rows = rows_of_floats("X", X)
     return rows if mask is None else observed(rows, rows.dtype, mask, "X")
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import agree, count, floats, number
+from elbokit._arrays import agree, count, floats, number, rows_of_floats
+from elbokit.errors import ArgumentError
 from elbokit.random import Key, _double, _word, seed_of
 
 if TYPE_CHECKING:
@@ -156,15 +157,15 @@ class GaussianMixture:
                [ 2.]]), array([0.3, 0.7]))
         """
         if covariance not in _AXES:
-            raise ValueError(f"covariance: expected one of {', '.join(_AXES)}, got {covariance!r}; use one of them")
-        rows, k = floats("X", X), count("n_components", n_components, 1)
+            raise ArgumentError(f"covariance: expected one of {', '.join(_AXES)}, got {covariance!r}; use one of them")
+        rows, k = rows_of_floats("X", X), count("n_components", n_components, 1)
         given = None
         if start is not None:
             shape = (k, rows.shape[-1], rows.shape[-1])[: _AXES[covariance]] if rows.ndim else ()
             got = getattr(start, "variances", None)
             if got is None or got.shape != shape:
                 what = repr(start) if got is None else f"variances of shape {got.shape}"
-                raise ValueError(
+                raise ArgumentError(
                     f'start: expected a GaussianMixture with variances of shape {shape} for covariance="{covariance}", '
                     f"got {what}; make one"
                 )
@@ -208,7 +209,7 @@ class GaussianMixture:
         -----
         Memory is O(rows). A row's bits depend on that row alone.
         """
-        return self._core.log_evidence(floats("X", X), out)
+        return self._core.log_evidence(rows_of_floats("X", X), out)
 
     def grad_log_prob(self, X: ArrayLike) -> NDArray[Any]:
         """The score ∂ log_evidence / ∂x of each row, shape (rows, d): Σ rₖ Σₖ⁻¹ (locₖ − x), rₖ ∝ wₖ N(x; locₖ, Σₖ).
@@ -224,7 +225,7 @@ class GaussianMixture:
         array([[  0.],
                [-49.]])
         """
-        return self._core.log_evidence_grad(floats("X", X))[1]
+        return self._core.log_evidence_grad(rows_of_floats("X", X))[1]
 
     def responsibilities(self, X: ArrayLike) -> NDArray[Any]:
         """p(k | x) of each row, shape (rows, k): the posterior of its component.
@@ -240,7 +241,7 @@ class GaussianMixture:
         array([[0.5, 0.5],
                [0. , 1. ]])
         """
-        return self._core.responsibilities(floats("X", X))
+        return self._core.responsibilities(rows_of_floats("X", X))
 
     def elbo(self, X: ArrayLike, responsibilities: ArrayLike) -> NDArray[Any]:
         """Σ rₖ (ln wₖ N(x; k) − ln rₖ) of each row for any assignment r, shape (rows,), in nats.
@@ -307,7 +308,7 @@ class GaussianMixture:
         """
         left = number("alpha_bar", alpha_bar)
         if not 0 <= left <= 1:
-            raise ValueError(f"alpha_bar: expected a number from 0 to 1, got {left}; give ᾱ, not its complement")
+            raise ArgumentError(f"alpha_bar: expected a number from 0 to 1, got {left}; give ᾱ, not its complement")
         added: Any = np.eye(self.locs.shape[1]) if self.variances.ndim == 3 else 1.0
         return GaussianMixture(self.weights, np.sqrt(left) * self.locs, left * self.variances + (1 - left) * added)
 
@@ -370,6 +371,6 @@ _AXES = {"full": 3, "diagonal": 2, "spherical": 1}
 
 
 def _assigned(X: ArrayLike, responsibilities: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    rows, shares = floats("X", X), floats("responsibilities", responsibilities)
+    rows, shares = rows_of_floats("X", X), floats("responsibilities", responsibilities)
     agree("X", rows, "responsibilities", shares)
     return rows, shares

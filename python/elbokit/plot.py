@@ -29,6 +29,7 @@ from elbokit._panels import (
     line_pairs,
     line_samples,
 )
+from elbokit.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,17 +100,17 @@ def rows(
     arrays = (X, reconstructions, samples, latent)
     X, reconstructions, samples, latent = (np.asarray(a, dtype=np.float64) for a in arrays)
     if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] == 0:
-        raise ValueError(f"X: expected (rows, columns) with at least one of each, got shape {X.shape}")
+        raise ArgumentError(f"X: expected (rows, columns) with at least one of each, got shape {X.shape}")
     if reconstructions.shape != X.shape:
-        raise ValueError(f"reconstructions: expected the shape of X, {X.shape}, got {reconstructions.shape}")
+        raise ArgumentError(f"reconstructions: expected the shape of X, {X.shape}, got {reconstructions.shape}")
     if samples.ndim != 2 or samples.shape[1] != X.shape[1]:
-        raise ValueError(f"samples: expected (n, {X.shape[1]}) as X has columns, got shape {samples.shape}")
+        raise ArgumentError(f"samples: expected (n, {X.shape[1]}) as X has columns, got shape {samples.shape}")
     if latent.ndim != 2 or len(latent) != len(X):
-        raise ValueError(f"latent: expected ({len(X)}, latent) as X has rows, got shape {latent.shape}")
+        raise ArgumentError(f"latent: expected ({len(X)}, latent) as X has rows, got shape {latent.shape}")
     if labels is not None and np.shape(labels) != (len(X),):
-        raise ValueError(f"labels: expected shape ({len(X)},), one a row of X, got {np.shape(labels)}")
+        raise ArgumentError(f"labels: expected shape ({len(X)},), one a row of X, got {np.shape(labels)}")
     if image_shape is not None and image_shape[0] * image_shape[1] != X.shape[1]:
-        raise ValueError(f"image_shape: {image_shape} does not hold the {X.shape[1]} columns of X")
+        raise ArgumentError(f"image_shape: {image_shape} does not hold the {X.shape[1]} columns of X")
 
     figure = _figure((14.0, 5.0), title)
     left, middle, right = figure.subfigures(1, 3, squeeze=False, width_ratios=[1.15, 0.95, 1.15])[0]
@@ -273,10 +274,10 @@ def noising(grid: ArrayLike, density: ArrayLike, forward: ArrayLike, reverse: Ar
     """
     x, p, there, back = (np.asarray(a, dtype=np.float64) for a in (grid, density, forward, reverse))
     if p.ndim != 2 or x.shape != p.shape[1:] or x.size < 2:
-        raise ValueError(f"density: expected (T + 1, points) with grid (points,), got {p.shape} with {x.shape}")
+        raise ArgumentError(f"density: expected (T + 1, points) with grid (points,), got {p.shape} with {x.shape}")
     for name, paths in (("forward", there), ("reverse", back)):
         if paths.ndim != 2 or len(paths) != len(p):
-            raise ValueError(f"{name}: expected paths ({len(p)}, n) as density has steps, got shape {paths.shape}")
+            raise ArgumentError(f"{name}: expected paths ({len(p)}, n) as density has steps, got shape {paths.shape}")
     figure = _figure((11.0, 4.2), None)
     steps, half = np.arange(len(p)), (x[1] - x[0]) / 2
     panels = zip(figure.subplots(1, 2, sharey=True), (there, back), (TRAIN, HELD_OUT), strict=True)
@@ -322,7 +323,7 @@ def step_gap(step: ArrayLike, gaps: Mapping[str, ArrayLike]) -> Figure:
     for (name, values), colour in zip(gaps.items(), (TRAIN, HELD_OUT, MUTED, "black"), strict=False):
         y = np.asarray(values, dtype=np.float64)
         if x.ndim != 1 or y.shape != x.shape:
-            raise ValueError(f"gaps: expected {x.shape} as step has for {name!r}, got shape {y.shape}")
+            raise ArgumentError(f"gaps: expected {x.shape} as step has for {name!r}, got shape {y.shape}")
         axes.loglog(x, y, marker="o", markersize=4, color=colour, linewidth=1.4, label=name)
     # Labels of a logarithmic axis that spans a decade stand on each other.
     axes.set_xticks(x, [f"{value:.2g}" for value in x])

@@ -21,7 +21,7 @@ import numpy as np
 
 from elbokit import _core
 from elbokit._arrays import count
-from elbokit.errors import DtypeError
+from elbokit.errors import ArgumentError, DtypeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,9 +85,13 @@ def _word(argument: str, value: Any, bits: int = 64) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise ValueError(f"{argument}: expected a whole number below 2**{bits}, got {value!r}; give an int") from None
+        raise ArgumentError(
+            f"{argument}: expected a whole number below 2**{bits}, got {value!r}; give an int"
+        ) from None
     if not 0 <= number < 1 << bits:
-        raise ValueError(f"{argument}: expected 0 <= {argument} < 2**{bits}, got {number}; give a number in that range")
+        raise ArgumentError(
+            f"{argument}: expected 0 <= {argument} < 2**{bits}, got {number}; give a number in that range"
+        )
     return number
 
 

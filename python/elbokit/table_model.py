@@ -29,24 +29,27 @@ the matrix that `rows` makes of a frame and, where columns are given and not mod
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from elbokit import _frames, _metadata, _schema
 from elbokit._codes import likeliest
 from elbokit._files import whole
+from elbokit._naming import Worded, Words
 from elbokit._schema import Column
-from elbokit.errors import ModelFileError, ShapeError
+from elbokit.errors import ArgumentError, ModelFileError, ShapeError
 from elbokit.random import Key
 from elbokit.report import EvidenceReport, report
 from elbokit.vae import VAE, Evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -56,8 +59,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TableVAE"]
 
-# Of the file's metadata.
-_KEY = "elbokit.table"
+_KEY = _metadata.TABLE
+_Told = TypeVar("_Told")
 
 
 class TableVAE:
@@ -82,8 +85,10 @@ class TableVAE:
     def _for(cls, df: Any, kinds: Mapping[Any, str | Likelihood] | None, options: dict[str, Any]) -> TableVAE:
         library, names, asked = _frames.library_of(df), _frames.names_of(df), dict(kinds or {})
         if unknown := [name for name in asked if name not in names]:
-            raise ValueError(f"kinds: expected columns of the table, got {unknown[0]!r}; use one of {names}")
-        columns = tuple(_schema.propose(name, _frames.column(df, name), asked.get(name)) for name in names)
+            raise ArgumentError(f"kinds: expected columns of the table, got {unknown[0]!r}; use one of {names}")
+        columns = tuple(
+            _schema.propose(name, _frames.column(df, name), asked.get(name), place) for place, name in enumerate(names)
+        )
         if all(column.likelihood is None for column in columns):
             raise ShapeError(
                 f"df: expected a column that can be modelled, got none:\n{_schema.described(columns)}", argument="df"
@@ -143,7 +148,7 @@ class TableVAE:
 
     def _read(self, df: Any, columns: list[Column], argument: str = "df") -> NDArray[np.float64]:
         """These columns of a frame as numbers and codes, (rows, columns)."""
-        names = set(_frames.names_of(df, argument))
+        names = _frames.names_of(df, argument)
         for column in columns:
             if column.name not in names:
                 raise ShapeError(
@@ -151,8 +156,24 @@ class TableVAE:
                 )
         cells = np.empty((len(df), len(columns)))
         for j, column in enumerate(columns):
-            cells[:, j] = column.encode(_frames.column(df, column.name, argument), argument)
+            found = _frames.column(df, column.name, argument)
+            cells[:, j] = column.encode(found, argument, names.index(column.name))
         return cells
+
+    def _worded(self, df: Any, argument: str = "df", rows: str = "X", condition: str = "condition") -> Worded:
+        """For code that calls the frame's matrices `rows` and `condition`: its errors name the frame's columns."""
+        names = _frames.names_of(df, argument)
+        places = {name: place for place, name in enumerate(names)}
+        # A frame of conditions alone lacks the others, and no error is then about them.
+        modelled = Words(argument, None, [places.get(column.name, -1) for column in self._modelled], names)
+        given = [places[column.name] for column in self._given for _ in column.condition or (0,)]
+        return Worded({condition: Words(argument, None, given, names), rows: modelled, "X_ref": modelled})
+
+    def _asked(self, df: Any, of: Callable[..., _Told], **options: Any) -> _Told:
+        """What a method of the model says of the frame's rows."""
+        rows, beside = self.rows(df), self.conditions(df)
+        with self._worded(df):
+            return of(rows, condition=beside, **options)
 
     def fit(self, df: Any, **options: Any) -> History:
         """Train from scratch on the table's rows.
@@ -169,59 +190,57 @@ class TableVAE:
         History
         """
         if options.pop("condition", None) is not None:
-            raise ValueError(
+            raise ArgumentError(
                 "condition: expected none beside the frame of a table's model, got one; name its columns in "
                 'ek.VAE.for_table(df, kinds={column: "condition"})'
             )
+        of_held_out: AbstractContextManager[None] = contextlib.nullcontext()
         if hasattr(held_out := options.get("validation"), "columns"):
             rows = self._read(held_out, self._modelled, "validation")
             beside = _schema.beside(self._given, self._read(held_out, self._given, "validation"))
             options["validation"] = rows if beside is None else (rows, beside)
-        return self.vae.fit(self.rows(df), condition=self.conditions(df), **options)
+            of_held_out = self._worded(held_out, "validation", "validation", "validation: condition")
+        rows, beside = self.rows(df), self.conditions(df)
+        with self._worded(df), of_held_out:
+            return self.vae.fit(rows, condition=beside, **options)
 
     # Scores, which are the model's own, beside the frame's own conditions
 
     def encode(self, df: Any) -> GaussianParams:
         """The posterior q(z | x) of each row, as `VAE.encode` gives it."""
-        return self.vae.encode(self.rows(df), condition=self.conditions(df))
+        return self._asked(df, self.vae.encode)
 
     def elbo(self, df: Any, *, key: Key | int = 0, num_particles: int = 16) -> ElboTerms:
         """The evidence lower bound of each row and its parts, as `VAE.elbo` gives them."""
-        beside = self.conditions(df)
-        return self.vae.elbo(self.rows(df), condition=beside, key=key, num_particles=num_particles)
+        return self._asked(df, self.vae.elbo, key=key, num_particles=num_particles)
 
     def elbo_per_column(self, df: Any, *, key: Key | int = 0, num_particles: int = 16) -> Any:
         """A frame of each column's part of the reconstruction, in nats: which column made a row odd."""
-        rows, beside = self.rows(df), self.conditions(df)
-        parts = self.vae.elbo_per_column(rows, condition=beside, key=key, num_particles=num_particles)
+        parts = self._asked(df, self.vae.elbo_per_column, key=key, num_particles=num_particles)
         dtype, parts = _frames.FLOAT64[self.library], parts.astype(np.float64)
         made = {column.name: _frames.Made(dtype, parts[:, j]) for j, column in enumerate(self._modelled)}
         return _frames.frame(self.library, made, like=df)
 
     def log_evidence(self, df: Any, **options: Any) -> Evidence:
         """Bounds on log p(x) of each row, as `VAE.log_evidence` gives them."""
-        return self.vae.log_evidence(self.rows(df), condition=self.conditions(df), **options)
+        return self._asked(df, self.vae.log_evidence, **options)
 
     def report(self, df: Any, *, key: Key | int = 0, num_particles: int = 1000) -> EvidenceReport:
         """What the bounds of these rows say and what to do, as `VAE.report` has it, with the columns' names."""
         columns = [column.name for column in self._modelled]
-        return report(
-            self.vae,
-            self.rows(df),
-            condition=self.conditions(df),
-            key=key,
-            num_particles=num_particles,
-            columns=columns,
-            stacklevel=2,
-        )
+        rows, beside = self.rows(df), self.conditions(df)
+        with self._worded(df):
+            return report(
+                self.vae, rows, condition=beside, key=key, num_particles=num_particles, columns=columns, stacklevel=2
+            )
 
     def calibrate(self, df: Any, *, key: Key | int = 0, num_particles: int = 16) -> None:
         """Keep the scores of reference rows, as `VAE.calibrate` does."""
-        self.vae.calibrate(self.rows(df), condition=self.conditions(df), key=key, num_particles=num_particles)
+        self._asked(df, self.vae.calibrate, key=key, num_particles=num_particles)
 
     def p_value(self, df: Any) -> NDArray[np.float64]:
         """The share of reference rows that score no higher than each row, as `VAE.p_value` gives it."""
-        return self.vae.p_value(self.rows(df), condition=self.conditions(df))
+        return self._asked(df, self.vae.p_value)
 
     # Frames
 
@@ -260,7 +279,8 @@ class TableVAE:
                 argument="condition",
             )
         given = self._read(condition, self._given, "condition") if names else np.empty((1, 0))
-        drawn = self.vae.sample(n, key=key, condition=_schema.beside(self._given, given))
+        with self._worded(condition, "condition") if names else contextlib.nullcontext():
+            drawn = self.vae.sample(n, key=key, condition=_schema.beside(self._given, given))
         return self._frame(drawn, given if len(given) == len(drawn) else np.repeat(given, len(drawn), axis=0))
 
     def reconstruct(self, df: Any) -> Any:
@@ -268,7 +288,7 @@ class TableVAE:
 
         Columns that are given stand in it as they are.
         """
-        means = self.vae.reconstruct(self.rows(df), condition=self.conditions(df))
+        means = self._asked(df, self.vae.reconstruct)
         codes = likeliest(means, self.vae.likelihood, len(self._modelled))
         return self._frame(codes, self._read(df, self._given), like=df)
 
@@ -309,9 +329,10 @@ class TableVAE:
         ['a', 'b']
         """
         rows, beside = self.rows(df), self.conditions(df)
-        filled = self.vae.impute(
-            rows, condition=beside, key=key, num_particles=num_particles, draws=draws, proposal=proposal
-        )
+        with self._worded(df):
+            filled = self.vae.impute(
+                rows, condition=beside, key=key, num_particles=num_particles, draws=draws, proposal=proposal
+            )
         if draws is None:
             return self._filled(df, rows, filled)
         return [self._filled(df, rows, copy) for copy in filled]

@@ -24,6 +24,8 @@ import numpy as np
 from elbokit.errors import ElbokitError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
     from numpy.typing import NDArray
 
@@ -52,6 +54,8 @@ class Table(NamedTuple):
         (height, width) where a row is an image.
     dtypes : tuple of dtype, or None
         Of each column by itself, where the source has one for each; `rows` has the one that holds them all.
+    named : bool
+        Whether the source itself names its columns, otherwise than by numbers from 0.
     """
 
     rows: NDArray[Any]
@@ -59,6 +63,7 @@ class Table(NamedTuple):
     labels: NDArray[Any] | None = None
     image_shape: tuple[int, int] | None = None
     dtypes: tuple[np.dtype[Any], ...] | None = None
+    named: bool = False
 
 
 def read(source: str) -> Table:
@@ -102,7 +107,7 @@ def _digits() -> Table:
     except ImportError as error:
         raise ImportError(f'the digits come with scikit-learn ({error}): pip install "elbokit[cli]"') from error
     digits = load_digits()
-    return Table(digits.data, tuple(digits.feature_names), labels=digits.target, image_shape=(8, 8))
+    return Table(digits.data, tuple(digits.feature_names), digits.target, image_shape=(8, 8), named=True)
 
 
 def _npy(path: Path) -> Table:
@@ -152,17 +157,39 @@ def _csv(path: Path) -> Table:
         if not first:
             raise TableError(f"{path} starts with an empty line; expected the columns' names or the first row")
         # The whole file decides a column's type: the first fraction may stand in its last line.
-        frame = pl.read_csv(path, has_header=_is_header(first), null_values=_EMPTY, infer_schema_length=None)
+        header = _is_header(first)
+        frame = pl.read_csv(path, has_header=header, null_values=_EMPTY, infer_schema_length=None)
+        # polars takes the cells that a line lacks for empty ones, of which the last column is then one.
+        if frame.width > 1 and frame[:, -1].null_count():
+            _check_lines(path, frame.width)
     except (pl.exceptions.PolarsError, csv.Error, UnicodeDecodeError) as error:
         raise TableError(f"{path} is not a readable .csv file: {_first_line(error)}") from error
-    return _from_frame(frame, path)
+    return _from_frame(frame, path, header and not _is_counted(first))
+
+
+def _check_lines(path: Path, width: int) -> None:
+    """Refuse a line that has fewer cells than there are columns."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file)
+        first = 1
+        for cells in lines:
+            if len(cells) < width:
+                raise TableError(
+                    f"{path}, line {first}: expected {width} cells, as there are columns, got {len(cells)}; write "
+                    "a comma where a cell is missing, and no empty line"
+                )
+            # A cell in quotes may hold an end of line.
+            first = lines.line_num + 1
 
 
 def _is_header(cells: list[str]) -> bool:
     """Whether the first line of a .csv names the columns instead of holding the first row."""
-    # pandas names unnamed columns 0, 1, 2, …: numbers, but no row.
-    counted = len(cells) > 1 and cells == [str(j) for j in range(len(cells))]
-    return counted or not all(_is_number(cell) for cell in cells)
+    return (len(cells) > 1 and _is_counted(cells)) or not all(_is_number(cell) for cell in cells)
+
+
+def _is_counted(names: Sequence[str]) -> bool:
+    """Whether names are those of unnamed columns in pandas, 0, 1, 2, …: numbers, but no row."""
+    return list(names) == [str(j) for j in range(len(names))]
 
 
 def _is_number(cell: str) -> bool:
@@ -179,7 +206,7 @@ def _parquet(path: Path) -> Table:
         frame = pl.read_parquet(path, hive_partitioning=False)
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{path} is not a readable .parquet file: {_first_line(error)}") from error
-    return _from_frame(frame, path)
+    return _from_frame(frame, path, not _is_counted(frame.columns))
 
 
 def import_polars(path: Path) -> Any:
@@ -197,7 +224,7 @@ def import_polars(path: Path) -> Any:
     return pl
 
 
-def _from_frame(frame: pl.DataFrame, path: Path) -> Table:
+def _from_frame(frame: pl.DataFrame, path: Path, named: bool) -> Table:
     columns = [_numbers(series, path) for series in frame]
     if not columns:
         raise TableError(f"{path} holds no columns")
@@ -207,7 +234,7 @@ def _from_frame(frame: pl.DataFrame, path: Path) -> Table:
     names = tuple(name.strip() for name in frame.columns)
     if len(set(names)) < len(names):
         names = tuple(frame.columns)
-    return Table(np.stack(columns, axis=1), names, dtypes=dtypes)
+    return Table(np.stack(columns, axis=1), names, dtypes=dtypes, named=named)
 
 
 def _numbers(series: pl.Series, path: Path) -> NDArray[Any]:

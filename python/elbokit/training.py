@@ -20,6 +20,7 @@ import numpy as np
 from elbokit import _checkpoint
 from elbokit._schedules import Cyclical, Descent, Linear, Plateau
 from elbokit._stopping import Patience, Stopping, Watch
+from elbokit.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -132,6 +133,8 @@ def run(vae: VAE, core: _core.Vae, state: State, noise: Key, scoring: Key) -> No
         if not history.stopped_early:
             for epoch in _bar(plan, history):
                 _epoch(core, plan, state, epoch, noise)
+                if history.skipped_steps[-1] and not state.broken:
+                    state.broken = _broken(core, plan, epoch, scoring)
                 state.score(core, scoring)
                 # Every callback is called, whatever another one asks for.
                 asked = [
@@ -152,11 +155,28 @@ def run(vae: VAE, core: _core.Vae, state: State, noise: Key, scoring: Key) -> No
     if skipped := sum(history.skipped_steps):
         steps = len(history.elbo) * plan.steps
         warnings.warn(
-            f"{skipped} of {steps} steps had a gradient that was not finite and were not taken; "
+            f"{skipped} of {steps} steps had a gradient that was not finite and were not taken{state.broken}; "
             "lower learning_rate, or look for extreme values in X",
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+def _broken(core: _core.Vae, plan: Plan, epoch: int, key: Key) -> str:
+    """Which term has left the range after an epoch with a step that was not taken, by some of its rows."""
+    index = np.arange(len(plan.rows), dtype=np.uint32) if plan.train is None else plan.train
+    if plan.weights is not None:
+        index = index[plan.weights > 0]
+    index = np.ascontiguousarray(index[:_ROWS])
+    _, reconstruction, kl, _ = core.elbo(plan.rows, index, key.seed, 1, plan.condition)
+    lost = {name: int((~np.isfinite(term)).sum()) for name, term in (("reconstruction", reconstruction), ("KL", kl))}
+    if not any(lost.values()):
+        # A sum over rows or of squares has, or a product with a large derivative.
+        return (
+            f": after epoch {epoch} reconstruction and KL are finite, and the gradient of the parameters alone is not"
+        )
+    said = " and ".join(f"the {name} of {rows}" for name, rows in lost.items() if rows)
+    return f": after epoch {epoch} {said} of {len(index)} rows are not finite"
 
 
 def _epoch(core: _core.Vae, plan: Plan, state: State, epoch: int, noise: Key) -> None:
@@ -188,6 +208,8 @@ class State:
         self.plan = plan
         self.history = history
         self.best: NDArray[Any] | None = None
+        # Which term left the range, once a step was not taken.
+        self.broken = ""
         self.descent = None if plan.plateau is None else Descent(plan.plateau)
         self.watch: Watch | None = None
         if isinstance(plan.patience, Stopping):
@@ -278,10 +300,10 @@ class State:
     def _replay(self, epochs: int) -> None:
         history, plan = self.history, self.plan
         if epochs > plan.epochs:
-            raise ValueError(f"epochs: expected at least the checkpoint's {epochs}, got {plan.epochs}; give more")
+            raise ArgumentError(f"epochs: expected at least the checkpoint's {epochs}, got {plan.epochs}; give more")
         for epoch in range(epochs):
             if history.kl_weight[epoch] != plan.kl_weight[epoch]:
-                raise ValueError(
+                raise ArgumentError(
                     f"kl_weight: expected {history.kl_weight[epoch]} in epoch {epoch} as in the checkpoint, got "
                     f"{plan.kl_weight[epoch]}; give the fit's own, or another checkpoint"
                 )

@@ -25,12 +25,15 @@ import numpy as np
 
 from elbokit import _condition, _core, _metadata, _plan, _scaling, training
 from elbokit import likelihood as likelihoods
-from elbokit._arrays import count, floats, rows_of
+from elbokit._arrays import count, float_type, floats, rows_of
 from elbokit._calibration import KEY as CALIBRATION
 from elbokit._calibration import Calibrated, Calibration
 from elbokit._files import whole
+from elbokit._names import KEY as NAMES
+from elbokit._names import Names
+from elbokit._naming import AS_GIVEN
 from elbokit.batches import Batches, streamed
-from elbokit.errors import DtypeError, ModelFileError, NotFittedError, ShapeError
+from elbokit.errors import ArgumentError, ModelFileError, NotFittedError, ShapeError
 from elbokit.evidence import ElboTerms, GaussianParams
 from elbokit.likelihood import Gaussian, Likelihood
 from elbokit.random import Key, seed_of
@@ -129,6 +132,9 @@ class VAE(Calibrated):
     VampPrior".
     """
 
+    # Of a file's columns, where `elbokit fit` read them.
+    _names: Names | None = None
+
     def __init__(
         self,
         latent_dim: int = 8,
@@ -143,31 +149,26 @@ class VAE(Calibrated):
         prior_components: int = 20,
     ) -> None:
         self.latent_dim = count("latent_dim", latent_dim, 1)
-        if isinstance(hidden, int):
-            raise ValueError(f"hidden: expected a sequence of widths, got {hidden}; use ({hidden},)")
-        self.hidden = tuple(count("hidden", width, 1) for width in hidden)
+        self.hidden = _widths(hidden)
         self.likelihood: Likelihood = Gaussian("predicted") if likelihood is None else likelihood
         if not isinstance(self.likelihood, Likelihood):
-            raise ValueError(
+            raise ArgumentError(
                 f"likelihood: expected one of elbokit.likelihood, got {likelihood!r}; make one, such as Bernoulli()"
             )
         if activation not in _ACTIVATIONS:
-            raise ValueError(f"activation: expected one of {_ACTIVATIONS}, got {activation!r}; use one of them")
+            raise ArgumentError(f"activation: expected one of {_ACTIVATIONS}, got {activation!r}; use one of them")
         self.activation = activation
         if prior not in _PRIORS:
-            raise ValueError(f"prior: expected one of {_PRIORS}, got {prior!r}; use one of them")
+            raise ArgumentError(f"prior: expected one of {_PRIORS}, got {prior!r}; use one of them")
         self.prior = prior
         self.prior_components = count("prior_components", prior_components, 1)
         if standardize != "auto" and standardize is not False:
-            raise ValueError(f'standardize: expected "auto" or False, got {standardize!r}; use one of them')
+            raise ArgumentError(f'standardize: expected "auto" or False, got {standardize!r}; use one of them')
         self.standardize = standardize
-        kind = np.dtype(dtype)
-        if kind not in (np.float32, np.float64):
-            raise DtypeError(f"dtype: expected float32 or float64, got {kind}; use one of them", argument="dtype")
-        self.dtype: np.dtype[Any] = kind
+        self.dtype: np.dtype[Any] = float_type(dtype)
         for argument, on in (("layer_norm", layer_norm), ("residual", residual)):
             if not isinstance(on, (bool, np.bool_)):
-                raise ValueError(f"{argument}: expected True or False, got {on!r}; use one of them")
+                raise ArgumentError(f"{argument}: expected True or False, got {on!r}; use one of them")
         self.layer_norm = bool(layer_norm)
         self.residual = bool(residual)
         self._core: _core.Vae | None = None
@@ -349,7 +350,8 @@ class VAE(Calibrated):
 
         Notes
         -----
-        A step whose gradient is not finite is not taken, counted in the history, and warned of at the end. Ctrl-C
+        A step whose gradient is not finite is not taken, counted in the history, and warned of at the end, with the
+        term (reconstruction, KL or the parameters' gradient) that was not finite after the first such epoch. Ctrl-C
         raises KeyboardInterrupt within a second, leaves the model usable at its last finished step, and says so.
         """
         initial, noise, splitting, scoring = Key(seed_of(key)).split(4)
@@ -367,7 +369,8 @@ class VAE(Calibrated):
             self.layer_norm, self.residual, self.prior, self.prior_components, shift, scale, spread, *beside,
             self.dtype == np.float64, initial.seed,
         )  # fmt: skip
-        core.check(rows, plan.condition)
+        with AS_GIVEN:
+            core.check(rows, plan.condition)
         if plan.held_out is not None and plan.held_out.index is None:
             _plan.check_held_out(core, plan.held_out)
         if self.prior == "vamp":
@@ -378,8 +381,9 @@ class VAE(Calibrated):
         # Buffers and checkpoint come first: a fit that cannot start leaves the model of an earlier one in place.
         core.start(plan.num_rows, plan.batch_size, plan.num_particles)
         state = training.State(core, plan, history)
-        self._core, self._calibration = core, None
-        training.run(self, core, state, noise, scoring)
+        self._core, self._calibration, self._names = core, None, None
+        with AS_GIVEN:
+            training.run(self, core, state, noise, scoring)
         return history
 
     # The parts of the model
@@ -410,6 +414,9 @@ class VAE(Calibrated):
         from elbokit.mixture import GaussianMixture  # noqa: PLC0415 -- models are imported when asked for
 
         weights, locs, variances = map(np.array, self.core.prior_parts)
+        # A fit that has diverged may leave logits and log-variances of which exp is 0 or past the range.
+        range_ = np.finfo(weights.dtype)
+        weights, variances = weights.clip(range_.tiny), variances.clip(range_.tiny, range_.max)
         return GaussianMixture(weights, locs.reshape(len(weights), -1), variances.reshape(len(weights), -1))
 
     @property
@@ -435,7 +442,8 @@ class VAE(Calibrated):
         Of `Categorical` columns it holds the classes' probabilities, as `likelihood_.mean` does.
         """
         rows, beside = self._checked(X, condition)
-        return self.core.mean(self.core.encode(rows, beside)[0], beside)
+        with AS_GIVEN:
+            return self.core.mean(self.core.encode(rows, beside)[0], beside)
 
     def sample(self, n: int, *, key: Key | int, condition: ArrayLike | None = None) -> NDArray[Any]:
         """Rows drawn from the model, (n, features): z from the prior, then x from p(x | z).
@@ -520,7 +528,8 @@ class VAE(Calibrated):
         """
         particles = count("num_particles", num_particles, 1)
         rows, beside = self._checked(X, condition)
-        return self.core.elbo_per_column(rows, seed_of(key), particles, beside)
+        with AS_GIVEN:
+            return self.core.elbo_per_column(rows, seed_of(key), particles, beside)
 
     def impute(
         self,
@@ -587,11 +596,13 @@ class VAE(Calibrated):
         (True, (3, 300, 4))
         """
         laplace, particles = _is_laplace(proposal), count("num_particles", num_particles, 1)
+        copies = None if draws is None else count("draws", draws, 1)
         rows, beside = self._checked(X, condition)
-        if draws is None:
-            filled = self.core.impute(rows, seed_of(key), particles, laplace, beside)
-        else:
-            filled = self.core.impute_draws(rows, seed_of(key), particles, count("draws", draws, 1), laplace, beside)
+        with AS_GIVEN:
+            if copies is None:
+                filled = self.core.impute(rows, seed_of(key), particles, laplace, beside)
+            else:
+                filled = self.core.impute_draws(rows, seed_of(key), particles, copies, laplace, beside)
         if filled.dtype == rows.dtype:
             return filled
         if rows.dtype.kind != "f":
@@ -831,13 +842,18 @@ class VAE(Calibrated):
         """The model's file, with texts under further keys of its metadata."""
         if self._calibration is not None:
             texts[CALIBRATION] = self._calibration.to_text()
+        if self._names is not None:
+            texts[NAMES] = self._names.to_text()
         return _metadata.added(self.core.to_bytes(), texts)
 
     @classmethod
     def _from_bytes(cls, data: bytes) -> VAE:
         made = cls._from_core(_core.Vae.from_bytes(data))
-        text = _metadata.texts(data).get(CALIBRATION)
-        made._calibration = None if text is None else Calibration.from_text(text)
+        texts = _metadata.texts(data)
+        if CALIBRATION in texts:
+            made._calibration = Calibration.from_text(texts[CALIBRATION])
+        if NAMES in texts:
+            made._names = Names.from_text(texts[NAMES], made.num_features, made.condition_width)
         return made
 
     @classmethod
@@ -876,12 +892,14 @@ class VAE(Calibrated):
         self,
         X: ArrayLike | Batches,
         condition: ArrayLike | Batches | None,
-        of: Callable[[NDArray[Any], NDArray[Any] | None], tuple[NDArray[Any], ...]],
+        of: Callable[[NDArray[Any], NDArray[Any] | None], Sequence[NDArray[Any]]],
     ) -> Sequence[NDArray[Any]]:
         """Arrays that `of` makes of each row and its condition, batch by batch where they come so."""
         if isinstance(X, Batches):
-            return streamed(X, condition, lambda rows, beside: of(*self._checked(rows, beside)))
-        return of(*self._checked(X, condition))
+            return streamed(X, condition, lambda rows, beside: self._each(rows, beside, of))
+        rows, beside = self._checked(X, condition)
+        with AS_GIVEN:
+            return of(rows, beside)
 
     def _checked(
         self, X: ArrayLike | Batches, condition: ArrayLike | Batches | None
@@ -902,9 +920,20 @@ class VAE(Calibrated):
         return floats("z", z).astype(self.dtype, copy=False)
 
 
+def _widths(hidden: Any) -> tuple[int, ...]:
+    try:
+        widths = None if isinstance(hidden, str) else tuple(hidden)
+    except TypeError:
+        widths = None
+    if widths is None:
+        cure = f"({hidden},)" if isinstance(hidden, (int, np.integer)) else "(128, 64)"
+        raise ArgumentError(f"hidden: expected a sequence of widths, got {hidden!r}; use {cure}")
+    return tuple(count("hidden", width, 1) for width in widths)
+
+
 def _is_laplace(proposal: str) -> bool:
     if proposal not in ("laplace", "posterior"):
-        raise ValueError(f'proposal: expected "laplace" or "posterior", got {proposal!r}; use one of these')
+        raise ArgumentError(f'proposal: expected "laplace" or "posterior", got {proposal!r}; use one of these')
     return proposal == "laplace"
 
 

@@ -31,7 +31,8 @@ def _encode(args: argparse.Namespace) -> None:
     writing.check_out(args.out, [args.model, args.data])
     vae = ek.VAE.load(args.model)
     given = rows.of_model(args, vae)
-    posterior = vae.encode(given.table.rows, condition=given.condition)._asdict()
+    with given.worded(args.data):
+        posterior = vae.encode(given.table.rows, condition=given.condition)._asdict()
     columns = {f"{name}_{j}": values[:, j] for name, values in posterior.items() for j in range(vae.latent_dim)}
     writing.write(args.out, columns, posterior)
     if args.out is not None:

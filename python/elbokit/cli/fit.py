@@ -17,13 +17,11 @@ from elbokit.cli import options, rows
 from elbokit.cli.bounds import bounds_of, print_bounds
 from elbokit.cli.likelihoods import LIKELIHOODS, likelihood
 from elbokit.cli.outputs import TABLES, UserError, check_ending, check_outputs, complain
-from elbokit.errors import ElbokitError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from elbokit.cli.rows import Rows
-    from elbokit.tables import Table
 
 __all__ = ["add"]
 
@@ -107,7 +105,9 @@ def _fit(args: argparse.Namespace) -> None:
     chosen = likelihood(args.likelihood, args.data)
     given = rows.split(args.data, args.condition)
     table = given.table
-    _check_cells(table, chosen, args.data)
+    # By its place in the file, before the rows are shared out.
+    with given.worded(args.data):
+        chosen.check_support(table.rows)
     train, held_out = _split(args.data, len(table.rows), args.validation, args.key)
     vae = ek.VAE(
         args.latent_dim, hidden=args.hidden, likelihood=chosen, activation=args.activation,
@@ -121,7 +121,7 @@ def _fit(args: argparse.Namespace) -> None:
         print(f"{chosen!r}: {len(train)} rows to train, {len(held_out)} held out", flush=True)
 
     started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, given.worded(args.data, train, held_out):
         warnings.simplefilter("always")
         history = vae.fit(
             table.rows[train],
@@ -142,6 +142,7 @@ def _fit(args: argparse.Namespace) -> None:
         complain(f"warning: {warning.message}", 0)
     if not np.isfinite(history.elbo[-1]):
         raise UserError("the training's ELBO has left the range, nothing is written; lower --learning-rate")
+    vae._names = given.names
     # Before the evaluation, which an impatient user may interrupt.
     vae.save(args.out)
 
@@ -157,15 +158,6 @@ def _fit(args: argparse.Namespace) -> None:
     if args.plot is not None:
         name, part = list(parts.items())[-1]
         _draw(args, vae, given, part, f"{args.data}, {name}: {bounds[name].title(args.num_particles)}")
-
-
-def _check_cells(table: Table, likelihood: Any, data: str) -> None:
-    """Refuse a cell without a probability by its place in the file, before the rows are shared out."""
-    try:
-        likelihood.check_support(table.rows)
-    except ElbokitError as error:
-        place = "" if error.column is None else f" (column {table.columns[error.column]!r})"
-        raise UserError(f"{data}: {error}{place}") from error
 
 
 def _split(data: str, rows: int, share: float | None, key: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

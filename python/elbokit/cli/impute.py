@@ -35,9 +35,10 @@ def _impute(args: argparse.Namespace) -> None:
     writing.check_out(args.out, [args.model, args.data])
     vae = ek.VAE.load(args.model)
     given = rows.of_model(args, vae)
-    filled = given.together(
-        vae.impute(given.table.rows, condition=given.condition, key=args.key, num_particles=args.num_particles)
-    )
+    with given.worded(args.data):
+        filled = given.together(
+            vae.impute(given.table.rows, condition=given.condition, key=args.key, num_particles=args.num_particles)
+        )
     source = given.source
     # A column without a missing cell has lost nothing on its way through the table's one dtype.
     kinds = source.dtypes or (filled.dtype,) * filled.shape[1]

@@ -44,7 +44,7 @@ def _report(args: argparse.Namespace) -> None:
     table = given.table
     # A table of another width has other names; what is wrong with it is then said by the model.
     columns = table.columns if len(table.columns) == vae.num_features else None
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, given.worded(args.data):
         warnings.simplefilter("always")
         found = report(
             vae,

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit import tables
-from elbokit.cli.outputs import TABLES, UserError
+from elbokit._names import Names
+from elbokit._naming import Worded, Words
+from elbokit.cli.outputs import TABLES, UserError, complain
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from elbokit.vae import VAE
 
-__all__ = ["Rows", "add_condition", "add_model_and_data", "of_model", "split"]
+__all__ = ["Rows", "add_condition", "add_model_and_data", "check_names", "of_model", "split"]
 
 # As many of a wide table's columns as an error names.
 _MOST_NAMED = 12
@@ -52,6 +55,23 @@ class Rows(NamedTuple):
     def beside(self, rows: Any) -> NDArray[Any] | None:
         """The condition of these rows, where there is one."""
         return None if self.condition is None else self.condition[rows]
+
+    @property
+    def names(self) -> Names | None:
+        """Those of both parts, where the source has names."""
+        if not self.source.named:
+            return None
+        return Names(self.table.columns, tuple(self.source.columns[place] for place in self.places))
+
+    def worded(self, data: str, rows: NDArray[Any] | None = None, held_out: NDArray[Any] | None = None) -> Worded:
+        """For code that hands the parts, or these rows of them, to a model: its errors name DATA's rows and columns."""
+        names = self.source.columns
+        modelled = np.delete(np.arange(len(names)), self.places)
+        words = {"x": Words(data, rows, modelled, names), "X": Words(data, rows, modelled, names)}
+        words["condition"] = Words(data, rows, self.places, names)
+        words["validation: condition"] = Words(data, held_out, self.places, names)
+        words["validation"] = Words(data, held_out, modelled, names)
+        return Worded(words)
 
 
 def add_condition(parser: argparse.ArgumentParser) -> None:
@@ -109,10 +129,9 @@ def _place(name: str, table: tables.Table, data: str, condition: str) -> int:
     except ValueError:
         number = width
     if not -width <= number < width:
-        named = ", ".join(table.columns[:_MOST_NAMED]) + (", …" if width > _MOST_NAMED else "")
         raise UserError(
-            f"--condition {condition}: expected columns of {data}, by name ({named}) or by place from 0 to "
-            f"{width - 1}, got {name!r}"
+            f"--condition {condition}: expected columns of {data}, by name ({_some(table.columns)}) or by place from 0 "
+            f"to {width - 1}, got {name!r}"
         )
     return number % width
 
@@ -133,4 +152,29 @@ def of_model(args: argparse.Namespace, vae: VAE) -> Rows:
             f"--condition {args.condition}: expected {needed} column{'s' * (needed > 1)}, as {args.model} was fitted "
             f"with, got {len(rows.places)}"
         )
+    if vae._names is not None and rows.names is not None:
+        check_names(vae._names, rows.names, args.model, args.data)
     return rows
+
+
+def check_names(expected: Names, got: Names, model: str, data: str) -> None:
+    """Refuse a file in which a column of the model stands in another place; warn of one with other names.
+
+    A file of another width is left to the model to refuse.
+    """
+    if [len(names) for names in expected] != [len(names) for names in got] or expected == got:
+        return
+    orders = f"{data}: expected the columns of {model}, {_listed(expected)}, got {_listed(got)}"
+    known = [*expected.columns, *expected.condition]
+    if any(name in known and known[place] != name for place, name in enumerate((*got.columns, *got.condition))):
+        raise UserError(f"{orders}; put them in the model's order, since it takes them by their places")
+    complain(f"warning: {orders}; they are taken by their places", 0)
+
+
+def _listed(names: Names) -> str:
+    columns = _some(names.columns)
+    return f"{columns} beside {_some(names.condition)}" if names.condition else columns
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")

@@ -9,7 +9,8 @@ import numpy as np
 
 import elbokit as ek
 from elbokit import tables
-from elbokit.cli import options, writing
+from elbokit._names import Names
+from elbokit.cli import options, rows, writing
 from elbokit.cli.outputs import UserError
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
     sample: argparse.ArgumentParser = commands.add_parser(
         "sample",
         help="write rows drawn from a model",
-        description="Write rows drawn from MODEL: z from its prior, then the row from p(x | z). Columns are column_0 "
-        "and on, in the order of the fit; a model with a condition has that behind them, as condition_0 and on.",
+        description="Write rows drawn from MODEL: z from its prior, then the row from p(x | z). Columns have the "
+        "names of the fit's file and its order, or are column_0 and on where it had none; a model with a condition has "
+        "that behind them, likewise or as condition_0 and on.",
     )
     sample.set_defaults(run=_sample)
     sample.add_argument("model", metavar="MODEL", help="file that elbokit fit wrote")
@@ -49,23 +51,29 @@ def add(commands: Any) -> argparse.ArgumentParser:
 def _sample(args: argparse.Namespace) -> None:
     writing.check_out(args.out, [args.model])
     vae = ek.VAE.load(args.model)
-    condition = _condition(args, vae.condition_width)
+    condition = _condition(args, vae)
     n = args.n
     if n is None:
         n = _ROWS if condition is None or len(condition) == 1 else len(condition)
     X = vae.sample(n, key=args.key, condition=condition)
-    columns = {f"column_{j}": X[:, j] for j in range(X.shape[1])}
+    names = vae._names or Names(_numbered("column", X.shape[1]), _numbered("condition", vae.condition_width))
+    columns = {name: X[:, j] for j, name in enumerate(names.columns)}
     if condition is not None:
         beside = np.broadcast_to(condition, (n, condition.shape[1]))
-        columns |= {f"condition_{j}": beside[:, j] for j in range(beside.shape[1])}
+        columns |= {name: beside[:, j] for j, name in enumerate(names.condition)}
         X = np.column_stack([X, beside])
     writing.write(args.out, columns, {"X": X})
     if args.out is not None:
         print(f"{args.model}: drew {n} rows of {X.shape[1]} columns; wrote {args.out}")
 
 
-def _condition(args: argparse.Namespace, width: int) -> NDArray[Any] | None:
+def _numbered(name: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{name}_{j}" for j in range(count))
+
+
+def _condition(args: argparse.Namespace, vae: ek.VAE) -> NDArray[Any] | None:
     """The condition that the model takes: (1, width) for all rows, or one a row."""
+    width = vae.condition_width
     if args.given is None:
         if width:
             raise UserError(
@@ -79,7 +87,10 @@ def _condition(args: argparse.Namespace, width: int) -> NDArray[Any] | None:
     with contextlib.suppress(ValueError):
         given = np.array([[float(number) for number in args.given.split(",")]])
     if given is None:
-        given = tables.read(args.given).rows
+        table = tables.read(args.given)
+        given = table.rows
+        if table.named and vae._names is not None:
+            rows.check_names(vae._names, vae._names._replace(condition=table.columns), args.model, args.given)
     if given.shape[1] != width:
         raise UserError(
             f"--given {args.given}: expected {width} column{'s' * (width > 1)}, as {args.model} was fitted with, got "

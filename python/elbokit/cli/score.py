@@ -34,7 +34,8 @@ def _score(args: argparse.Namespace) -> None:
     writing.check_out(args.out, [args.model, args.data])
     vae = ek.VAE.load(args.model)
     given = rows.of_model(args, vae)
-    bounds = bounds_of(vae, given.table.rows, args, given.condition)
+    with given.worded(args.data):
+        bounds = bounds_of(vae, given.table.rows, args, given.condition)
     writing.write(args.out, bounds._asdict())
     if args.out is None:
         return

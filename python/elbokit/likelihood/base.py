@@ -110,7 +110,9 @@ class Likelihood:
         """
         return self._core.mean(params, out)
 
-    def sample(self, params: ArrayLike, *, key: Key | int, first_row: int = 0) -> NDArray[Any]:
+    def sample(
+        self, params: ArrayLike, *, key: Key | int, first_row: int = 0, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """A draw of x for each row of params, shape (rows, features), of params' dtype; row-addressed like every draw.
 
         Parameters
@@ -119,6 +121,8 @@ class Likelihood:
         key : Key or int
         first_row : int
             The number of the first row, to continue a draw.
+        out : ndarray, shape (rows, features), optional
+            Where the draw is written.
 
         Returns
         -------
@@ -128,7 +132,7 @@ class Likelihood:
         ------
         ShapeError, DtypeError, NonFiniteError
         """
-        return self._core.sample(params, key, count("first_row", first_row))
+        return self._core.sample(params, key, count("first_row", first_row), out)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and repr(other) == repr(self)

@@ -6,6 +6,7 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from elbokit import _core
+from elbokit.errors import ArgumentError
 from elbokit.likelihood.base import Likelihood
 
 if TYPE_CHECKING:
@@ -48,13 +49,13 @@ class Columns(Likelihood):
         try:
             pairs = [(columns, likelihood) for columns, likelihood in members]
         except (TypeError, ValueError):
-            raise ValueError(
+            raise ArgumentError(
                 f"members: expected pairs (columns, likelihood), got {members!r}; give a list such as "
                 "[([0, 1], Gaussian()), (2, Bernoulli())]"
             ) from None
         for _, likelihood in pairs:
             if not isinstance(likelihood, Likelihood):
-                raise ValueError(f"members: expected one of elbokit.likelihood, got {likelihood!r}; make one")
+                raise ArgumentError(f"members: expected one of elbokit.likelihood, got {likelihood!r}; make one")
         self.members = tuple((_numbers(columns), likelihood) for columns, likelihood in pairs)
         self._core = _core.Likelihood.columns([(list(columns), member._core) for columns, member in self.members])
 
@@ -71,5 +72,5 @@ def _numbers(columns: int | Iterable[int]) -> tuple[int, ...]:
         except TypeError:
             listed = [-1]
     if any(column < 0 for column in listed):
-        raise ValueError(f"members: expected columns' numbers from 0 on, got {columns!r}; give an int or several")
+        raise ArgumentError(f"members: expected columns' numbers from 0 on, got {columns!r}; give an int or several")
     return tuple(listed)

@@ -6,6 +6,7 @@ from typing import Any
 
 from elbokit import _core
 from elbokit._arrays import count
+from elbokit.errors import ArgumentError
 from elbokit.likelihood.base import Likelihood
 
 __all__ = ["Binomial", "NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
@@ -38,7 +39,7 @@ class Binomial(Likelihood):
     def __init__(self, total_count: int) -> None:
         self.total_count = count("total_count", total_count, 1)
         if self.total_count >= 1 << 32:
-            raise ValueError(f"total_count: expected less than 2**32, got {self.total_count}; use a Poisson")
+            raise ArgumentError(f"total_count: expected less than 2**32, got {self.total_count}; use a Poisson")
         self._core = _core.Likelihood.binomial(self.total_count)
 
     def _constants(self) -> dict[str, Any]:

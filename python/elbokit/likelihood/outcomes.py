@@ -6,6 +6,7 @@ from typing import Any
 
 from elbokit import _core
 from elbokit._arrays import count
+from elbokit.errors import ArgumentError
 from elbokit.likelihood.base import Likelihood
 
 __all__ = ["Bernoulli", "Categorical", "ContinuousBernoulli"]
@@ -85,7 +86,9 @@ class Categorical(Likelihood):
     def __init__(self, num_classes: int) -> None:
         self.num_classes = count("num_classes", num_classes, 1)
         if self.num_classes > 1 << 24:
-            raise ValueError(f"num_classes: expected at most 2**24, got {self.num_classes}; use a likelihood of counts")
+            raise ArgumentError(
+                f"num_classes: expected at most 2**24, got {self.num_classes}; use a likelihood of counts"
+            )
         self._core = _core.Likelihood.categorical(self.num_classes)
 
     def _constants(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from elbokit import _core
 from elbokit._arrays import number
+from elbokit.errors import ArgumentError
 from elbokit.likelihood.base import Likelihood
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def _scale(scale: float | ArrayLike | str) -> tuple[float | tuple[float, ...] | 
     """The scale as it is kept, and as the core takes it: numbers, and the form that they have."""
     if isinstance(scale, str):
         if scale not in _FORMS:
-            raise ValueError(
+            raise ArgumentError(
                 'scale: expected a number, an array by feature, "shared", "per_feature" or "predicted", '
                 f"got {scale!r}; use one of them"
             )
@@ -30,12 +31,12 @@ def _scale(scale: float | ArrayLike | str) -> tuple[float | tuple[float, ...] | 
     try:
         values = np.asarray(scale, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(
+        raise ArgumentError(
             'scale: expected a number, an array by feature, "shared", "per_feature" or "predicted", '
             f"got {scale!r}; use one of them"
         ) from None
     if values.ndim > 1:
-        raise ValueError(f"scale: expected one number a feature, got shape {values.shape}; give one axis")
+        raise ArgumentError(f"scale: expected one number a feature, got shape {values.shape}; give one axis")
     numbers = values.ravel().tolist()
     if values.ndim == 0:
         return numbers[0], numbers, "fixed"

@@ -81,7 +81,7 @@ def latents(asked: Asked, rows: NDArray[np.int64]) -> Latents:
     count, kl, mean, squares = 0, np.zeros(width), np.zeros(width), np.zeros(width)
     for block in asked.blocks(rows):
         loc, log_var = asked("encode", block)
-        kl += gaussian.kl_per_dim(loc, log_var, *prior).sum(axis=0, dtype=np.float64)
+        kl += np.nan if prior is None else gaussian.kl_per_dim(loc, log_var, *prior).sum(axis=0, dtype=np.float64)
         # Moments of two parts join about their own means (Chan, Golub and LeVeque 1983).
         loc = loc.astype(np.float64)
         of_block = loc.mean(axis=0)
@@ -93,14 +93,19 @@ def latents(asked: Asked, rows: NDArray[np.int64]) -> Latents:
     return Latents(kl / count if count else np.full(width, np.nan), variance, count)
 
 
-def _gaussian_prior(vae: VAE) -> tuple[NDArray[Any], ...]:
-    """loc and log_var of each latent under a learned prior; nothing for N(0, I)."""
+def _gaussian_prior(vae: VAE) -> tuple[NDArray[Any], ...] | None:
+    """loc and log_var of each latent under a learned prior; () for N(0, I), None for one that has left the range."""
     if vae.prior == "standard":
         return ()
-    mixture = vae.prior_
+    try:
+        mixture = vae.prior_
+    except ValueError:
+        return None
     loc = mixture.weights @ mixture.locs
     variance = mixture.weights @ (mixture.variances + (mixture.locs - loc) ** 2)
-    return loc.astype(vae.dtype), np.log(variance).astype(vae.dtype)
+    with np.errstate(over="ignore"):
+        found = loc.astype(vae.dtype), np.log(variance).astype(vae.dtype)
+    return found if all(np.isfinite(part).all() for part in found) else None
 
 
 def index_information(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elbokit.errors import NonFiniteError
+from elbokit.errors import ArgumentError, NonFiniteError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -28,7 +28,7 @@ def places(condition_columns: Any, num_features: int, names: ArrayLike | None) -
     if asked.size == 0:
         return np.zeros(0, dtype=np.intp)
     if asked.ndim != 1 or asked.dtype.kind not in "biuUO":
-        raise ValueError(
+        raise ArgumentError(
             f"condition_columns: expected places, a mask or names of columns, got {condition_columns!r}; give a list "
             "such as [0, 3]"
         )
@@ -39,11 +39,11 @@ def places(condition_columns: Any, num_features: int, names: ArrayLike | None) -
     else:
         found = _of_names(asked, names)
     if len(np.unique(found)) < len(found):
-        raise ValueError(
+        raise ArgumentError(
             f"condition_columns: expected different columns, got one twice in {condition_columns!r}; give it once"
         )
     if len(found) == num_features:
-        raise ValueError(
+        raise ArgumentError(
             f"condition_columns: expected fewer than all columns of X, which has {num_features} feature(s), got "
             f"{condition_columns!r}; leave one to be modelled"
         )
@@ -52,7 +52,7 @@ def places(condition_columns: Any, num_features: int, names: ArrayLike | None) -
 
 def _of_mask(mask: NDArray[np.bool_], num_features: int) -> NDArray[np.intp]:
     if len(mask) != num_features:
-        raise ValueError(
+        raise ArgumentError(
             f"condition_columns: expected a mask of {num_features} columns, got one of {len(mask)}; give one flag a "
             "column of X"
         )
@@ -62,7 +62,7 @@ def _of_mask(mask: NDArray[np.bool_], num_features: int) -> NDArray[np.intp]:
 def _of_places(numbers: NDArray[Any], num_features: int) -> NDArray[np.intp]:
     for number in numbers.tolist():
         if not -num_features <= number < num_features:
-            raise ValueError(
+            raise ArgumentError(
                 f"condition_columns: expected places from {-num_features} to {num_features - 1}, as X has "
                 f"{num_features} feature(s), got {number}; negative ones count from the end"
             )
@@ -71,14 +71,14 @@ def _of_places(numbers: NDArray[Any], num_features: int) -> NDArray[np.intp]:
 
 def _of_names(asked: NDArray[Any], names: ArrayLike | None) -> NDArray[np.intp]:
     if names is None:
-        raise ValueError(
+        raise ArgumentError(
             f"condition_columns: expected places, as the columns of X have no names, got {asked.tolist()}; give X as "
             "a DataFrame, or numbers of columns"
         )
     known = np.asarray(names).tolist()
     for name in asked.tolist():
         if name not in known:
-            raise ValueError(f"condition_columns: expected columns of X, got {name!r}; use some of {known}")
+            raise ArgumentError(f"condition_columns: expected columns of X, got {name!r}; use some of {known}")
     return np.array([known.index(name) for name in asked.tolist()], dtype=np.intp)
 
 

@@ -7,18 +7,19 @@ import inspect
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from elbokit import vae
+from elbokit._naming import Worded, Words
 from elbokit.errors import ElbokitError
 from elbokit.sklearn.weights import distinct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from elbokit.likelihood import Likelihood
@@ -107,6 +108,15 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         rows: NDArray[Any] = validate_data(self, X, reset=reset, ensure_all_finite="allow-nan")
         return rows
 
+    def _worded(self) -> Worded:
+        """For code in which the model sees a part of X: its errors name the columns of X."""
+        names = getattr(self, "feature_names_in_", None)
+        given = getattr(self, "condition_columns_", None)
+        if given is None or not len(given):
+            return Worded({"X": Words("X", names=names)})
+        modelled = np.delete(np.arange(self.n_features_in_), given)
+        return Worded({"X": Words("X", None, modelled, names), "condition": Words("X", None, given, names)})
+
     def _kind(self) -> Likelihood | None:
         """The likelihood."""
         return self.likelihood
@@ -136,7 +146,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 self._fit(rows[first], together, None if condition is None else condition[first])
                 return
             # Once more, so that the error names a row as it was given.
-        self._fit(rows, weights, condition)
+        with self._worded():
+            self._fit(rows, weights, condition)
 
     def _fit(self, rows: NDArray[Any], weights: NDArray[np.float64] | None, condition: NDArray[Any] | None) -> None:
         model = self._new()

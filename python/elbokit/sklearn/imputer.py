@@ -143,4 +143,6 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, Estimator):  # type: ig
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """X with its missing cells filled, (rows, features), in its own dtype; observed cells stay."""
         check_is_fitted(self, "model_")
-        return self.model_.impute(self._rows(X), key=self._score_seed, num_particles=self.impute_particles)
+        rows = self._rows(X)
+        with self._worded():
+            return self.model_.impute(rows, key=self._score_seed, num_particles=self.impute_particles)

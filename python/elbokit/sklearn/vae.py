@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from elbokit import _further, vae
 from elbokit._codes import likeliest
 from elbokit._condition import for_latents
+from elbokit.errors import ArgumentError
 from elbokit.random import Key
 from elbokit.report import EvidenceReport, report
 from elbokit.sklearn.condition import parts, places, together
@@ -201,12 +203,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, Estim
         }
         # Each call trains under noise of its own.
         key = Key(self._fit_seed).fold_in(self._calls)
-        if first:
-            model = self._new()
-            self.history_ = model.fit(modelled, epochs=1, validation=0.0, key=key, **options)
-            self.model_ = model
-        else:
-            self.history_ = _further.train(self.model_, modelled, options, key, self._moments)
+        with self._worded():
+            if first:
+                model = self._new()
+                self.history_ = model.fit(modelled, epochs=1, validation=0.0, key=key, **options)
+                self.model_ = model
+            else:
+                self.history_ = _further.train(self.model_, modelled, options, key, self._moments)
         self._calls += 1
         self.offset_ = quantile(self._scores(rows), self.contamination, weights)
         return self
@@ -219,8 +222,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, Estim
         self.condition_columns_ = places(self.condition_columns, self.n_features_in_, names)
 
     def _check_contamination(self) -> None:
-        if not 0 < self.contamination <= 0.5:
-            raise ValueError(f"contamination: expected a share in (0, 0.5], got {self.contamination!r}; use 0.1")
+        # scikit-learn's own detectors know "auto" too.
+        share = self.contamination
+        if isinstance(share, bool) or not isinstance(share, Real) or not 0 < share <= 0.5:
+            raise ArgumentError(f"contamination: expected a share in (0, 0.5], got {self.contamination!r}; use 0.1")
 
     # The latent space
 
@@ -228,7 +233,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, Estim
         """The posterior's mean of each row, (rows, latent_dim), in the model's dtype."""
         check_is_fitted(self, "model_")
         modelled, condition = parts(self._rows(X), self.condition_columns_)
-        loc: NDArray[Any] = self.model_.encode(modelled, condition=condition).loc
+        with self._worded():
+            loc: NDArray[Any] = self.model_.encode(modelled, condition=condition).loc
         return loc
 
     def inverse_transform(self, X: ArrayLike, *, condition: ArrayLike | None = None) -> NDArray[Any]:
@@ -250,7 +256,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, Estim
         check_is_fitted(self, "model_")
         z = check_array(X, dtype=self.model_.dtype)
         if z.shape[1] != self.model_.latent_dim:
-            raise ValueError(f"X: expected {self.model_.latent_dim} columns, one a latent, got {z.shape[1]}")
+            raise ArgumentError(f"X: expected {self.model_.latent_dim} columns, one a latent, got {z.shape[1]}")
         model = self.model_
         beside = for_latents(condition, len(z), model.condition_width, "X")
         cells = likeliest(model.core.mean(z, beside), model.likelihood, model.num_features)
@@ -278,15 +284,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, Estim
         if names is None and len(self.condition_columns_):
             names = [f"column {place}" for place in range(self.n_features_in_)]
         modelled, condition = parts(self._rows(X), self.condition_columns_)
-        return report(
-            self.model_,
-            modelled,
-            condition=condition,
-            key=self._score_seed,
-            num_particles=num_particles,
-            columns=None if names is None else np.delete(names, self.condition_columns_).tolist(),
-            stacklevel=2,
-        )
+        with self._worded():
+            return report(
+                self.model_,
+                modelled,
+                condition=condition,
+                key=self._score_seed,
+                num_particles=num_particles,
+                columns=None if names is None else np.delete(names, self.condition_columns_).tolist(),
+                stacklevel=2,
+            )
 
     def sample(
         self,
@@ -314,9 +321,10 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMixin, Estim
 
     def _scores(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         modelled, condition = parts(rows, self.condition_columns_)
-        terms = self.model_.elbo(
-            modelled, condition=condition, key=self._score_seed, num_particles=self.score_particles
-        )
+        with self._worded():
+            terms = self.model_.elbo(
+                modelled, condition=condition, key=self._score_seed, num_particles=self.score_particles
+            )
         return terms.elbo.astype(np.float64)
 
     # Outliers

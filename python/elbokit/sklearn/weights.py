@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import math
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight
+
+from elbokit import _plan
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["distinct", "quantile", "weights_of"]
 
+# Of a weight as it is kept: larger ones are scaled down, by a power of two.
+_LARGEST_EXPONENT = 900
+
 
 def weights_of(sample_weight: ArrayLike | None, rows: NDArray[Any]) -> NDArray[np.float64] | None:
     """One weight a row, where there are any."""
     if sample_weight is None:
         return None
+    if not isinstance(sample_weight, Number):
+        sample_weight = _plan.weights_of(sample_weight, len(rows))
     weights: NDArray[np.float64] = _check_sample_weight(sample_weight, rows, dtype=np.float64)
-    return weights
+    # Beside such weights the 1 of `quantile` is nothing, and a sum of larger ones would leave the range.
+    beyond = np.frexp(weights.max(initial=0.0))[1] - _LARGEST_EXPONENT
+    return np.ldexp(weights, -beyond) if beyond > 0 else weights
 
 
 def distinct(

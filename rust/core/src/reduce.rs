@@ -55,11 +55,11 @@ impl<S: Simd> LaneSum<S, f32> for Widened<S> {
         for (lanes, sum) in lanes.iter_mut().zip(sums) {
             *lanes = sum.0 + sum.1;
         }
-        let mut lanes = transposed(lanes);
+        // A round of a transposition brings the lanes together that are added next: l and l + 4 of two rows, l and l + 2 of four, l and l + 1 of eight.
         for half in [4, 2, 1] {
-            for l in 0..half {
-                let other = lanes[l + half];
-                lanes[l] += other;
+            for r in 0..half {
+                let (low, high) = lanes[r].interleave(lanes[r + half]);
+                lanes[r] = low + high;
             }
         }
         lanes[0].into()

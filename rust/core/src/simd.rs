@@ -87,7 +87,7 @@ pub(crate) fn apart<S: Simd, X, R>(simd: S, x: X, f: impl FnOnce(S, X) -> R) -> 
 
 /// Whether the level has a fused multiply-add: aarch64's baseline is NEON, which has.
 #[inline(always)]
-fn fuses<S: Simd>() -> bool {
+pub(crate) fn fuses<S: Simd>() -> bool {
     cfg!(target_arch = "aarch64") || TypeId::of::<S>() != TypeId::of::<Baseline>()
 }
 

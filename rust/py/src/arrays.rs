@@ -6,12 +6,11 @@ use elbokit_core::{Error, Float};
 use numpy::{
     BorrowError, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
 };
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
-use crate::errors::{dtype_error, dtypes_differ, exception};
+use crate::errors::{argument_error, dtype_error, dtypes_differ, exception};
 
 /// An element type that crosses the border.
 pub(crate) trait Element: Float + Draw + numpy::Element {}
@@ -103,7 +102,7 @@ impl<'py, F: Element> View<'py, F> {
 
     /// An array of zeros.
     pub(crate) fn zeros(py: Python<'py>, shape: &[usize], argument: &'static str) -> PyResult<Self> {
-        let array = zeros::<F>(py, shape)?.try_readonly().map_err(|error| borrowed(argument, &error))?;
+        let array = zeros::<F>(py, shape)?.try_readonly().map_err(|error| borrowed(py, argument, &error))?;
         Ok(Self { array })
     }
 
@@ -124,7 +123,7 @@ impl<'py, F: Element> View<'py, F> {
         if !array.is_c_contiguous() {
             return Ok(None);
         }
-        let array = array.try_readonly().map_err(|error| borrowed(argument, &error))?;
+        let array = array.try_readonly().map_err(|error| borrowed(object.py(), argument, &error))?;
         // Refused where the address is odd.
         let aligned = array.as_slice().is_ok();
         Ok(aligned.then_some(Self { array }))
@@ -171,11 +170,12 @@ pub(crate) fn same_shape(py: Python<'_>, argument: &'static str, got: &[usize], 
     Err(exception(py, Error::shape(argument, printed(expected), printed(got), cure)))
 }
 
-pub(crate) fn borrowed(argument: &'static str, error: &BorrowError) -> PyErr {
-    PyValueError::new_err(match error {
-        BorrowError::NotWriteable => format!("{argument}: expected a writeable array; copy it"),
-        _ => format!("{argument}: shares memory with another argument or with a call in another thread; copy it"),
-    })
+pub(crate) fn borrowed(py: Python<'_>, argument: &'static str, error: &BorrowError) -> PyErr {
+    let rest = match error {
+        BorrowError::NotWriteable => "expected a writeable array; copy it",
+        _ => "shares memory with another argument or with a call in another thread; copy it",
+    };
+    argument_error(py, argument, rest)
 }
 
 /// An array to write to: made here, or the caller's `out=`.
@@ -193,10 +193,10 @@ impl<'py, F: Element> Output<'py, F> {
         };
         let array = out.cast::<PyArrayDyn<F>>().map_err(|_| dtype_error(py, "out", F::NAME, &described(out)))?;
         same_shape(py, "out", array.shape(), "the result", shape)?;
-        let mut guard = array.try_readwrite().map_err(|error| borrowed("out", &error))?;
+        let mut guard = array.try_readwrite().map_err(|error| borrowed(py, "out", &error))?;
         // A slice of a Fortran-ordered array would be had, with its axes the other way round.
         if !array.is_c_contiguous() || guard.as_slice_mut().is_err() {
-            return Err(PyValueError::new_err("out: expected an aligned C-contiguous array; make it with numpy.empty"));
+            return Err(argument_error(py, "out", "expected an aligned C-contiguous array; make it with numpy.empty"));
         }
         Ok(Self { array: array.clone(), guard: Some(guard) })
     }

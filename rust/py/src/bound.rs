@@ -8,57 +8,59 @@ use crate::arrays::{Dtype, Element, Output, View, by_dtype, dtype, filled, same_
 use crate::enter::enter;
 
 type Any<'py> = Bound<'py, PyAny>;
+/// The array that values are to be written to.
+type Given<'a, 'py> = Option<&'a Any<'py>>;
 /// A value a row, and its standard error where asked for.
 type Pair<'py> = (Any<'py>, Option<Any<'py>>);
 
 /// The mean log weight of each row.
 #[pyfunction]
-pub(crate) fn bound_elbo<'py>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
-    by_dtype!(log_weights, "log_weights", elbo(log_weights, return_error))
+pub(crate) fn bound_elbo<'py>(log_weights: &Any<'py>, return_error: bool, out: Given<'_, 'py>) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", elbo(log_weights, return_error, out))
 }
 
-fn elbo<'py, F: Element>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
-    reduce::<F>(log_weights, return_error, bound::elbo)
+fn elbo<'py, F: Element>(log_weights: &Any<'py>, return_error: bool, out: Given<'_, 'py>) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, out, bound::elbo)
 }
 
 /// ln of the mean weight of each row.
 #[pyfunction]
-pub(crate) fn bound_iwae<'py>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
-    by_dtype!(log_weights, "log_weights", iwae(log_weights, return_error))
+pub(crate) fn bound_iwae<'py>(log_weights: &Any<'py>, return_error: bool, out: Given<'_, 'py>) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", iwae(log_weights, return_error, out))
 }
 
-fn iwae<'py, F: Element>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
-    reduce::<F>(log_weights, return_error, bound::iwae)
+fn iwae<'py, F: Element>(log_weights: &Any<'py>, return_error: bool, out: Given<'_, 'py>) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, out, bound::iwae)
 }
 
 /// The Rényi bound of order `alpha` of each row.
 #[pyfunction]
-pub(crate) fn bound_renyi<'py>(log_weights: &Any<'py>, alpha: f64, return_error: bool) -> PyResult<Pair<'py>> {
-    by_dtype!(log_weights, "log_weights", renyi(log_weights, alpha, return_error))
+pub(crate) fn bound_renyi<'py>(log_weights: &Any<'py>, alpha: f64, return_error: bool, out: Given<'_, 'py>) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", renyi(log_weights, alpha, return_error, out))
 }
 
-fn renyi<'py, F: Element>(log_weights: &Any<'py>, alpha: f64, return_error: bool) -> PyResult<Pair<'py>> {
-    reduce::<F>(log_weights, return_error, |w, out, error| bound::renyi(w, alpha, out, error))
+fn renyi<'py, F: Element>(log_weights: &Any<'py>, alpha: f64, return_error: bool, out: Given<'_, 'py>) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, out, |w, out, error| bound::renyi(w, alpha, out, error))
 }
 
 /// The estimate of the χ bound of each row.
 #[pyfunction]
-pub(crate) fn bound_cubo<'py>(log_weights: &Any<'py>, order: f64, return_error: bool) -> PyResult<Pair<'py>> {
-    by_dtype!(log_weights, "log_weights", cubo(log_weights, order, return_error))
+pub(crate) fn bound_cubo<'py>(log_weights: &Any<'py>, order: f64, return_error: bool, out: Given<'_, 'py>) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", cubo(log_weights, order, return_error, out))
 }
 
-fn cubo<'py, F: Element>(log_weights: &Any<'py>, order: f64, return_error: bool) -> PyResult<Pair<'py>> {
-    reduce::<F>(log_weights, return_error, |w, out, error| bound::cubo(w, order, out, error))
+fn cubo<'py, F: Element>(log_weights: &Any<'py>, order: f64, return_error: bool, out: Given<'_, 'py>) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, out, |w, out, error| bound::cubo(w, order, out, error))
 }
 
 /// The effective sample size of each row.
 #[pyfunction]
-pub(crate) fn bound_ess<'py>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
-    by_dtype!(log_weights, "log_weights", ess(log_weights, return_error))
+pub(crate) fn bound_ess<'py>(log_weights: &Any<'py>, return_error: bool, out: Given<'_, 'py>) -> PyResult<Pair<'py>> {
+    by_dtype!(log_weights, "log_weights", ess(log_weights, return_error, out))
 }
 
-fn ess<'py, F: Element>(log_weights: &Any<'py>, return_error: bool) -> PyResult<Pair<'py>> {
-    reduce::<F>(log_weights, return_error, bound::ess)
+fn ess<'py, F: Element>(log_weights: &Any<'py>, return_error: bool, out: Given<'_, 'py>) -> PyResult<Pair<'py>> {
+    reduce::<F>(log_weights, return_error, out, bound::ess)
 }
 
 /// The k-hat of each row's weights to a power.
@@ -124,11 +126,12 @@ fn weights<'py, F: Element>(log_weights: &Any<'py>) -> PyResult<(View<'py, F>, u
 fn reduce<'py, F: Element>(
     log_weights: &Any<'py>,
     return_error: bool,
+    out: Given<'_, 'py>,
     bound: impl FnOnce(&[F], &mut [F], Option<&mut [F]>) -> elbokit_core::Result<()> + Send,
 ) -> PyResult<Pair<'py>> {
     let (view, batch) = weights::<F>(log_weights)?;
     let py = log_weights.py();
-    let mut out = Output::<F>::new(py, None, &[batch])?;
+    let mut out = Output::<F>::new(py, out, &[batch])?;
     let mut error = return_error.then(|| Output::<F>::new(py, None, &[batch])).transpose()?;
     let (w, o, e) = (view.slice(), out.slice(), error.as_mut().map(Output::slice));
     enter(py, w.len(), || bound(w, o, e))?;

@@ -1,7 +1,7 @@
 //! Core errors as Python exceptions: one exhaustive match onto the classes of `elbokit.errors`.
 
 use elbokit_core::Error;
-use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -17,10 +17,15 @@ pub(crate) fn exception(py: Python<'_>, error: Error) -> PyErr {
         Error::Support { argument, row, column, value, .. } => {
             make(py, &SUPPORT, "SupportError", message, Some(argument), Some((row, column, value)))
         }
-        Error::Value { .. } => PyValueError::new_err(message),
+        Error::Value { argument, .. } => make(py, &ARGUMENT, "ArgumentError", message, Some(argument), None),
         Error::ModelFile { .. } => make(py, &MODEL_FILE, "ModelFileError", message, None, None),
         Error::Interrupted => PyKeyboardInterrupt::new_err(message),
     }
+}
+
+/// The exception for an argument that is not taken as it is; the message begins with its name.
+pub(crate) fn argument_error(py: Python<'_>, argument: &str, rest: &str) -> PyErr {
+    make(py, &ARGUMENT, "ArgumentError", format!("{argument}: {rest}"), Some(argument), None)
 }
 
 /// The exception for an array of a type that a kernel does not take.
@@ -35,6 +40,7 @@ pub(crate) fn dtypes_differ(py: Python<'_>, argument: &'static str, expected: &s
     make(py, &DTYPE, "DtypeError", message, Some(argument), None)
 }
 
+static ARGUMENT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static SHAPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static NON_FINITE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static SUPPORT: PyOnceLock<Py<PyType>> = PyOnceLock::new();

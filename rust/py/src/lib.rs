@@ -36,7 +36,10 @@ mod _core {
     #[pymodule_export]
     use super::mixture::Mixture;
     #[pymodule_export]
-    use super::mvn::{mvn_diagonal, mvn_entropy, mvn_kl, mvn_kl_grad, mvn_log_prob, mvn_rsample, mvn_rsample_and_log_prob};
+    use super::mvn::{
+        mvn_diagonal, mvn_entropy, mvn_kl, mvn_kl_grad, mvn_kl_of_diagonal, mvn_kl_to_diagonal, mvn_log_prob, mvn_rsample,
+        mvn_rsample_and_log_prob,
+    };
     #[pymodule_export]
     use super::proposal::Proposal;
     #[pymodule_export]

@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use elbokit_core::Result;
 use elbokit_core::likelihood::{self, Prepared, Scale};
 use elbokit_core::random::Key;
-use pyo3::exceptions::PyValueError;
+use elbokit_core::{Error, Result};
 use pyo3::prelude::*;
 
 use crate::arrays::{Element, Output, View, by_dtype, shape_error};
@@ -74,7 +73,7 @@ impl Likelihood {
     fn arguments<'py, F: Cached>(&self, x: &Any<'py>, params: &Any<'py>, mask: Option<&Any<'py>>) -> PyResult<Arguments<'py, F>> {
         let py = x.py();
         let (x, params) = (View::<F>::observed(x, mask)?, View::<F>::new(params, "params")?);
-        let (x_rows, width) = x.matrix(py, "x", "an array (batch, features)")?;
+        let (x_rows, width) = self.rows_of(py, &x)?;
         let (rows, columns) = params.matrix(py, "params", "an array (batch, num_params)")?;
         let wanted = self.inner.num_params(width);
         if columns != wanted || !rows.is_multiple_of(x_rows) {
@@ -82,6 +81,17 @@ impl Likelihood {
         }
         let prepared = self.prepared(width).map_err(|error| exception(py, error))?;
         Ok((x, params, prepared, rows))
+    }
+
+    /// x's rows and features, which are as many as a table's members have columns.
+    fn rows_of<F: Element>(&self, py: Python<'_>, x: &View<'_, F>) -> PyResult<(usize, usize)> {
+        let (rows, width) = x.matrix(py, "x", "an array (batch, features)")?;
+        match self.inner.own_columns() {
+            Some(own) if own != width => {
+                Err(shape_error(py, "x", &format!("({rows}, {own}), the columns of all members"), x.shape()))
+            }
+            _ => Ok((rows, width)),
+        }
     }
 
     /// Rows, features and the tables that params of this shape belong to.
@@ -136,11 +146,17 @@ fn mean<'py, F: Cached>(me: &Likelihood, params: &Any<'py>, out: Option<&Any<'py
     Ok(out.done())
 }
 
-fn sample<'py, F: Cached>(me: &Likelihood, params: &Any<'py>, key: Key, first_row: u64) -> PyResult<Any<'py>> {
+fn sample<'py, F: Cached>(
+    me: &Likelihood,
+    params: &Any<'py>,
+    key: Key,
+    first_row: u64,
+    out: Option<&Any<'py>>,
+) -> PyResult<Any<'py>> {
     let py = params.py();
     let params = View::<F>::new(params, "params")?;
     let (rows, width, prepared) = me.features_of(py, &params)?;
-    let mut out = Output::<F>::new(py, None, &[rows, width])?;
+    let mut out = Output::<F>::new(py, out, &[rows, width])?;
     let (p, o) = (params.slice(), out.slice());
     enter_long(py, o.len().saturating_mul(DRAW), |interrupt| prepared.sample(p, key, first_row, interrupt, o))?;
     Ok(out.done())
@@ -224,7 +240,7 @@ impl Likelihood {
     fn check_support(&self, x: &Any<'_>) -> PyResult<()> {
         let py = x.py();
         let view = View::<f64>::new(x, "x")?;
-        let (_, width) = view.matrix(py, "x", "an array (batch, features)")?;
+        let (_, width) = self.rows_of(py, &view)?;
         let x = view.slice();
         enter(py, x.len(), || self.inner.check_support("x", x, width))
     }
@@ -254,9 +270,9 @@ impl Likelihood {
     }
 
     /// A draw of each row.
-    #[pyo3(signature = (params, key, first_row=0))]
-    fn sample<'py>(&self, params: &Any<'py>, key: &Any<'py>, first_row: u64) -> PyResult<Any<'py>> {
-        by_dtype!(params, "params", sample(self, params, seed(key)?, first_row))
+    #[pyo3(signature = (params, key, first_row=0, out=None))]
+    fn sample<'py>(&self, params: &Any<'py>, key: &Any<'py>, first_row: u64, out: Option<&Any<'py>>) -> PyResult<Any<'py>> {
+        by_dtype!(params, "params", sample(self, params, seed(key)?, first_row, out))
     }
 }
 
@@ -265,8 +281,7 @@ impl Likelihood {
     fn checked(likelihood: likelihood::Likelihood) -> PyResult<Self> {
         let width = match (&likelihood, likelihood.scale()) {
             (_, Some(Scale::ByFeature(scale))) => scale.len(),
-            (likelihood::Likelihood::Columns(members), _) => members.iter().map(|(columns, _)| columns.len()).sum(),
-            _ => 1,
+            (likelihood, _) => likelihood.own_columns().unwrap_or(1),
         };
         match likelihood.prepare::<f64>(width) {
             Ok(_) => Ok(likelihood.into()),
@@ -283,7 +298,10 @@ fn scale_of(scale: Vec<f64>, form: &str) -> PyResult<Scale> {
         ("shared", []) => Ok(Scale::Shared),
         ("per_feature", []) => Ok(Scale::PerFeature),
         ("predicted", []) => Ok(Scale::Predicted),
-        _ => Err(PyValueError::new_err(format!("scale: expected a known form, got {form:?}; make the likelihood in Python"))),
+        _ => {
+            let error = Error::value("scale", "a known form", form, "make the likelihood in Python");
+            Err(Python::attach(|py| exception(py, error)))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use pyo3::types::PyTuple;
 
 use crate::arrays::{Element, Output, View, by_dtype, shape_error};
 use crate::enter::enter;
-use crate::gaussian::draws;
+use crate::gaussian::{self, draws};
 
 type Any<'py> = Bound<'py, PyAny>;
 
@@ -32,6 +32,15 @@ impl<'py, F: Element> Triangles<'py, F> {
     }
 }
 
+/// An array (batch, latent), or (latent,) for every row.
+fn prior_row<'py, F: Element>(array: &Any<'py>, argument: &'static str, (rows, width): (usize, usize)) -> PyResult<View<'py, F>> {
+    let view = View::new(array, argument)?;
+    if view.shape() != [width] && view.shape() != [rows, width] {
+        return Err(shape_error(array.py(), argument, &format!("({rows}, {width}) or ({width},)"), view.shape()));
+    }
+    Ok(view)
+}
+
 /// loc (batch, latent), its triangles, and a prior for each row or for all.
 struct Arguments<'py, F: Element> {
     loc: View<'py, F>,
@@ -48,11 +57,8 @@ impl<'py, F: Element> Arguments<'py, F> {
         let tril = Triangles::new(tril, "scale_tril", shape)?;
         let prior = prior
             .map(|(a, b)| {
-                let a = View::new(a, "prior_loc")?;
-                if a.shape() != [shape.1] && a.shape() != [shape.0, shape.1] {
-                    return Err(shape_error(py, "prior_loc", &format!("({}, {}) or ({},)", shape.0, shape.1, shape.1), a.shape()));
-                }
-                Ok((a, Triangles::new(b, "prior_scale_tril", shape)?))
+                let a = prior_row(a, "prior_loc", shape)?;
+                PyResult::Ok((a, Triangles::new(b, "prior_scale_tril", shape)?))
             })
             .transpose()?;
         Ok(Self { loc, tril, prior, shape })
@@ -164,6 +170,62 @@ fn diagonal<'py, F: Element>(log_var: &Any<'py>) -> PyResult<Any<'py>> {
     let mut out = Output::<F>::new(log_var.py(), None, &shape)?;
     let (v, o) = (view.slice(), out.slice());
     enter(log_var.py(), o.len(), || mvn::diagonal(v, width, o))?;
+    Ok(out.done())
+}
+
+/// `kl` of each row, q diagonal.
+#[pyfunction]
+pub(crate) fn mvn_kl_of_diagonal<'py>(
+    loc: &Any<'py>,
+    log_var: &Any<'py>,
+    prior_loc: &Any<'py>,
+    prior_scale_tril: &Any<'py>,
+) -> PyResult<Any<'py>> {
+    by_dtype!(loc, "loc", kl_of_diagonal(loc, log_var, prior_loc, prior_scale_tril))
+}
+
+fn kl_of_diagonal<'py, F: Element>(
+    loc: &Any<'py>,
+    log_var: &Any<'py>,
+    prior_loc: &Any<'py>,
+    prior_tril: &Any<'py>,
+) -> PyResult<Any<'py>> {
+    let py = loc.py();
+    let q = gaussian::Arguments::<F>::new(loc, log_var, (None, None))?;
+    let (rows, width) = q.shape;
+    let prior_loc = prior_row(prior_loc, "prior_loc", q.shape)?;
+    let prior_tril = Triangles::new(prior_tril, "prior_scale_tril", q.shape)?;
+    let mut out = Output::<F>::new(py, None, &[rows])?;
+    let (l, v, m, t, o) = (q.loc.slice(), q.log_var.slice(), prior_loc.slice(), prior_tril.tril(), out.slice());
+    enter(py, rows * width * width, || mvn::kl_of_diagonal(l, v, m, t, width, o))?;
+    Ok(out.done())
+}
+
+/// `kl` of each row, the prior diagonal.
+#[pyfunction]
+pub(crate) fn mvn_kl_to_diagonal<'py>(
+    loc: &Any<'py>,
+    scale_tril: &Any<'py>,
+    prior_loc: &Any<'py>,
+    prior_log_var: &Any<'py>,
+) -> PyResult<Any<'py>> {
+    by_dtype!(loc, "loc", kl_to_diagonal(loc, scale_tril, prior_loc, prior_log_var))
+}
+
+fn kl_to_diagonal<'py, F: Element>(
+    loc: &Any<'py>,
+    tril: &Any<'py>,
+    prior_loc: &Any<'py>,
+    prior_log_var: &Any<'py>,
+) -> PyResult<Any<'py>> {
+    let py = loc.py();
+    let q = Arguments::<F>::new(loc, tril, None)?;
+    let (rows, width) = q.shape;
+    let (prior_loc, prior_log_var) =
+        (prior_row(prior_loc, "prior_loc", q.shape)?, prior_row(prior_log_var, "prior_log_var", q.shape)?);
+    let mut out = Output::<F>::new(py, None, &[rows])?;
+    let (l, t, m, v, o) = (q.loc.slice(), q.tril.tril(), prior_loc.slice(), prior_log_var.slice(), out.slice());
+    enter(py, q.elements(), || mvn::kl_to_diagonal(l, t, m, v, width, o))?;
     Ok(out.done())
 }
 

@@ -2,11 +2,10 @@
 
 use elbokit_core::vae::{Conditioned, Matrix, Source, Subset};
 use numpy::{PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arrays::{Element, borrowed, described};
-use crate::errors::{dtype_error, exception};
+use crate::errors::{argument_error, dtype_error, exception};
 
 /// A C-contiguous matrix.
 pub(crate) enum Rows<'py> {
@@ -29,9 +28,9 @@ impl<'py> Rows<'py> {
         macro_rules! try_each {
             ($($variant:ident: $t:ty),*) => {
                 $(if let Ok(array) = x.cast::<PyArray2<$t>>() {
-                    let array = array.try_readonly().map_err(|error| borrowed(argument, &error))?;
+                    let array = array.try_readonly().map_err(|error| borrowed(x.py(), argument, &error))?;
                     if !array.is_c_contiguous() || array.as_slice().is_err() {
-                        return Err(strided(argument));
+                        return Err(strided(x.py(), argument));
                     }
                     return Ok(Self::$variant(array));
                 })*
@@ -94,9 +93,9 @@ impl<'py> Data<'py> {
 
 /// The elements of a contiguous vector.
 pub(crate) fn vector<'a, T: numpy::Element>(array: &'a PyReadonlyArray1<'_, T>, argument: &'static str) -> PyResult<&'a [T]> {
-    array.as_slice().map_err(|_| strided(argument))
+    array.as_slice().map_err(|_| strided(array.py(), argument))
 }
 
-fn strided(argument: &'static str) -> PyErr {
-    PyValueError::new_err(format!("{argument}: expected an aligned C-contiguous array; copy it with numpy.array"))
+fn strided(py: Python<'_>, argument: &'static str) -> PyErr {
+    argument_error(py, argument, "expected an aligned C-contiguous array; copy it with numpy.array")
 }

@@ -28,8 +28,15 @@ impl Running {
             for ((mean, squares), term) in self.mean.iter_mut().zip(&mut self.squares).zip(particle) {
                 let term = term.to_f64();
                 let off = term - *mean;
-                // Once a term is infinite the mean is; ∞ − ∞ would make it NaN.
-                *mean = if off.is_finite() { *mean + off * share } else { *mean + term };
+                *mean += if off.is_finite() {
+                    off * share
+                } else if term.is_finite() && mean.is_finite() {
+                    // Their distance alone has left the range.
+                    term * share - *mean * share
+                } else {
+                    // Once a term is infinite the mean is; ∞ − ∞ would make it NaN.
+                    term
+                };
                 *squares += off * (term - *mean);
             }
         }

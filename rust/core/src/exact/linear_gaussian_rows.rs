@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::linear_gaussian::{LinearGaussian, Observed};
 use crate::error::{Error, Result};
@@ -130,46 +131,48 @@ impl LinearGaussian {
         if let Some(at) = x.iter().position(|x| x.to_f64().is_infinite()) {
             return Err(Error::NonFinite { argument: "X", row: at / width, column: at % width, value: x[at].to_f64() });
         }
-        let failed = AtomicBool::new(false);
+        let failed = Mutex::new(None);
         for_rows(out.len(), self.work() + k * k * k / 4, RowsMut::new(out, 1), &|range, mut out: RowsMut<F>| {
             for first in range.clone().step_by(BLOCK) {
                 let count = BLOCK.min(range.end - first);
                 let (part, rest) = out.split_at(count);
                 out = rest;
                 let x = wide(&x[first * width..][..count * width]);
-                if self.gap_of_block(&x, q, first, part.data).is_err() {
-                    failed.store(true, Ordering::Relaxed);
+                if let Err(error) = self.gap_of_block(&x, q, first, part.data) {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }
             }
         });
-        // Every argument has been checked; what is left is a mean past the range.
-        if failed.into_inner() {
-            return Err(Error::value("X", "a posterior within float64's range", "an overflow", "scale the columns"));
-        }
-        Ok(())
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     fn gap_of_block<F: Float>(&self, x: &[f64], q: Approximation<F>, first: usize, out: &mut [F]) -> Result<()> {
         let (k, count) = (self.latents, out.len());
-        let loc = wide(&q.loc()[first * k..][..count * k]);
-        let (spread, shared) = match q {
-            Approximation::Diagonal(_, log_var) => {
-                let mut tril = vec![0.0; count * k * k];
-                mvn::diagonal(&wide(&log_var[first * k..][..count * k]), k, &mut tril)?;
-                (tril, false)
-            }
-            Approximation::Full(_, Tril::Shared(tril)) => (wide(tril), true),
-            Approximation::Full(_, Tril::ByRow(tril)) => (wide(&tril[first * k * k..][..count * k * k]), false),
-        };
         let whole = !x.iter().any(|x| x.is_nan());
         let (mut mean, mut tril) = (vec![0.0; count * k], vec![0.0; if whole { k * k } else { count * k * k }]);
         self.posterior(x, &mut mean, &mut tril)?;
-        let spread = if shared { Tril::Shared(&spread) } else { Tril::ByRow(&spread) };
+        // A mean that has left the range is infinitely far from any q.
+        let lost: Vec<bool> = (0..count).map(|row| mean[row * k..][..k].iter().any(|x| !x.is_finite())).collect();
+        for (row, _) in lost.iter().enumerate().filter(|(_, lost)| **lost) {
+            mean[row * k..][..k].fill(0.0);
+        }
         let posterior = if whole { Tril::Shared(&tril) } else { Tril::ByRow(&tril) };
+        let loc = wide(&q.loc()[first * k..][..count * k]);
         let mut gap = vec![0.0; count];
-        mvn::kl(&loc, spread, Some((&mean, posterior)), k, &mut gap)?;
-        for (out, gap) in out.iter_mut().zip(gap) {
-            *out = F::from_f64(gap);
+        match q {
+            Approximation::Diagonal(_, log_var) => {
+                mvn::kl_of_diagonal(&loc, &wide(&log_var[first * k..][..count * k]), &mean, posterior, k, &mut gap)?;
+            }
+            Approximation::Full(_, Tril::Shared(tril)) => {
+                mvn::kl(&loc, Tril::Shared(&wide(tril)), Some((&mean, posterior)), k, &mut gap)?;
+            }
+            Approximation::Full(_, Tril::ByRow(tril)) => {
+                let tril = wide(&tril[first * k * k..][..count * k * k]);
+                mvn::kl(&loc, Tril::ByRow(&tril), Some((&mean, posterior)), k, &mut gap)?;
+            }
+        }
+        for ((out, gap), lost) in out.iter_mut().zip(gap).zip(lost) {
+            *out = F::from_f64(if lost { f64::INFINITY } else { gap });
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ const WORK: f64 = 0.6;
 const GENERAL_WORK: f64 = 1.0;
 
 impl<F: Float> LaneOp<F, 2, 2> for Standard {
+    const SHORT_ROWS: bool = true;
+
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [loc, log_var]: [Lanes<F, S>; 2]) -> Term<F, S, 2> {
         let (excess, expm1) = exp_excess::<F, S>(simd, log_var);
@@ -40,6 +42,8 @@ impl<F: Float> LaneOp<F, 2, 2> for Standard {
 }
 
 impl<F: Float> LaneOp<F, 2, 0> for StandardValue {
+    const SHORT_ROWS: bool = true;
+
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; 2]) -> Term<F, S, 0> {
         SumOnly::<_, 2>(&Standard).lanes(simd, x)

@@ -55,6 +55,8 @@ impl<F: Float, const INVERSE: bool> LaneOp<F, 2, 1> for Spread<INVERSE> {
 }
 
 impl<F: Float> LaneOp<F, 3, 1> for Standard {
+    const SHORT_ROWS: bool = true;
+
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [eps, loc, scale]: [Lanes<F, S>; 3]) -> Term<F, S, 1> {
         let z = scale.fma(eps, loc);

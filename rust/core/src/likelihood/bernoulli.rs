@@ -26,6 +26,8 @@ fn after_exponential<F: Float, S: Simd>(simd: S, [x, logits]: [Lanes<F, S>; 2], 
 }
 
 impl<F: Float> LaneOp<F, 2, 1> for Bernoulli {
+    const SHORT_ROWS: bool = true;
+
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, logits]: [Lanes<F, S>; 2]) -> Term<F, S, 1> {
         after_exponential(simd, [x, logits], exp_minus_abs::<F, S>(simd, logits))

@@ -16,6 +16,8 @@ pub(super) struct Fixed<F> {
 }
 
 impl<F: Float> LaneOp<F, 4, 1> for Fixed<F> {
+    const SHORT_ROWS: bool = true;
+
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, loc, inverse, constant]: [Lanes<F, S>; 4]) -> Term<F, S, 1> {
         let seen = seen::<F, S>(x);

@@ -56,11 +56,20 @@ impl Likelihood {
         }
     }
 
+    /// The columns that a table's members have, where it is one.
+    #[must_use]
+    pub fn own_columns(&self) -> Option<usize> {
+        match self {
+            Self::Columns(members) => Some(members.iter().map(|(columns, _)| columns.len()).sum()),
+            _ => None,
+        }
+    }
+
     /// Features of rows whose params are `num_params` numbers, if there are such rows.
     #[must_use]
     pub fn num_features(&self, num_params: usize) -> Option<usize> {
         let features = match self {
-            Self::Columns(members) => members.iter().map(|(columns, _)| columns.len()).sum(),
+            Self::Columns(_) => self.own_columns()?,
             _ if self.scale() == Some(&Scale::Shared) => num_params.checked_sub(1)?,
             _ => num_params / self.num_params(1).max(1),
         };

@@ -56,7 +56,7 @@ impl<F: Float> CellOp<F, 4, 1> for Fixed {
     }
 
     fn draw(&self, column: usize, [loc]: [f64; 1], words: &mut CellWords) -> f64 {
-        loc + self.scale[column] * draw(words)
+        loc + self.scale[column].min(F::MAX.to_f64()) * draw(words)
     }
 }
 
@@ -82,7 +82,7 @@ impl<F: Float> CellOp<F, 3, 2> for Predicted {
     }
 
     fn draw(&self, _column: usize, [loc, log_scale]: [f64; 2], words: &mut CellWords) -> f64 {
-        loc + libm::exp(log_scale).min(f64::MAX) * draw(words)
+        loc + libm::exp(log_scale).min(F::MAX.to_f64()) * draw(words)
     }
 }
 

@@ -1,5 +1,5 @@
 //! The Gaussian with a full covariance q(z | x) = N(loc, L Lᵀ), L = `scale_tril` lower triangular with a positive diagonal: draws, densities, entropy and
-//! divergence, one file each; `solve` holds the substitution they share, `eight` the divergence of eight rows at once.
+//! divergence, one file each; `diagonal` the triangles of diagonal Gaussians and the divergence of mixed pairs, `solve` holds the substitution they share, `eight` the divergence of eight rows at once.
 //!
 //! A row is `width` latents and a triangle of `width` rows of `width` numbers, of which those above the diagonal are never read; results are one number a
 //! row, in nats. Everything is computed in float64, float32 rows too, and rounded once at the end; no other row takes part in it, and a row's
@@ -17,20 +17,21 @@
 //! # Ok::<(), elbokit_core::Error>(())
 //! ```
 
+mod diagonal;
 mod eight;
 mod kl;
 mod log_prob;
 mod sample;
 mod solve;
 
+pub use diagonal::{diagonal, kl_of_diagonal, kl_to_diagonal};
 pub use kl::{Prior, PriorGrad, kl, kl_grad};
 pub use log_prob::{entropy, log_prob};
 pub use sample::{rsample, rsample_and_log_prob};
 
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::rows::{check_finite, check_len};
-use crate::threads::{RowsMut, for_rows};
+use crate::rows::check_len;
 
 /// Lower triangles, each `width` rows of `width` numbers.
 #[derive(Debug, Clone, Copy)]
@@ -99,29 +100,4 @@ fn check_posterior<F: Float>(argument: &'static str, rows: usize, loc: &[F], tri
         return Err(Error::shape(argument, expected, format!("{rows} rows"), "give each draw its loc and scale_tril"));
     }
     Ok(batch)
-}
-
-/// The triangles of diagonal Gaussians: exp(`log_var` / 2) on the diagonal, 0 elsewhere. A scale past the range is its end, largest or least normal
-/// number, so that every finite `log_var` has a triangle.
-///
-/// # Errors
-/// [`Error::Shape`] and [`Error::NonFinite`].
-pub fn diagonal<F: Float>(log_var: &[F], width: usize, out: &mut [F]) -> Result<()> {
-    check_len("scale_tril", out, log_var.len(), width)?;
-    check_finite("log_var", log_var, width)?;
-    for_rows(log_var.len(), 10 + width, RowsMut::new(out, width), &|rows, mut out: RowsMut<F>| {
-        for (local, at) in rows.enumerate() {
-            let row = out.row(local);
-            let scale = F::from_f64(libm::exp(0.5 * log_var[at].to_f64()));
-            row.fill(F::ZERO);
-            row[at % width] = if scale < F::MIN_POSITIVE {
-                F::MIN_POSITIVE
-            } else if scale > F::MAX {
-                F::MAX
-            } else {
-                scale
-            };
-        }
-    });
-    Ok(())
 }

@@ -65,6 +65,27 @@ pub(super) struct Cursor<'a, F> {
 }
 
 impl<'a, F> Cursor<'a, F> {
+    /// Whether every row is the same.
+    #[inline(always)]
+    pub(super) fn is_one_row(&self) -> bool {
+        self.end == self.stride
+    }
+
+    /// Whether the next `rows` rows lie one after another, of `width` numbers each.
+    #[inline(always)]
+    pub(super) fn have(&self, rows: usize, width: usize) -> bool {
+        self.stride == width && self.at + rows * width <= self.end
+    }
+
+    /// The next `rows` rows, which [`have`](Self::have) found.
+    #[inline(always)]
+    pub(super) fn take(&mut self, rows: usize) -> &'a [F] {
+        let end = self.at + rows * self.stride;
+        let taken = &self.data[self.at..end];
+        self.at = if end == self.end { 0 } else { end };
+        taken
+    }
+
     /// The next row and all that follows it in memory.
     #[inline(always)]
     pub(super) fn next(&mut self) -> &'a [F] {
@@ -144,12 +165,22 @@ impl<F: Send> Outputs for Totals<'_, F> {
 pub trait RowOutputs<F, const O: usize>: Outputs {
     /// The slices of one row.
     fn row(&mut self, row: usize) -> [&mut [F]; O];
+
+    /// `count` rows of `width` numbers from row `first` on, if they are known to lie one after another.
+    fn rows(&mut self, _first: usize, _count: usize, _width: usize) -> Option<[&mut [F]; O]> {
+        None
+    }
 }
 
 impl<F: Send, const O: usize> RowOutputs<F, O> for [RowsMut<'_, F>; O] {
     #[inline(always)]
     fn row(&mut self, row: usize) -> [&mut [F]; O] {
         self.each_mut().map(|rows| rows.row(row))
+    }
+
+    #[inline(always)]
+    fn rows(&mut self, first: usize, count: usize, width: usize) -> Option<[&mut [F]; O]> {
+        Some(self.each_mut().map(|rows| &mut rows.data[first * width..][..count * width]))
     }
 }
 
@@ -180,5 +211,13 @@ impl<F: Send, const O: usize> RowOutputs<F, O> for Blocks<'_, F> {
             rest = after;
             block
         })
+    }
+
+    #[inline(always)]
+    fn rows(&mut self, first: usize, count: usize, width: usize) -> Option<[&mut [F]; O]> {
+        // One block that is the whole row, or none at all.
+        let mut rest = (self.rows.width == width).then(|| &mut self.rows.data[first * width..][..count * width]);
+        let blocks = [(); O].map(|()| rest.take());
+        blocks.iter().all(Option::is_some).then(|| blocks.map(Option::unwrap_or_default))
     }
 }

@@ -35,6 +35,9 @@ pub trait LaneOp<F: Float, const I: usize, const O: usize>: Sync {
         sum
     }
 
+    /// Whether short rows are taken together, whose vectors would otherwise be cut at each row's end: for kernels that are called most, as each takes half as much code again.
+    const SHORT_ROWS: bool = false;
+
     /// Whether [`turn`](Self::turn) is to be called, of a kernel in which many operations wait for each other. A processor sees only so many instructions ahead: where a part of
     /// them is run on a few vectors before the next part is, those of several vectors are among what it sees, and do not wait for each other.
     const IN_PARTS: bool = false;
@@ -94,6 +97,8 @@ impl<F: Float, Op: LaneOp<F, I, O>, const I: usize, const O: usize> LaneOp<F, I,
     fn finish(&self, sum: f64) -> f64 {
         self.0.finish(sum)
     }
+
+    const SHORT_ROWS: bool = Op::SHORT_ROWS;
 
     const IN_PARTS: bool = Op::IN_PARTS;
 

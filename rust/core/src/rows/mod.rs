@@ -3,6 +3,7 @@
 
 mod arrays;
 mod kernel;
+mod short;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::reduce::LaneSum;
-use crate::simd::{Kernel, Select, Simd, SimdBase, SimdFloat, SimdMask, ahead, apart, ask_for, dispatch};
+use crate::simd::{Kernel, Select, Simd, SimdBase, SimdFloat, SimdMask, ahead, apart, ask_for, dispatch, fuses};
 use crate::threads::{for_rows, row_work};
 use crate::vmath::Lanes;
+
+use short::{Short, memory};
 
 pub use arrays::{Blocks, Input, RowOutputs, Totals};
 pub use kernel::{LaneOp, Mask, SumOnly, Term, no_outputs};
@@ -73,57 +76,73 @@ where
         let live = first_lanes::<F, S>(simd, rest);
         let zero = F::Lanes::splat(simd, F::ZERO);
         let mut cursors = inputs.map(|input| input.cursor(rows.start));
+        let one_row = inputs.map(|input| input.is_one_row());
         // What is read again and again is in the cache already.
-        let ahead = inputs.map(|input| if input.is_one_row() { 0 } else { ahead::<F>() });
+        let ahead = one_row.map(|one_row| if one_row { 0 } else { ahead::<F>() });
+        let ends = row_ends(inputs, whole, if rows.is_empty() { 0 } else { rest });
+        let (mut terms, mut repeats) = (memory::<F, S>(), [memory::<F, S>(); I]);
+        let mut short = (Op::SHORT_ROWS && fuses::<S>())
+            .then(|| Short::new(simd, inputs, rows.len(), width, Op::IN_PARTS, &mut terms, &mut repeats));
         for first in (0..rows.len()).step_by(GROUP) {
             let count = GROUP.min(rows.len() - first);
-            let mut sums = [F::Sum::<S>::zero(simd); GROUP];
-            for (local, row_sum) in (first..first + count).zip(&mut sums) {
-                let mut inputs: [&[F]; I] = [&[]; I];
-                for (x, cursor) in inputs.iter_mut().zip(&mut cursors) {
-                    *x = cursor.next();
-                }
-                let mut outputs = outputs.row(local);
-                let mut sum = F::Sum::<S>::zero(simd);
-                let mut put = Put { simd, inputs, ahead, outputs: &mut outputs, sum: &mut sum, flaws: &mut flaws };
-                if Op::IN_PARTS && turn > 1 {
-                    for first in (0..whole).step_by(turn * F::LANES) {
-                        let vectors = turn.min((whole - first) / F::LANES);
-                        op.turn(
-                            simd,
-                            vectors,
-                            #[inline(always)]
-                            |k| load(simd, inputs, first + k * F::LANES),
-                            #[inline(always)]
-                            |k, term| put.at(first + k * F::LANES, term),
-                        );
-                    }
-                } else {
-                    for at in (0..whole).step_by(F::LANES) {
-                        put.at(at, lanes_of(op, simd, load(simd, inputs, at)));
-                    }
-                }
-                if rest > 0 {
-                    let mut parts = [zero; I];
-                    for (part, x) in parts.iter_mut().zip(inputs) {
-                        *part = load_part(simd, &x[whole..], rest);
-                    }
-                    let term = lanes_of(op, simd, parts);
-                    sum = sum.add(live.select(term.sum, zero));
-                    flaws |= live.select(term.flaw, zero).to_bits();
-                    for (out, lanes) in outputs.iter_mut().zip(term.out) {
-                        copy_few(&lanes.as_slice()[..rest], &mut out[whole..whole + rest]);
-                    }
-                }
-                *row_sum = sum;
+            if let Some(short) = &mut short
+                && !short.holds(first)
+            {
+                short.take(simd, op, first..rows.len(), &mut cursors, ahead, &mut outputs, &mut flaws);
             }
             let mut results = [0.0; GROUP];
-            // One or two rows cost less alone.
-            if count > 2 {
-                results = finish_eight::<F, S>(simd, sums);
+            if let Some(short) = &short
+                && short.holds(first)
+            {
+                results = finish_eight::<F, S>(simd, short.sums(simd, first));
             } else {
-                for (result, sum) in results.iter_mut().zip(sums).take(count) {
-                    *result = sum.finish();
+                let mut sums = [F::Sum::<S>::zero(simd); GROUP];
+                for (local, row_sum) in (first..first + count).zip(&mut sums) {
+                    let mut inputs: [&[F]; I] = [&[]; I];
+                    for (x, cursor) in inputs.iter_mut().zip(&mut cursors) {
+                        *x = cursor.next();
+                    }
+                    let mut outputs = outputs.row(local);
+                    let mut sum = F::Sum::<S>::zero(simd);
+                    let mut put = Put { simd, inputs, ahead, outputs: &mut outputs, sum: &mut sum, flaws: &mut flaws };
+                    if Op::IN_PARTS && turn > 1 {
+                        for first in (0..whole).step_by(turn * F::LANES) {
+                            let vectors = turn.min((whole - first) / F::LANES);
+                            op.turn(
+                                simd,
+                                vectors,
+                                #[inline(always)]
+                                |k| load(simd, inputs, first + k * F::LANES),
+                                #[inline(always)]
+                                |k, term| put.at(first + k * F::LANES, term),
+                            );
+                        }
+                    } else {
+                        for at in (0..whole).step_by(F::LANES) {
+                            put.at(at, lanes_of(op, simd, load(simd, inputs, at)));
+                        }
+                    }
+                    if rest > 0 {
+                        let mut parts = [zero; I];
+                        for (i, part) in parts.iter_mut().enumerate() {
+                            *part = load_part(simd, if one_row[i] { &ends[i] } else { &inputs[i][whole..] }, rest);
+                        }
+                        let term = lanes_of(op, simd, parts);
+                        sum = sum.add(live.select(term.sum, zero));
+                        flaws |= live.select(term.flaw, zero).to_bits();
+                        for (out, lanes) in outputs.iter_mut().zip(term.out) {
+                            copy_few(&lanes.as_slice()[..rest], &mut out[whole..whole + rest]);
+                        }
+                    }
+                    *row_sum = sum;
+                }
+                // One or two rows cost less alone.
+                if count > 2 {
+                    results = finish_eight::<F, S>(simd, sums);
+                } else {
+                    for (result, sum) in results.iter_mut().zip(sums).take(count) {
+                        *result = sum.finish();
+                    }
                 }
             }
             for result in &mut results {
@@ -199,9 +218,22 @@ fn load_part<F: Float, S: Simd>(simd: S, x: &[F], n: usize) -> Lanes<F, S> {
     if x.len() >= F::LANES {
         return F::Lanes::from_slice(simd, &x[..F::LANES]);
     }
+    F::Lanes::from_slice(simd, &padded(x, n)[..F::LANES])
+}
+
+/// The first `n` of these numbers, and zeros.
+#[inline(never)]
+fn padded<F: Float>(x: &[F], n: usize) -> [F; 16] {
     let mut part = [F::ZERO; 16];
     part[..n].copy_from_slice(&x[..n]);
-    F::Lanes::from_slice(simd, &part[..F::LANES])
+    part
+}
+
+/// Of inputs of one row for all the `rest` numbers behind the whole vectors, [`padded`] once: where the array ends with them, each row would wait for them to be copied.
+fn row_ends<F: Float, const I: usize>(inputs: &[Input<F>; I], whole: usize, rest: usize) -> [[F; 16]; I] {
+    inputs.each_ref().map(|input| {
+        if input.is_one_row() { padded(&input.from(0)[if rest > 0 { whole } else { 0 }..], rest) } else { [F::ZERO; 16] }
+    })
 }
 
 /// The mask of the first `n` lanes.

@@ -164,6 +164,9 @@ fn copy<F: Float>(source: &dyn Source<F>, width: usize, out: &mut RowsMut<F>) ->
     Ok(())
 }
 
+/// The scale at which means are added: exact, and no row has so many draws that their sum leaves the range.
+const SHRINK: f64 = 1.0 / 18_446_744_073_709_551_616.0;
+
 /// The weighed means of a row's cells as draws come in, over exp of the largest log weight.
 struct Mean {
     largest: f64,
@@ -190,7 +193,9 @@ impl Mean {
             if weight > 0.0 && means.iter().all(|mean| !is_missing(mean)) {
                 self.weight += weight;
                 for (sum, mean) in self.sums.iter_mut().zip(means) {
-                    *sum += weight * mean.to_f64();
+                    // The end of the range, as ∞ − ∞ would be none of the two.
+                    let mean = mean.to_f64().clamp(-f64::MAX, f64::MAX);
+                    *sum += weight * (mean * SHRINK);
                 }
             }
         }
@@ -198,7 +203,7 @@ impl Mean {
 
     fn fill<F: Float + Draw>(&self, model: &Model<F>, kinds: &[&Likelihood], row: &mut [F]) {
         // Without any draw to go by, the middle of the scaled cells.
-        let mean = |sum: f64| if self.weight > 0.0 { sum / self.weight } else { 0.0 };
+        let mean = |sum: f64| if self.weight > 0.0 { sum / self.weight / SHRINK } else { 0.0 };
         let mut sums = self.sums.as_slice();
         for (column, (slot, kind)) in row.iter_mut().zip(kinds).enumerate() {
             let (of_column, rest) = sums.split_at(kind.num_means(1));

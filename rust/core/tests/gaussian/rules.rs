@@ -56,7 +56,7 @@ fn everything<F: Float + Draw>(cells: &[Cell], width: usize) -> Result<Vec<F>> {
 #[test]
 fn every_level_gives_the_same_bits() {
     for width in WIDTHS {
-        let cells = single_cells(5 * width);
+        let cells = single_cells(21 * width);
         same_at_every_level(&format!("width {width}"), || everything::<f32>(&cells, width).unwrap());
         same_at_every_level(&format!("width {width}"), || everything::<f64>(&cells, width).unwrap());
     }

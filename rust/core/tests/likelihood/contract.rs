@@ -32,8 +32,8 @@ fn everything<F: Float + Draw>(case: &Case, rows: usize, width: usize) -> Vec<F>
 fn every_level_gives_the_same_bits() {
     for width in WIDTHS {
         for case in Case::all(width, false) {
-            same_at_every_level(&format!("{:?}", case.likelihood), || everything::<f32>(&case, 5, width));
-            same_at_every_level(&format!("{:?}", case.likelihood), || everything::<f64>(&case, 5, width));
+            same_at_every_level(&format!("{:?}", case.likelihood), || everything::<f32>(&case, 21, width));
+            same_at_every_level(&format!("{:?}", case.likelihood), || everything::<f64>(&case, 21, width));
         }
     }
 }

@@ -9,5 +9,6 @@ mod batch;
 mod bits;
 mod draws;
 mod matrix;
+mod mixed;
 mod range;
 mod values;
