@@ -666,7 +666,10 @@ def test_a_model_knows_the_names_of_its_columns(tmp_path, capsys):
     turned = _named(tmp_path / "cba.csv", "abc", "cba")
     for verb in ("score", "encode", "impute", "report"):
         text, out = _refused(capsys, [verb, model, turned])
-        assert f"{turned}: expected the columns of {model}, a, b, c, got c, b, a; put them in" in text
+        assert (
+            f"{turned}: expected the columns of {model}, a, b, c, got c, b, a: 'a' where 'c' stands; put them in"
+            in text
+        )
         assert out == ""
     assert cli.main(["score", model, data]) == 0
     expected, err = capsys.readouterr()
@@ -696,11 +699,17 @@ def test_a_model_knows_the_names_of_its_condition(tmp_path, capsys):
     assert cli.main(["fit", data, "--condition", "c,a", "--out", model, "--quiet", *_SMALL]) == 0
     capsys.readouterr()
     text, _ = _refused(capsys, ["score", model, data, "--condition", "a,c"])
-    assert f"{data}: expected the columns of {model}, b beside c, a, got b beside a, c; put them in" in text
+    assert (
+        f"{data}: expected the columns of {model}, b beside c, a, got b beside a, c: 'c' where 'a' stands; put them in"
+        in text
+    )
     text, _ = _refused(capsys, ["score", model, data, "--condition", "c,b"])
-    assert "b beside c, a, got a beside c, b; put them in" in text
+    assert "b beside c, a, got a beside c, b: 'b' where 'a' stands; put them in" in text
     given = _named(tmp_path / "ac.csv", "abc", "ac")
-    assert "b beside c, a, got b beside a, c; put" in _refused(capsys, ["sample", model, "--given", given])[0]
+    assert (
+        "b beside c, a, got b beside a, c: 'c' where 'a' stands; put"
+        in _refused(capsys, ["sample", model, "--given", given])[0]
+    )
     assert cli.main(["sample", model, "--given", _named(tmp_path / "ca.csv", "abc", "ca"), "--n", "40"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "b,c,a"
 

@@ -474,3 +474,25 @@ def test_a_decoder_may_write_over_what_it_gets():
         options = {"key": 0, "num_particles": 3, "estimator": estimator, "objective": objective}
         a, b = (ek.elbo_grad(X, post, vjp, LIKELIHOOD, **options) for vjp in (decoder_vjp, overwriting))
         assert [part.tobytes() for part in a[1:]] == [part.tobytes() for part in b[1:]]
+
+
+@pytest.mark.parametrize(
+    ("objective", "estimator"),
+    [("elbo", "pathwise"), ("elbo", "stl"), ("elbo", "score"), ("iwae", "pathwise"), ("iwae", "score")],
+)
+def test_draws_past_the_range_weigh_nothing_rather_than_fail(objective, estimator):
+    q = ek.GaussianParams(np.zeros((2, 1)), np.array([[1e4], [0.0]]))
+
+    def decoder_vjp(z):
+        inside = np.isfinite(z)
+        return np.where(inside, z, np.nan), lambda d: np.where(inside, d, 0.0)
+
+    given = (np.ones((2, 1)), q, decoder_vjp, ek.likelihood.Gaussian())
+    options = {"key": 0, "num_particles": 30, "kl": "monte_carlo"}
+    terms, *gradients = ek.elbo_grad(*given, estimator=estimator, objective=objective, **options)
+    assert not any(np.isnan(part).any() for part in (*terms, *gradients))
+    assert all(np.isfinite(part[1]).all() for part in gradients)
+    if objective == "elbo":
+        bound = ek.elbo(given[0], q, lambda z: decoder_vjp(z)[0], given[3], **options)
+        np.testing.assert_array_equal(terms.elbo, bound.elbo)
+        assert terms.elbo[0] == -np.inf

@@ -204,3 +204,19 @@ def test_the_command_names_the_rows_and_columns_of_the_file(counts, tmp_path, ca
     capsys.readouterr()
     for verb in ("score", "encode", "impute", "report"):
         said([verb, model, wrong, "--condition", "b"], wrong, -1, "3 ('d')")
+
+
+def test_an_error_of_a_callback_is_about_its_own_data(counts):
+    other = ek.VAE(1, hidden=(4,))
+    other.fit(np.random.default_rng(0).normal(size=(50, 10)), **SMALL)
+
+    def callback(*_):
+        other.elbo(bad(np.zeros((40, 10)), (30, 9), np.inf))
+
+    frame = pd.DataFrame(np.random.default_rng(1).normal(size=(20, 2)), columns=["a", "b"])
+    table = ek.VAE.for_table(frame, latent_dim=1, hidden=(4,))
+    for fit in (
+        lambda: table.fit(frame, callbacks=[callback], **SMALL),
+        lambda: ek.VAE(1, hidden=(4,)).fit(counts, callbacks=[callback], **SMALL),
+    ):
+        refused(fit, ek.NonFiniteError, "X", 30, 9, np.inf)

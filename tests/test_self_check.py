@@ -274,3 +274,22 @@ def test_a_learned_prior_is_the_one_that_rows_are_drawn_from_and_weighed_by(prio
         check = vae.self_check(300, num_particles=100, proposal=proposal)
         assert check.held
         assert check.gap < 0.1
+
+
+@pytest.mark.parametrize("proposal", ["laplace", "posterior"])
+def test_a_column_too_coarse_for_its_type_is_told_of_and_not_judged(proposal):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(1000, 1))
+    X = np.concatenate([z, -z, 1e7 + (z > 0)], axis=1) + np.array([0.1, 0.1, 0.0]) * rng.normal(size=(1000, 3))
+    checks = {}
+    for dtype in ("float32", "float64"):
+        vae = ek.VAE(2, dtype=dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what float32 loses of the column
+            vae.fit(X, epochs=100, progress=False)
+        checks[dtype] = vae.self_check(100, proposal=proposal)
+    assert all(check.held for check in checks.values())
+    assert checks["float32"].coarse > 1
+    assert 'use dtype="float64"' in " ".join(str(checks["float32"]).split())
+    assert checks["float64"].coarse < 1e-3
+    assert checks["float64"].against > -np.inf

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["AS_GIVEN", "Worded", "Words"]
+__all__ = ["AS_GIVEN", "FOREIGN", "Worded", "Words"]
 
 
 class Words(NamedTuple):
@@ -63,12 +63,28 @@ class Worded:
                     return
 
 
+class _Foreign:
+    """A block of the user's own code: its errors are about other data, whatever they call it."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ElbokitError):
+            error.said = True
+
+
+FOREIGN = _Foreign()
 # The core's own word for the rows.
 AS_GIVEN = Worded({"x": Words("X")})
 
 
 def _reword(error: ElbokitError, label: str, words: Words) -> bool:
     """Whether the error is about the data set of this label; it is then said in these words."""
+    if error.said:
+        return False
     text = str(error)
     # What comes in batches says first which one.
     found = re.match(rf"(|in the batch [^:]*: ){re.escape(label)}: ", text)

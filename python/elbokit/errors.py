@@ -50,6 +50,8 @@ class ElbokitError(Exception):
         value: float | None = None,
     ) -> None:
         super().__init__(message)
+        # Whether it is said as its reader will have it: see `_naming`.
+        self.said = False
         self.argument = argument
         self.row = row
         self.column = column

@@ -24,9 +24,11 @@ from elbokit.random import Key, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import TypeGuard
+    from typing import TypeGuard, TypeVar
 
     from numpy.typing import ArrayLike, NDArray
+
+    _Weighed = TypeVar("_Weighed")
 
 __all__ = ["ElboTerms", "GaussianParams", "MvnParams", "elbo", "log_weights"]
 
@@ -135,7 +137,8 @@ def elbo(
 
     Notes
     -----
-    A draw that has left the float's range has probability 0, whatever the decoder makes of it: its row's elbo is −inf.
+    A draw that has left the float's range has probability 0 where the decoder's params of it are no numbers: its row's
+    elbo is −inf.
 
     The expectation of elbo is at most log p(x). With the exact posterior and ``kl="monte_carlo"`` every draw equals it.
 
@@ -271,15 +274,22 @@ class _Terms:
         # A draw is weighed before the decoder has z, which is the decoder's to write over.
         for first, z, log_ratio in self.draws():
             params = self.params(self.decoder(z), z)
-            try:
-                log_likelihood = self.likelihood.log_prob(self.x, params)
-            except NonFiniteError as error:
-                lost = self._lost(len(log_ratio), first)
-                if error.argument != "params" or not lost.any():
-                    raise
-                log_likelihood = self.likelihood.log_prob(self.x, np.where(lost[:, None], self.dtype.type(0), params))
+            log_likelihood, lost = self.weighed(self.likelihood.log_prob, params, len(log_ratio), first)
+            if lost is not None:
                 log_likelihood[lost] = -np.inf
             yield log_ratio, log_likelihood.reshape(log_ratio.shape)
+
+    def weighed(
+        self, of: Callable[[Any, Any], _Weighed], params: NDArray[Any], number: int, first: int
+    ) -> tuple[_Weighed, NDArray[np.bool_] | None]:
+        """What `of` makes of x and params, and which rows' z have left the float's range, if their params have too."""
+        try:
+            return of(self.x, params), None
+        except NonFiniteError as error:
+            lost = self._lost(number, first)
+            if error.argument != "params" or not lost.any():
+                raise
+            return of(self.x, np.where(lost[:, None], self.dtype.type(0), params)), lost
 
     def _lost(self, number: int, first: int) -> NDArray[np.bool_]:
         """Which rows of a block's z have left the float's range; drawn again, as the decoder may write over them."""

@@ -179,7 +179,10 @@ def elbo_grad(
         with np.errstate(**_QUIET):
             pull = None if still else prior_pull(terms, z.reshape(*log_ratio.shape, terms.latent))
         params, pullback = _decoded(decoder_vjp, z)
-        log_likelihood, d_params = likelihood.log_prob_grad(terms.x, terms.params(params, z))
+        of_params = terms.params(params, z)
+        (log_likelihood, d_params), lost = terms.weighed(likelihood.log_prob_grad, of_params, len(log_ratio), first)
+        if lost is not None:
+            log_likelihood[lost], d_params[lost] = -np.inf, 0
         log_likelihood = log_likelihood.reshape(log_ratio.shape)
         log_weights = _log_weights(log_likelihood, log_ratio)
         if waits and not twice:

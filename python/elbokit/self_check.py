@@ -21,11 +21,13 @@ import numpy as np
 from elbokit import gaussian
 from elbokit._arrays import count
 from elbokit.errors import ArgumentError, NonFiniteError
+from elbokit.likelihood import Columns, Gaussian, Laplace, StudentT
 from elbokit.random import Key, seed_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from elbokit.likelihood import Likelihood
     from elbokit.vae import VAE
 
 __all__ = ["SelfCheck", "self_check"]
@@ -42,6 +44,10 @@ _CENTRAL = (5, 94)
 _MOST_AGAINST = 14.0
 # In which log weights are sums, of numbers that may be some times as large.
 _ROUNDED = 8
+# Densities over all real numbers, whose cells are rounded.
+_REAL = (Gaussian, Laplace, StudentT)
+# Nats a row at which the rounding of cells is no longer small beside what the bounds are judged by.
+_COARSE = 0.05
 _RANGE = (
     "the model's numbers have left the range of its floats, as those of a training that diverged; fit it again with a "
     "smaller learning_rate, and look for extreme values in X"
@@ -72,8 +78,11 @@ class SelfCheck:
     distinct : float
         The rows over the most that are equal, whose bounds share their draws: as many rows tell of the bounds apart.
     excess : float
-        By how many nats a row, on average, the lower bound lies above the log weight of the latent that made the row;
-        less what is rounding.
+        By how many nats a row, on average, the lower bound lies above the log weight of the latent that made the row,
+        less 8 ε of both and twice `coarse`.
+    coarse : float
+        By how many nats a row, on average, log p(x | z) may differ because cells are rounded to the model's dtype. The
+        rows are draws of the model but for that, so above 0.05 the bounds are not judged.
     """
 
     lower: float
@@ -89,7 +98,8 @@ class SelfCheck:
     num_particles: int
     left_out: int
     distinct: float = 0.0
-    excess: float = -np.inf
+    excess: float = 0.0
+    coarse: float = 0.0
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -106,9 +116,9 @@ class SelfCheck:
         E[exp(lower − upper)] ≤ 1: both expectations over a draw w* of the posterior are at most w̄ / p(x) and
         (w̄ + K w₀) / ((K + 1) p(x)) ones over draws of the proposal. So products over independent rows exceed exp(t)
         with a probability of exp(−t) at most (Markov), for any number of rows and whatever their spread is: a standard
-        error of few rows, or of weights with a heavy tail, promises no such thing.
+        error of few rows, or of weights with a heavy tail, promises no such thing. −∞ where rows are too `coarse`.
         """
-        return float(self.distinct * max(self.excess, -self.gap))
+        return -np.inf if self.coarse > _COARSE else float(self.distinct * max(self.excess, -self.gap))
 
     @property
     def held(self) -> bool:
@@ -153,6 +163,12 @@ class SelfCheck:
             said.append(
                 "FAILED: the upper bound lies below the lower one, or the lower one above what it may be at most, by "
                 "more than chance explains in two runs of a million: a fault of elbokit; please report it."
+            )
+        elif self.coarse > _COARSE:
+            said.append(
+                f"The rounding of cells changes log p(x | z) by up to {self.coarse:.2g} nats a row, so that the bounds "
+                "of these rows are not judged: a column's numbers are large beside its scale. Subtract an offset from "
+                'it, or use dtype="float64".'
             )
         elif rows == 1:
             said.append("One row has no standard error, and says nothing of the mean: give more rows, such as 200.")
@@ -220,6 +236,7 @@ def self_check(
     with np.errstate(invalid="ignore"):
         gap = upper - lower
     encoded, (loc, log_var) = _encoded(vae, x, beside)
+    coarse = _rounding(vae, x, z, beside)
     drawn = gaussian.rsample(loc, log_var, key=ranking, num_particles=_RANKED)
     ranks = (drawn < z[encoded]).sum(axis=0)
     central = ((ranks >= _CENTRAL[0]) & (ranks <= _CENTRAL[1])).mean(axis=1)
@@ -234,7 +251,8 @@ def self_check(
         particles,
         left_out,
         len(x) / int(equal.max()),
-        _excess(lower, exact, float(np.finfo(vae.dtype).eps)),
+        _excess(lower, exact, 2 * coarse, float(np.finfo(vae.dtype).eps)),
+        float(coarse.mean()),
     )
 
 
@@ -255,11 +273,32 @@ def _encoded(
     return np.array(list(found), dtype=np.intp), (parts[0], parts[1])
 
 
-def _excess(lower: NDArray[np.float64], exact: NDArray[np.float64], eps: float) -> float:
+def _excess(lower: NDArray[np.float64], exact: NDArray[np.float64], coarse: NDArray[np.float64], eps: float) -> float:
     """The mean of the lower bound less the log weight of the row's own latent, and less what rounding may be."""
     if not (np.isfinite(lower).all() and np.isfinite(exact).all()):
         return -np.inf
-    return float((lower - exact - _ROUNDED * eps * (np.abs(lower) + np.abs(exact))).mean())
+    return float((lower - exact - coarse - _ROUNDED * eps * (np.abs(lower) + np.abs(exact))).mean())
+
+
+def _rounding(vae: VAE, x: NDArray[Any], z: NDArray[Any], condition: NDArray[Any] | None) -> NDArray[np.float64]:
+    """By how much log p(x | z) of each row may have changed as its real cells were rounded to the model's dtype."""
+    params = vae.decode(z, condition=condition).astype(np.float64)
+    half = 0.5 * np.abs(np.spacing(x)).astype(np.float64)
+    x = x.astype(np.float64)
+    total = np.zeros(len(x))
+    for column in _real_columns(vae.likelihood_, x.shape[1]):
+        seen = np.zeros(x.shape, np.bool_)
+        seen[:, column] = True
+        at, above, below = (vae.likelihood_.log_prob(x + step * half, params, mask=seen) for step in (0, 1, -1))
+        total += np.maximum(np.abs(above - at), np.abs(below - at))
+    return total
+
+
+def _real_columns(likelihood: Likelihood, width: int) -> list[int]:
+    """The columns of densities over all real numbers."""
+    if isinstance(likelihood, Columns):
+        return [column for columns, member in likelihood.members if isinstance(member, _REAL) for column in columns]
+    return list(range(width)) if isinstance(likelihood, _REAL) else []
 
 
 def _simulated(

@@ -161,25 +161,30 @@ def _csv(path: Path) -> Table:
         frame = pl.read_csv(path, has_header=header, null_values=_EMPTY, infer_schema_length=None)
         # polars takes the cells that a line lacks for empty ones, of which the last column is then one.
         if frame.width > 1 and frame[:, -1].null_count():
-            _check_lines(path, frame.width)
+            frame = frame.head(frame.height - _empty_at_end(path, frame.width))
     except (pl.exceptions.PolarsError, csv.Error, UnicodeDecodeError) as error:
         raise TableError(f"{path} is not a readable .csv file: {_first_line(error)}") from error
     return _from_frame(frame, path, header and not _is_counted(first))
 
 
-def _check_lines(path: Path, width: int) -> None:
-    """Refuse a line that has fewer cells than there are columns."""
+def _empty_at_end(path: Path, width: int) -> int:
+    """How many empty lines a file ends with; any other line with fewer cells than there are columns is refused."""
+    empty = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file)
         first = 1
         for cells in lines:
-            if len(cells) < width:
+            if not cells:
+                empty.append(first)
+            elif empty or len(cells) < width:
+                line, count = (empty[0], 0) if empty else (first, len(cells))
                 raise TableError(
-                    f"{path}, line {first}: expected {width} cells, as there are columns, got {len(cells)}; write "
-                    "a comma where a cell is missing, and no empty line"
+                    f"{path}, line {line}: expected {width} cells, as there are columns, got {count}; write a comma "
+                    "where a cell is missing, and no empty line"
                 )
             # A cell in quotes may hold an end of line.
             first = lines.line_num + 1
+    return len(empty)
 
 
 def _is_header(cells: list[str]) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _checkpoint
+from elbokit._naming import FOREIGN
 from elbokit._schedules import Cyclical, Descent, Linear, Plateau
 from elbokit._stopping import Patience, Stopping, Watch
 from elbokit.errors import ArgumentError
@@ -137,9 +138,9 @@ def run(vae: VAE, core: _core.Vae, state: State, noise: Key, scoring: Key) -> No
                     state.broken = _broken(core, plan, epoch, scoring)
                 state.score(core, scoring)
                 # Every callback is called, whatever another one asks for.
-                asked = [
-                    isinstance(stop := callback(vae, history), (bool, np.bool_)) and stop for callback in plan.callbacks
-                ]
+                with FOREIGN:
+                    answers = [callback(vae, history) for callback in plan.callbacks]
+                asked = [isinstance(stop, (bool, np.bool_)) and stop for stop in answers]
                 history.stopped_early |= any(asked)
                 last = history.stopped_early or epoch + 1 == plan.epochs
                 if plan.checkpoint is not None and (last or (epoch + 1) % plan.checkpoint.every == 0):

@@ -415,8 +415,8 @@ class VAE(Calibrated):
 
         weights, locs, variances = map(np.array, self.core.prior_parts)
         # A fit that has diverged may leave logits and log-variances of which exp is 0 or past the range.
-        range_ = np.finfo(weights.dtype)
-        weights, variances = weights.clip(range_.tiny), variances.clip(range_.tiny, range_.max)
+        limits = np.finfo(weights.dtype)
+        weights, variances = weights.clip(limits.tiny), variances.clip(limits.tiny, limits.max)
         return GaussianMixture(weights, locs.reshape(len(weights), -1), variances.reshape(len(weights), -1))
 
     @property

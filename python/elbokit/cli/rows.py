@@ -165,9 +165,13 @@ def check_names(expected: Names, got: Names, model: str, data: str) -> None:
     if [len(names) for names in expected] != [len(names) for names in got] or expected == got:
         return
     orders = f"{data}: expected the columns of {model}, {_listed(expected)}, got {_listed(got)}"
-    known = [*expected.columns, *expected.condition]
-    if any(name in known and known[place] != name for place, name in enumerate((*got.columns, *got.condition))):
-        raise UserError(f"{orders}; put them in the model's order, since it takes them by their places")
+    known, given = [*expected.columns, *expected.condition], [*got.columns, *got.condition]
+    moved = [place for place, name in enumerate(given) if name in known and known[place] != name]
+    if moved:
+        raise UserError(
+            f"{orders}: {known[moved[0]]!r} where {given[moved[0]]!r} stands; put them in the model's order, since it "
+            "takes them by their places"
+        )
     complain(f"warning: {orders}; they are taken by their places", 0)
 
 

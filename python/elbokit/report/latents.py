@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit import gaussian, random
-from elbokit.errors import ElbokitError
+from elbokit.errors import ElbokitError, NonFiniteError
 from elbokit.mixture import GaussianMixture
 from elbokit.random import Key
 
@@ -99,7 +99,7 @@ def _gaussian_prior(vae: VAE) -> tuple[NDArray[Any], ...] | None:
         return ()
     try:
         mixture = vae.prior_
-    except ValueError:
+    except NonFiniteError:
         return None
     loc = mixture.weights @ mixture.locs
     variance = mixture.weights @ (mixture.variances + (mixture.locs - loc) ** 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from elbokit import vae
 from elbokit._naming import Worded, Words
-from elbokit.errors import ElbokitError
+from elbokit.errors import ArgumentError, ElbokitError
 from elbokit.sklearn.weights import distinct
 
 if TYPE_CHECKING:
@@ -142,10 +141,14 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         whole = isinstance(self.batch_size, Integral) and len(rows) <= self.batch_size
         if whole and (found := distinct(rows, weights, condition)):
             first, together = found
-            with contextlib.suppress(ElbokitError):
+            try:
                 self._fit(rows[first], together, None if condition is None else condition[first])
                 return
-            # Once more, so that the error names a row as it was given.
+            except ArgumentError:
+                raise
+            except ElbokitError:
+                # Once more, so that the error names a row as it was given.
+                pass
         with self._worded():
             self._fit(rows, weights, condition)
 

@@ -127,6 +127,11 @@ macro_rules! float {
 float!(f32, "float32", f32x16, 16, Widened, widened_f32, halves_f32, store_f32);
 float!(f64, "float64", f64x8, 8, Compensated, widened_f64, halves_f64, store_f64);
 
+/// The numbers in float64.
+pub(crate) fn wide<F: Float>(x: &[F]) -> Vec<f64> {
+    x.iter().map(|x| x.to_f64()).collect()
+}
+
 #[inline(always)]
 fn widened_f32<S: Simd>(simd: S, x: &[f32]) -> f64x8<S> {
     let (low, high) = f32x8::from_slice(simd, x).widen();

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::linear_gaussian::{LinearGaussian, Observed};
 use crate::error::{Error, Result};
-use crate::float::Float;
+use crate::float::{Float, wide};
 use crate::mvn::{self, Tril};
 use crate::rows::{check_finite, check_len};
 use crate::simd::{Fused, Kernel, Select, Simd, SimdBase, SimdFloat, dispatch, f64x8};
@@ -191,10 +191,6 @@ impl LinearGaussian {
     fn work(&self) -> usize {
         10 + (2 * self.width * self.latents + self.latents * self.latents) / 8
     }
-}
-
-fn wide<F: Float>(x: &[F]) -> Vec<f64> {
-    x.iter().map(|x| x.to_f64()).collect()
 }
 
 /// What is wanted of rows; outputs begin at the first row of the range.

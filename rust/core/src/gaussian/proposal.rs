@@ -55,7 +55,7 @@ impl<F: Float, const INVERSE: bool> LaneOp<F, 2, 1> for Spread<INVERSE> {
 }
 
 impl<F: Float> LaneOp<F, 3, 1> for Standard {
-    const SHORT_ROWS: bool = true;
+    const SHORT_ROWS: bool = F::LANES == 16;
 
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [eps, loc, scale]: [Lanes<F, S>; 3]) -> Term<F, S, 1> {

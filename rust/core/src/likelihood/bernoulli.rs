@@ -26,7 +26,7 @@ fn after_exponential<F: Float, S: Simd>(simd: S, [x, logits]: [Lanes<F, S>; 2], 
 }
 
 impl<F: Float> LaneOp<F, 2, 1> for Bernoulli {
-    const SHORT_ROWS: bool = true;
+    const SHORT_ROWS: bool = F::LANES == 16;
 
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, [x, logits]: [Lanes<F, S>; 2]) -> Term<F, S, 1> {

@@ -176,7 +176,6 @@ impl<F: Float> WithCoefficients<F> {
 }
 
 impl<F: Float> LaneOp<F, 3, 1> for WithCoefficients<F> {
-    // Counts are mostly of models, which are float32: half the code.
     const SHORT_ROWS: bool = F::LANES == 16;
 
     #[inline(always)]

@@ -145,7 +145,7 @@ impl<F: Float> CellOp<F, 4, 1> for Fixed<F> {
 
     fn draw(&self, column: usize, [loc]: [f64; 1], words: &mut CellWords) -> f64 {
         let scale = self.scale[column];
-        loc + self.freedom.draw(words).scaled::<F>(scale, libm::log(scale))
+        loc + self.freedom.draw(words).scaled::<F>(scale, || libm::log(scale))
     }
 }
 
@@ -171,35 +171,35 @@ impl<F: Float> CellOp<F, 3, 2> for Predicted<F> {
     }
 
     fn draw(&self, _column: usize, [loc, log_scale]: [f64; 2], words: &mut CellWords) -> f64 {
-        loc + self.freedom.draw(words).scaled::<F>(libm::exp(log_scale), log_scale)
+        loc + self.freedom.draw(words).scaled::<F>(libm::exp(log_scale), || log_scale)
     }
 }
 
 impl<F> Freedom<F> {
     /// A normal, and the root of an independent χ²/ν = 2 Γ(ν/2)/ν, over which it is a draw of scale 1.
-    fn draw(&self, words: &mut CellWords) -> Draw {
+    fn draw(&self, words: &mut CellWords) -> Stretched {
         let normal = words.normal();
         let log_ratio = ln_gamma_variate(words, 0.5 * self.exact) - libm::log(0.5 * self.exact);
-        Draw { normal, log_stretch: -0.5 * log_ratio }
+        Stretched { normal, log_stretch: -0.5 * log_ratio }
     }
 }
 
 /// A draw of scale 1: the normal times the stretch.
-struct Draw {
+struct Stretched {
     normal: f64,
     log_stretch: f64,
 }
 
-impl Draw {
+impl Stretched {
     /// Times the scale, or the largest finite one where it is larger.
-    fn scaled<F: Float>(self, scale: f64, log_scale: f64) -> f64 {
+    fn scaled<F: Float>(self, scale: f64, log_scale: impl FnOnce() -> f64) -> f64 {
         let most = F::MAX.to_f64();
         let draw = self.normal * libm::exp(self.log_stretch).min(f64::MAX);
         if draw.is_finite() && scale >= f64::MIN_POSITIVE {
             return scale.min(most) * draw;
         }
         // One of the two has left the range; their product may not have.
-        let log_size = log_scale.min(libm::log(most)) + self.log_stretch + libm::log(self.normal.abs());
+        let log_size = log_scale().min(libm::log(most)) + self.log_stretch + libm::log(self.normal.abs());
         libm::exp(log_size).copysign(self.normal)
     }
 }

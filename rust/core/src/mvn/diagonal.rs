@@ -1,11 +1,13 @@
 //! Diagonal Gaussians beside full covariances: their triangles, and the divergence of a pair of which one is diagonal.
 //!
 //! A triangle holds exp(`log_var` / 2), which float64 has for a `log_var` of ±1416 at most. What a `log_var` has beyond that is added to the divergence, in which it stands by itself,
-//! times ½: what it does to the squares is nothing beside it, or more than the range holds.
+//! times ½. Its squares are those of the least or the largest scale: nothing beside it, but where the other's scale is as far out, and never less than the true ones.
+
+use std::ops::Range;
 
 use super::{Tril, kl};
 use crate::error::Result;
-use crate::float::Float;
+use crate::float::{Float, wide};
 use crate::rows::{check_finite, check_len};
 use crate::threads::{RowsMut, for_rows};
 
@@ -46,17 +48,24 @@ pub fn kl_of_diagonal<F: Float>(
     width: usize,
     out: &mut [F],
 ) -> Result<()> {
-    let (log_var, prior_tril) = (wide(log_var), prior_tril.widened());
-    let mut tril = vec![0.0; log_var.len() * width];
-    diagonal(&log_var, width, &mut tril)?;
-    let mut divergence = vec![0.0; out.len()];
-    let prior = Some((&*wide(prior_loc), prior_tril.borrowed()));
-    kl(&wide(loc), Tril::ByRow(&tril), prior, width, &mut divergence)?;
-    for (row, (out, divergence)) in out.iter_mut().zip(divergence).enumerate() {
-        let Beyond { below, above } = Beyond::of(&log_var[row * width..][..width]);
-        *out = F::from_f64(if above > 0.0 { f64::INFINITY } else { divergence - 0.5 * below });
-    }
-    Ok(())
+    let (rows, one_loc, ends) = (out.len(), prior_loc.len() == width, Ends::new());
+    check("loc", loc, rows, width)?;
+    check("log_var", log_var, rows, width)?;
+    check("prior_loc", prior_loc, if one_loc { 1 } else { rows }, width)?;
+    check_tril("prior_scale_tril", prior_tril, rows, width)?;
+    in_blocks(out, |rows, out| {
+        let log_var = wide(part(log_var, &rows, width));
+        let mut tril = vec![0.0; log_var.len() * width];
+        diagonal(&log_var, width, &mut tril)?;
+        let prior_loc = wide(if one_loc { prior_loc } else { part(prior_loc, &rows, width) });
+        let (prior_tril, loc) = (Widened::of(prior_tril, &rows, width), wide(part(loc, &rows, width)));
+        kl(&loc, Tril::ByRow(&tril), Some((&prior_loc, prior_tril.borrowed())), width, out)?;
+        for (row, out) in out.iter_mut().enumerate() {
+            let [below, above] = ends.beyond(&log_var[row * width..][..width]);
+            *out = if above > 0.0 { f64::INFINITY } else { *out - 0.5 * below };
+        }
+        Ok(())
+    })
 }
 
 /// KL(q ‖ p) of each row into `out`, q of a full covariance and p diagonal, one for each row or one for all. A p narrower than float64 has numbers for is infinitely far.
@@ -71,36 +80,70 @@ pub fn kl_to_diagonal<F: Float>(
     width: usize,
     out: &mut [F],
 ) -> Result<()> {
-    let (log_var, tril) = (wide(prior_log_var), tril.widened());
-    let mut prior_tril = vec![0.0; log_var.len() * width];
-    diagonal(&log_var, width, &mut prior_tril)?;
-    let one_row = log_var.len() == width;
-    let prior_tril = if one_row { Tril::Shared(&prior_tril) } else { Tril::ByRow(&prior_tril) };
-    let mut divergence = vec![0.0; out.len()];
-    kl(&wide(loc), tril.borrowed(), Some((&wide(prior_loc), prior_tril)), width, &mut divergence)?;
-    for (row, (out, divergence)) in out.iter_mut().zip(divergence).enumerate() {
-        let first = if one_row { 0 } else { row * width };
-        let Beyond { below, above } = Beyond::of(&log_var[first..][..width]);
-        *out = F::from_f64(if below < 0.0 { f64::INFINITY } else { divergence + 0.5 * above });
+    let (rows, ends) = (out.len(), Ends::new());
+    let (one_loc, one_row) = (prior_loc.len() == width, prior_log_var.len() == width);
+    check("loc", loc, rows, width)?;
+    check_tril("scale_tril", tril, rows, width)?;
+    check("prior_loc", prior_loc, if one_loc { 1 } else { rows }, width)?;
+    check("prior_log_var", prior_log_var, if one_row { 1 } else { rows }, width)?;
+    in_blocks(out, |rows, out| {
+        let log_var = wide(if one_row { prior_log_var } else { part(prior_log_var, &rows, width) });
+        let mut prior_tril = vec![0.0; log_var.len() * width];
+        diagonal(&log_var, width, &mut prior_tril)?;
+        let prior_tril = if one_row { Tril::Shared(&prior_tril) } else { Tril::ByRow(&prior_tril) };
+        let prior_loc = wide(if one_loc { prior_loc } else { part(prior_loc, &rows, width) });
+        let (tril, loc) = (Widened::of(tril, &rows, width), wide(part(loc, &rows, width)));
+        kl(&loc, tril.borrowed(), Some((&prior_loc, prior_tril)), width, out)?;
+        for (row, out) in out.iter_mut().enumerate() {
+            let [below, above] = ends.beyond(&log_var[if one_row { 0 } else { row * width }..][..width]);
+            *out = if below < 0.0 { f64::INFINITY } else { *out + 0.5 * above };
+        }
+        Ok(())
+    })
+}
+
+fn check<F: Float>(argument: &'static str, data: &[F], rows: usize, width: usize) -> Result<()> {
+    check_len(argument, data, rows, width)?;
+    check_finite(argument, data, width)
+}
+
+fn check_tril<F: Float>(argument: &'static str, tril: Tril<F>, rows: usize, width: usize) -> Result<()> {
+    tril.check_shape(argument, rows, width)?;
+    tril.check_values(argument, width)
+}
+
+/// Rows of `out` by blocks, each made in float64.
+fn in_blocks<F: Float>(out: &mut [F], mut body: impl FnMut(Range<usize>, &mut [f64]) -> Result<()>) -> Result<()> {
+    /// Rows whose triangles lie in memory together.
+    const BLOCK: usize = 256;
+    for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+        let (first, mut divergences) = (block * BLOCK, vec![0.0; out.len()]);
+        body(first..first + out.len(), &mut divergences)?;
+        for (out, divergence) in out.iter_mut().zip(divergences) {
+            *out = F::from_f64(divergence);
+        }
     }
     Ok(())
 }
 
-/// The sums of what a row's log-variances have beyond those of its triangle.
-struct Beyond {
-    /// Not above 0.
-    below: f64,
-    /// Not below 0.
-    above: f64,
+fn part<'a, F>(x: &'a [F], rows: &Range<usize>, width: usize) -> &'a [F] {
+    &x[rows.start * width..rows.end * width]
 }
 
-impl Beyond {
-    fn of(log_var: &[f64]) -> Self {
-        let [least, largest] = [f64::MIN_POSITIVE, f64::MAX].map(|scale| 2.0 * libm::log(scale));
-        log_var.iter().fold(Self { below: 0.0, above: 0.0 }, |Self { below, above }, log_var| Self {
-            below: below + (log_var - least).min(0.0),
-            above: above + (log_var - largest).max(0.0),
-        })
+/// The log-variances of the least and of the largest scale.
+struct Ends(f64, f64);
+
+impl Ends {
+    fn new() -> Self {
+        Self(2.0 * libm::log(f64::MIN_POSITIVE), 2.0 * libm::log(f64::MAX))
+    }
+
+    /// The sums of what a row's log-variances have below and above them, beyond those of its triangle.
+    fn beyond(&self, log_var: &[f64]) -> [f64; 2] {
+        let Self(least, largest) = self;
+        log_var
+            .iter()
+            .fold([0.0, 0.0], |[below, above], log_var| [below + (log_var - least).min(0.0), above + (log_var - largest).max(0.0)])
     }
 }
 
@@ -111,21 +154,17 @@ enum Widened {
 }
 
 impl Widened {
+    fn of<F: Float>(tril: Tril<F>, rows: &Range<usize>, width: usize) -> Self {
+        match tril {
+            Tril::Shared(data) => Self::Shared(wide(data)),
+            Tril::ByRow(data) => Self::ByRow(wide(part(data, rows, width * width))),
+        }
+    }
+
     fn borrowed(&self) -> Tril<'_, f64> {
         match self {
             Self::Shared(data) => Tril::Shared(data),
             Self::ByRow(data) => Tril::ByRow(data),
         }
     }
-}
-
-impl<F: Float> Tril<'_, F> {
-    fn widened(self) -> Widened {
-        let data = wide(self.data());
-        if self.shared() { Widened::Shared(data) } else { Widened::ByRow(data) }
-    }
-}
-
-fn wide<F: Float>(x: &[F]) -> Vec<f64> {
-    x.iter().map(|x| x.to_f64()).collect()
 }

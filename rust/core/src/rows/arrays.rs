@@ -71,13 +71,19 @@ impl<'a, F> Cursor<'a, F> {
         self.end == self.stride
     }
 
-    /// Whether the next `rows` rows lie one after another, of `width` numbers each.
+    /// How many of the next rows lie one after another, of `width` numbers each; of one row for all any number does.
     #[inline(always)]
-    pub(super) fn have(&self, rows: usize, width: usize) -> bool {
-        self.stride == width && self.at + rows * width <= self.end
+    pub(super) fn left(&self, width: usize) -> usize {
+        if self.is_one_row() {
+            usize::MAX
+        } else if self.stride == width {
+            (self.end - self.at) / width
+        } else {
+            0
+        }
     }
 
-    /// The next `rows` rows, which [`have`](Self::have) found.
+    /// The next `rows` rows, as [`left`](Self::left) has them.
     #[inline(always)]
     pub(super) fn take(&mut self, rows: usize) -> &'a [F] {
         let end = self.at + rows * self.stride;
@@ -180,7 +186,8 @@ impl<F: Send, const O: usize> RowOutputs<F, O> for [RowsMut<'_, F>; O] {
 
     #[inline(always)]
     fn rows(&mut self, first: usize, count: usize, width: usize) -> Option<[&mut [F]; O]> {
-        Some(self.each_mut().map(|rows| &mut rows.data[first * width..][..count * width]))
+        let whole = self.iter().all(|rows| rows.width == width);
+        whole.then(|| self.each_mut().map(|rows| &mut rows.data[first * width..][..count * width]))
     }
 }
 

@@ -35,7 +35,8 @@ pub trait LaneOp<F: Float, const I: usize, const O: usize>: Sync {
         sum
     }
 
-    /// Whether short rows are taken together, whose vectors would otherwise be cut at each row's end: for kernels that are called most, as each takes half as much code again.
+    /// Whether short rows are taken together, whose vectors would otherwise be cut at each row's end: for kernels that are called most, as each takes half as much code again, and of
+    /// these for float64 only those that are called on arrays of a user's own.
     const SHORT_ROWS: bool = false;
 
     /// Whether [`turn`](Self::turn) is to be called, of a kernel in which many operations wait for each other. A processor sees only so many instructions ahead: where a part of

@@ -15,8 +15,7 @@ use crate::simd::{Kernel, Select, Simd, SimdBase, SimdFloat, SimdMask, ahead, ap
 use crate::threads::{for_rows, row_work};
 use crate::vmath::Lanes;
 
-use short::{Short, memory};
-
+use arrays::Cursor;
 pub use arrays::{Blocks, Input, RowOutputs, Totals};
 pub use kernel::{LaneOp, Mask, SumOnly, Term, no_outputs};
 pub(crate) use kernel::{TURN, lanes_of, no_flaw};
@@ -66,99 +65,143 @@ where
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> bool {
-        let Self { op, inputs, rows, width, mut totals, mut outputs } = self;
-        // As bits, which are gathered in one operation a vector; masks would leave the vector unit.
-        let mut flaws = no_flaw::<F, S>(simd).to_bits();
-        let mut overflow = false;
+        let Self { op, inputs, rows, width, totals, outputs } = self;
+        // What is read again and again is in the cache already.
+        let ahead = inputs.map(|input| if input.is_one_row() { 0 } else { ahead::<F>() });
+        let cursors = inputs.map(|input| input.cursor(rows.start));
+        let flaws = no_flaw::<F, S>(simd).to_bits();
+        let mut pass =
+            Running { simd, op, inputs, start: rows.start, width, totals, outputs, cursors, ahead, flaws, overflow: false };
+        // Not where fusion is emulated, for the sake of the binary's size.
+        if Op::SHORT_ROWS && fuses::<S>() {
+            pass.together(rows.len());
+        } else {
+            pass.one_by_one(0..rows.len());
+        }
+        pass.overflow || !pass.flaws.simd_eq(no_flaw::<F, S>(simd).to_bits()).all_true()
+    }
+}
+
+/// What a pass has done and where it is; rows are counted from its first.
+struct Running<'a, 'd, F: Float, S: Simd, Op, R, const I: usize, const O: usize> {
+    simd: S,
+    op: &'a Op,
+    inputs: &'a [Input<'d, F>; I],
+    /// The first row, as the inputs count.
+    start: usize,
+    width: usize,
+    totals: Totals<'a, F>,
+    outputs: R,
+    cursors: [Cursor<'d, F>; I],
+    /// How far ahead each input is asked for.
+    ahead: [usize; I],
+    /// As bits, which are gathered in one operation a vector; masks would leave the vector unit.
+    flaws: <Lanes<F, S> as SimdFloat<S>>::Bits,
+    overflow: bool,
+}
+
+impl<F, S, Op, R, const I: usize, const O: usize> Running<'_, '_, F, S, Op, R, I, O>
+where
+    F: Float,
+    S: Simd,
+    Op: LaneOp<F, I, O>,
+    R: RowOutputs<F, O>,
+{
+    /// Runs the kernel over these rows, the next ones, each by itself.
+    #[inline(always)]
+    fn one_by_one(&mut self, rows: Range<usize>) {
+        let (simd, op, width, ahead) = (self.simd, self.op, self.width, self.ahead);
         let (whole, rest) = (width / F::LANES * F::LANES, width % F::LANES);
         // A row's vectors in turns of about one size.
         let turn = (whole / F::LANES).div_ceil((whole / F::LANES).div_ceil(TURN).max(1)).max(1);
         let live = first_lanes::<F, S>(simd, rest);
         let zero = F::Lanes::splat(simd, F::ZERO);
-        let mut cursors = inputs.map(|input| input.cursor(rows.start));
-        let one_row = inputs.map(|input| input.is_one_row());
-        // What is read again and again is in the cache already.
-        let ahead = one_row.map(|one_row| if one_row { 0 } else { ahead::<F>() });
-        let ends = row_ends(inputs, whole, if rows.is_empty() { 0 } else { rest });
-        let (mut terms, mut repeats) = (memory::<F, S>(), [memory::<F, S>(); I]);
-        let mut short = (Op::SHORT_ROWS && fuses::<S>())
-            .then(|| Short::new(simd, inputs, rows.len(), width, Op::IN_PARTS, &mut terms, &mut repeats));
-        for first in (0..rows.len()).step_by(GROUP) {
-            let count = GROUP.min(rows.len() - first);
-            if let Some(short) = &mut short
-                && !short.holds(first)
-            {
-                short.take(simd, op, first..rows.len(), &mut cursors, ahead, &mut outputs, &mut flaws);
+        let ends = if rest > 0 && !rows.is_empty() { row_ends(self.inputs, whole, rest) } else { [const { [F::ZERO; 16] }; I] };
+        let mut flaws = self.flaws;
+        for first in rows.clone().step_by(GROUP) {
+            let count = GROUP.min(rows.end - first);
+            let mut sums = [F::Sum::<S>::zero(simd); GROUP];
+            for (row, row_sum) in (first..first + count).zip(&mut sums) {
+                let mut inputs: [&[F]; I] = [&[]; I];
+                for (x, cursor) in inputs.iter_mut().zip(&mut self.cursors) {
+                    *x = cursor.next();
+                }
+                let mut outputs = self.outputs.row(row);
+                let mut sum = F::Sum::<S>::zero(simd);
+                let mut put = Put { simd, inputs, ahead, outputs: &mut outputs, sum: &mut sum, flaws: &mut flaws };
+                if Op::IN_PARTS && turn > 1 {
+                    for first in (0..whole).step_by(turn * F::LANES) {
+                        let vectors = turn.min((whole - first) / F::LANES);
+                        op.turn(
+                            simd,
+                            vectors,
+                            #[inline(always)]
+                            |k| load(simd, inputs, first + k * F::LANES),
+                            #[inline(always)]
+                            |k, term| put.at(first + k * F::LANES, term),
+                        );
+                    }
+                } else {
+                    for at in (0..whole).step_by(F::LANES) {
+                        put.at(at, lanes_of(op, simd, load(simd, inputs, at)));
+                    }
+                }
+                if rest > 0 {
+                    let mut parts = [zero; I];
+                    for (i, part) in parts.iter_mut().enumerate() {
+                        *part = load_part(simd, if self.inputs[i].is_one_row() { &ends[i] } else { &inputs[i][whole..] }, rest);
+                    }
+                    let term = lanes_of(op, simd, parts);
+                    sum = sum.add(live.select(term.sum, zero));
+                    flaws |= live.select(term.flaw, zero).to_bits();
+                    for (out, lanes) in outputs.iter_mut().zip(term.out) {
+                        copy_few(&lanes.as_slice()[..rest], &mut out[whole..whole + rest]);
+                    }
+                }
+                *row_sum = sum;
             }
             let mut results = [0.0; GROUP];
-            if let Some(short) = &short
-                && short.holds(first)
-            {
-                results = finish_eight::<F, S>(simd, short.sums(simd, first));
+            // One or two rows cost less alone.
+            if count > 2 {
+                results = finish_eight::<F, S>(simd, sums);
             } else {
-                let mut sums = [F::Sum::<S>::zero(simd); GROUP];
-                for (local, row_sum) in (first..first + count).zip(&mut sums) {
-                    let mut inputs: [&[F]; I] = [&[]; I];
-                    for (x, cursor) in inputs.iter_mut().zip(&mut cursors) {
-                        *x = cursor.next();
-                    }
-                    let mut outputs = outputs.row(local);
-                    let mut sum = F::Sum::<S>::zero(simd);
-                    let mut put = Put { simd, inputs, ahead, outputs: &mut outputs, sum: &mut sum, flaws: &mut flaws };
-                    if Op::IN_PARTS && turn > 1 {
-                        for first in (0..whole).step_by(turn * F::LANES) {
-                            let vectors = turn.min((whole - first) / F::LANES);
-                            op.turn(
-                                simd,
-                                vectors,
-                                #[inline(always)]
-                                |k| load(simd, inputs, first + k * F::LANES),
-                                #[inline(always)]
-                                |k, term| put.at(first + k * F::LANES, term),
-                            );
-                        }
-                    } else {
-                        for at in (0..whole).step_by(F::LANES) {
-                            put.at(at, lanes_of(op, simd, load(simd, inputs, at)));
-                        }
-                    }
-                    if rest > 0 {
-                        let mut parts = [zero; I];
-                        for (i, part) in parts.iter_mut().enumerate() {
-                            *part = load_part(simd, if one_row[i] { &ends[i] } else { &inputs[i][whole..] }, rest);
-                        }
-                        let term = lanes_of(op, simd, parts);
-                        sum = sum.add(live.select(term.sum, zero));
-                        flaws |= live.select(term.flaw, zero).to_bits();
-                        for (out, lanes) in outputs.iter_mut().zip(term.out) {
-                            copy_few(&lanes.as_slice()[..rest], &mut out[whole..whole + rest]);
-                        }
-                    }
-                    *row_sum = sum;
-                }
-                // One or two rows cost less alone.
-                if count > 2 {
-                    results = finish_eight::<F, S>(simd, sums);
-                } else {
-                    for (result, sum) in results.iter_mut().zip(sums).take(count) {
-                        *result = sum.finish();
-                    }
+                for (result, sum) in results.iter_mut().zip(sums).take(count) {
+                    *result = sum.finish();
                 }
             }
-            for result in &mut results {
-                *result = op.finish(*result);
-            }
-            if Op::MENDS {
-                for (row, result) in (first..first + count).zip(&mut results) {
-                    if !result.is_finite() {
-                        let x = inputs.each_ref().map(|input| &input.from(rows.start + row)[..width]);
-                        *result = op.mend(x, &mut outputs.row(row), *result);
-                    }
-                }
-            }
-            overflow |= !totals.put_each(first, &results[..count]);
+            self.put(first, count, results);
         }
-        overflow || !flaws.simd_eq(no_flaw::<F, S>(simd).to_bits()).all_true()
+        self.flaws = flaws;
+    }
+
+    /// Takes the finished sums of `count` rows from row `first` on.
+    #[inline(always)]
+    fn put(&mut self, first: usize, count: usize, mut results: [f64; GROUP]) {
+        for result in &mut results {
+            *result = self.op.finish(*result);
+        }
+        if Op::MENDS && results[..count].iter().any(|result| !result.is_finite()) {
+            mend(self.op, self.inputs, self.start, self.width, first, &mut self.outputs, &mut results[..count]);
+        }
+        self.overflow |= !self.totals.put_each(first, &results[..count]);
+    }
+}
+
+/// [`LaneOp::mend`] of the rows from row `first` of a pass on that need it.
+#[cold]
+#[inline(never)]
+fn mend<F: Float, Op: LaneOp<F, I, O>, R: RowOutputs<F, O>, const I: usize, const O: usize>(
+    op: &Op,
+    inputs: &[Input<F>; I],
+    start: usize,
+    width: usize,
+    first: usize,
+    outputs: &mut R,
+    results: &mut [f64],
+) {
+    for (row, result) in (first..).zip(results).filter(|(_, result)| !result.is_finite()) {
+        let x = inputs.each_ref().map(|input| &input.from(start + row)[..width]);
+        *result = op.mend(x, &mut outputs.row(row), *result);
     }
 }
 
@@ -231,9 +274,7 @@ fn padded<F: Float>(x: &[F], n: usize) -> [F; 16] {
 
 /// Of inputs of one row for all the `rest` numbers behind the whole vectors, [`padded`] once: where the array ends with them, each row would wait for them to be copied.
 fn row_ends<F: Float, const I: usize>(inputs: &[Input<F>; I], whole: usize, rest: usize) -> [[F; 16]; I] {
-    inputs.each_ref().map(|input| {
-        if input.is_one_row() { padded(&input.from(0)[if rest > 0 { whole } else { 0 }..], rest) } else { [F::ZERO; 16] }
-    })
+    inputs.each_ref().map(|input| if input.is_one_row() { padded(&input.from(0)[whole..], rest) } else { [F::ZERO; 16] })
 }
 
 /// The mask of the first `n` lanes.

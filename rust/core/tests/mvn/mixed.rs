@@ -1,8 +1,8 @@
 //! The divergence of a pair of which one is diagonal: that of its triangle, and what a log-variance has beyond it.
 
-use elbokit_core::Float;
 use elbokit_core::gaussian;
 use elbokit_core::mvn::{self, Tril};
+use elbokit_core::{Error, Float};
 
 use crate::reference::Numbers;
 
@@ -49,6 +49,39 @@ fn both_ways<F: Float>(bound: f64) {
 fn a_diagonal_of_any_width_is_as_far_as_its_formula_says() {
     both_ways::<f32>(4e-7);
     both_ways::<f64>(4e-15);
+}
+
+#[test]
+fn bad_input_is_named_by_its_own_row() {
+    let rows = 600;
+    let eye: Vec<f64> = [1.0, 0.0, 0.0, 1.0].repeat(rows);
+    let good = vec![0.0; 2 * rows];
+    let (mut bad, mut kl) = (good.clone(), vec![0.0; rows]);
+    bad[2 * 500 + 1] = f64::NAN;
+    let mut bent = eye.clone();
+    bent[4 * 500 + 3] = 0.0;
+    let (tril, one) = (Tril::ByRow(&eye), Tril::Shared(&eye[..4]));
+    let of = |loc: &[f64], log_var: &[f64], p: &[f64], tril, kl: &mut [f64]| mvn::kl_of_diagonal(loc, log_var, p, tril, 2, kl);
+    let to = |loc: &[f64], tril, p: &[f64], log_var: &[f64], kl: &mut [f64]| mvn::kl_to_diagonal(loc, tril, p, log_var, 2, kl);
+    for (result, argument) in [
+        (of(&bad, &good, &good, tril, &mut kl), "loc"),
+        (of(&good, &bad, &good[..2], one, &mut kl), "log_var"),
+        (of(&good, &good, &bad, one, &mut kl), "prior_loc"),
+        (of(&good, &good, &good, Tril::ByRow(&bent), &mut kl), "prior_scale_tril"),
+        (to(&bad, one, &good, &good, &mut kl), "loc"),
+        (to(&good, Tril::ByRow(&bent), &good, &good, &mut kl), "scale_tril"),
+        (to(&good, tril, &bad, &good[..2], &mut kl), "prior_loc"),
+        (to(&good, tril, &good, &bad, &mut kl), "prior_log_var"),
+    ] {
+        match result {
+            Err(Error::NonFinite { argument: named, row, .. } | Error::Support { argument: named, row, .. }) => {
+                assert_eq!((named, row), (argument, 500));
+            }
+            other => panic!("{argument}: {other:?}"),
+        }
+    }
+    assert!(matches!(of(&good[2..], &good, &good, one, &mut kl), Err(Error::Shape { argument: "loc", .. })));
+    assert!(matches!(to(&good, one, &good, &good[..4], &mut kl), Err(Error::Shape { argument: "prior_log_var", .. })));
 }
 
 #[test]
