@@ -65,7 +65,8 @@ where
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> bool {
-        let Self { op, inputs, rows, width, totals, outputs } = self;
+        let Self { op, inputs, rows, width, totals, mut outputs } = self;
+        let outputs = &mut outputs;
         // What is read again and again is in the cache already.
         let ahead = inputs.map(|input| if input.is_one_row() { 0 } else { ahead::<F>() });
         let cursors = inputs.map(|input| input.cursor(rows.start));
@@ -91,7 +92,8 @@ struct Running<'a, 'd, F: Float, S: Simd, Op, R, const I: usize, const O: usize>
     start: usize,
     width: usize,
     totals: Totals<'a, F>,
-    outputs: R,
+    /// By reference, which a function that is not inlined is given: the rest may then stay in registers.
+    outputs: &'a mut R,
     cursors: [Cursor<'d, F>; I],
     /// How far ahead each input is asked for.
     ahead: [usize; I],
@@ -181,7 +183,7 @@ where
             *result = self.op.finish(*result);
         }
         if Op::MENDS && results[..count].iter().any(|result| !result.is_finite()) {
-            mend(self.op, self.inputs, self.start, self.width, first, &mut self.outputs, &mut results[..count]);
+            mend(self.op, self.inputs, self.start, self.width, first, self.outputs, &mut results[..count]);
         }
         self.overflow |= !self.totals.put_each(first, &results[..count]);
     }
