@@ -71,19 +71,19 @@ impl<'a, F> Cursor<'a, F> {
         self.end == self.stride
     }
 
-    /// How many of the next rows lie one after another, of `width` numbers each; of one row for all any number does.
+    /// How many rows lie one after another, of `width` numbers each: all, and from the next one on. Of one row for all any number does.
     #[inline(always)]
-    pub(super) fn left(&self, width: usize) -> usize {
+    pub(super) fn stretch(&self, width: usize) -> [usize; 2] {
         if self.is_one_row() {
-            usize::MAX
+            [usize::MAX; 2]
         } else if self.stride == width {
-            (self.end - self.at) / width
+            [self.end / width, (self.end - self.at) / width]
         } else {
-            0
+            [0; 2]
         }
     }
 
-    /// The next `rows` rows, as [`left`](Self::left) has them.
+    /// The next `rows` rows, of those of a [`stretch`](Self::stretch).
     #[inline(always)]
     pub(super) fn take(&mut self, rows: usize) -> &'a [F] {
         let end = self.at + rows * self.stride;

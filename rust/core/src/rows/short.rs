@@ -57,7 +57,8 @@ where
         // Rows that fill whole vectors, as many as are finished together or twice as many.
         let unit = if (GROUP * width).is_multiple_of(F::LANES) { GROUP } else { 2 * GROUP };
         let short = (1..=widest::<F>(width, Op::IN_PARTS)).contains(&width);
-        let block = if short { (BLOCK / width).min(rows) / unit * unit } else { 0 };
+        let all = self.cursors.iter().map(|cursor| cursor.stretch(width)[0]).min().unwrap_or(0);
+        let block = if short { (BLOCK / width).min(rows).min(all) / unit * unit } else { 0 };
         let (mut terms, mut repeats) = (memory::<F, S>(), [memory::<F, S>(); I]);
         let (mut waiting, mut repeated): (&mut [F], [&[F]; I]) = (&mut [], [&[]; I]);
         if block > 0 {
@@ -73,8 +74,8 @@ where
         let mut first = 0;
         while first < rows {
             // As far as the first array that begins again.
-            let stretch = self.cursors.iter().map(|cursor| cursor.left(width)).min().unwrap_or(0).min(rows - first);
-            let count = if block > 0 { block.min(stretch) / unit * unit } else { 0 };
+            let stretch = self.cursors.iter().map(|cursor| cursor.stretch(width)[1]).min().unwrap_or(0).min(rows - first);
+            let count = block.min(stretch) / unit * unit;
             if count > 0 && self.terms(first, count, repeated, waiting) {
                 for group in (0..count).step_by(GROUP) {
                     let sums = sums::<F, S>(simd, &waiting[group * width..], width);
@@ -82,7 +83,7 @@ where
                 }
                 first += count;
             } else {
-                let last = if count == 0 && block > 0 && stretch > 0 { first + stretch } else { rows };
+                let last = if block > 0 && count == 0 { first + stretch } else { rows };
                 self.one_by_one(first..last);
                 first = last;
             }
