@@ -206,7 +206,7 @@ def test_the_command_names_the_rows_and_columns_of_the_file(counts, tmp_path, ca
         said([verb, model, wrong, "--condition", "b"], wrong, -1, "3 ('d')")
 
 
-def test_an_error_of_a_callback_is_about_its_own_data(counts):
+def test_an_error_of_the_users_own_code_is_about_its_own_data(counts):
     other = ek.VAE(1, hidden=(4,))
     other.fit(np.random.default_rng(0).normal(size=(50, 10)), **SMALL)
 
@@ -217,6 +217,7 @@ def test_an_error_of_a_callback_is_about_its_own_data(counts):
     table = ek.VAE.for_table(frame, latent_dim=1, hidden=(4,))
     for fit in (
         lambda: table.fit(frame, callbacks=[callback], **SMALL),
+        lambda: table.fit(frame, kl_weight=callback, **SMALL),
         lambda: ek.VAE(1, hidden=(4,)).fit(counts, callbacks=[callback], **SMALL),
     ):
         refused(fit, ek.NonFiniteError, "X", 30, 9, np.inf)

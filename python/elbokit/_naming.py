@@ -81,6 +81,11 @@ FOREIGN = _Foreign()
 AS_GIVEN = Worded({"x": Words("X")})
 
 
+def _known(place: int | None, places: Sequence[int] | NDArray[Any] | None) -> bool:
+    """Whether a place is one of the data set's; an error of other data may name one that is not."""
+    return place is None or places is None or place < len(places)
+
+
 def _reword(error: ElbokitError, label: str, words: Words) -> bool:
     """Whether the error is about the data set of this label; it is then said in these words."""
     if error.said:
@@ -89,6 +94,8 @@ def _reword(error: ElbokitError, label: str, words: Words) -> bool:
     # What comes in batches says first which one.
     found = re.match(rf"(|in the batch [^:]*: ){re.escape(label)}: ", text)
     if found is None:
+        return False
+    if not (_known(error.row, words.rows) and _known(error.column, words.columns)):
         return False
     said = text[found.end() :]
     if error.row is not None and words.rows is not None:

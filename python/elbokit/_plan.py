@@ -13,7 +13,7 @@ from elbokit import random
 from elbokit._arrays import Stream, count, number, rows_of
 from elbokit._checkpoint import Checkpoint, fingerprint
 from elbokit._condition import condition_of
-from elbokit._naming import Worded, Words
+from elbokit._naming import FOREIGN, Worded, Words
 from elbokit._schedules import Plateau
 from elbokit._stopping import Patience, Stopping
 from elbokit.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
@@ -337,8 +337,10 @@ def _kl_weights(kl_weight: float | Callable[[int], float], epochs: int) -> list[
     """β of every epoch."""
     if not callable(kl_weight):
         return [_at_least_zero("kl_weight", kl_weight, "1.0 for the ELBO")] * epochs
+    with FOREIGN:
+        weights = [kl_weight(epoch) for epoch in range(epochs)]
     return [
-        _at_least_zero(f"kl_weight (epoch {epoch})", kl_weight(epoch), "1.0 for the ELBO") for epoch in range(epochs)
+        _at_least_zero(f"kl_weight (epoch {epoch})", weight, "1.0 for the ELBO") for epoch, weight in enumerate(weights)
     ]
 
 

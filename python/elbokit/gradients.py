@@ -188,7 +188,7 @@ def elbo_grad(
         if waits and not twice:
             weights.push(log_weights)
         share = weights.shares(log_weights)
-        d_z = _pulled(pullback, _by_share(share, d_params.reshape(*log_ratio.shape, d_params.shape[1])), z)
+        d_z = _pulled(pullback, _by_share(share, d_params.reshape(*log_ratio.shape, d_params.shape[1])), z, lost)
         with np.errstate(**_QUIET):
             means.push(log_ratio, log_likelihood)
             proposal.draw(first, len(log_ratio))
@@ -224,8 +224,13 @@ def _decoded(decoder_vjp: Callable[[NDArray[Any]], Any], z: NDArray[Any]) -> tup
     return returned
 
 
-def _pulled(pullback: Callable[..., ArrayLike], d_params: NDArray[Any], z: NDArray[Any]) -> NDArray[np.float64]:
-    """What the pullback makes of d_params (particles, batch, num_params), checked: (particles, batch, latent)."""
+def _pulled(
+    pullback: Callable[..., ArrayLike], d_params: NDArray[Any], z: NDArray[Any], lost: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """What the pullback makes of d_params (particles, batch, num_params), checked: (particles, batch, latent).
+
+    Rows that are lost have d_params of 0, and so a cotangent of 0 whatever the derivative is past the range.
+    """
     d_z = floats("d_z", pullback(d_params.reshape(len(z), d_params.shape[2])))
     agree("z", z, "d_z", d_z)
     if d_z.shape != z.shape:
@@ -234,6 +239,8 @@ def _pulled(pullback: Callable[..., ArrayLike], d_params: NDArray[Any], z: NDArr
             "return the cotangent of z for each row",
             argument="d_z",
         )
+    if lost is not None:
+        d_z = np.where(lost[:, None], d_z.dtype.type(0), d_z)
     if np.isnan(d_z).any():
         row, column = (int(at) for at in np.argwhere(np.isnan(d_z))[0])
         raise NonFiniteError(

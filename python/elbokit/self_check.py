@@ -27,7 +27,6 @@ from elbokit.random import Key, seed_of
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from elbokit.likelihood import Likelihood
     from elbokit.vae import VAE
 
 __all__ = ["SelfCheck", "self_check"]
@@ -281,24 +280,28 @@ def _excess(lower: NDArray[np.float64], exact: NDArray[np.float64], coarse: NDAr
 
 
 def _rounding(vae: VAE, x: NDArray[Any], z: NDArray[Any], condition: NDArray[Any] | None) -> NDArray[np.float64]:
-    """By how much log p(x | z) of each row may have changed as its real cells were rounded to the model's dtype."""
+    """By how much log p(x | z) of each row may have changed as its real cells were rounded to the model's dtype.
+
+    Half a unit in the last place times the steepest slope within one: that in x is that in loc with its sign turned.
+    """
+    likelihood, width = vae.likelihood_, x.shape[1]
     params = vae.decode(z, condition=condition).astype(np.float64)
-    half = 0.5 * np.abs(np.spacing(x)).astype(np.float64)
-    x = x.astype(np.float64)
-    total = np.zeros(len(x))
-    for column in _real_columns(vae.likelihood_, x.shape[1]):
-        seen = np.zeros(x.shape, np.bool_)
-        seen[:, column] = True
-        at, above, below = (vae.likelihood_.log_prob(x + step * half, params, mask=seen) for step in (0, 1, -1))
-        total += np.maximum(np.abs(above - at), np.abs(below - at))
-    return total
-
-
-def _real_columns(likelihood: Likelihood, width: int) -> list[int]:
-    """The columns of densities over all real numbers."""
-    if isinstance(likelihood, Columns):
-        return [column for columns, member in likelihood.members if isinstance(member, _REAL) for column in columns]
-    return list(range(width)) if isinstance(likelihood, _REAL) else []
+    members = likelihood.members if isinstance(likelihood, Columns) else [(range(width), likelihood)]
+    unit = np.zeros(x.shape)
+    places, first = [], 0
+    for columns, member in members:
+        if isinstance(member, _REAL):
+            at = list(columns)
+            unit[:, at] = np.abs(np.spacing(x[:, at]))
+            places += [(column, first + i) for i, column in enumerate(at)]
+        first += member.num_params(len(columns))
+    slope = np.zeros(params.shape)
+    for step in (-1, 0, 1):
+        _, d_params = likelihood.log_prob_grad(x + step * unit, params)
+        slope = np.maximum(slope, np.abs(d_params))
+    cells, locs = np.array(places, dtype=np.intp).reshape(-1, 2).T
+    changes: NDArray[np.float64] = (0.5 * unit[:, cells] * slope[:, locs]).sum(axis=1)
+    return changes
 
 
 def _simulated(
