@@ -9,7 +9,7 @@ import pytest
 
 import elbokit as ek
 from elbokit import _metadata
-from elbokit._calibration import KEY
+from elbokit._metadata import CALIBRATION
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_the_reference_travels_with_file_and_pickle(vae, rows, tmp_path):
 def test_a_broken_reference_is_a_model_file_error(vae, text, said, tmp_path):
     path = tmp_path / "broken"
     vae.save(path)
-    path.write_bytes(_metadata.added(path.read_bytes(), {KEY: text}))
+    path.write_bytes(_metadata.added(path.read_bytes(), {CALIBRATION: text}))
     with pytest.raises(ek.ModelFileError, match=said):
         ek.VAE.load(path)
 
@@ -132,8 +132,8 @@ def test_an_unknown_key_is_a_model_file_error_and_drops_nothing(vae, rows, key, 
     with pytest.raises(ek.ModelFileError, match=r"model: model file: expected known keys alone in metadata, got '"):
         ek.VAE.load(path)
     # A damaged key of our own is such a one.
-    assert data.count(KEY.encode()) == 1
-    path.write_bytes(data.replace(KEY.encode(), b"elbokit.calibratiom"))
+    assert data.count(CALIBRATION.encode()) == 1
+    path.write_bytes(data.replace(CALIBRATION.encode(), b"elbokit.calibratiom"))
     with pytest.raises(ek.ModelFileError, match=r"got 'elbokit\.calibratiom'; update elbokit, or give a file"):
         ek.VAE.load(path)
 

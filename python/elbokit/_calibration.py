@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from elbokit.evidence import ElboTerms
 
-__all__ = ["KEY", "Calibrated", "Calibration"]
+__all__ = ["Calibrated", "Calibration"]
 
-KEY = _metadata.CALIBRATION
+_KEY = _metadata.CALIBRATION
 _SCORE = np.dtype("<f8")
 # Their text stands in the file's header, of which readers take no more than 100 MB.
 _MOST_ROWS = 1 << 22
@@ -47,18 +47,18 @@ class Calibration:
     @classmethod
     def from_text(cls, text: str) -> Calibration:
         """What `to_text` wrote; anything else is a ModelFileError."""
-        found = _metadata.fields(KEY, text, {"key": int, "num_particles": int, "scores": str})
+        found = _metadata.fields(_KEY, text, {"key": int, "num_particles": int, "scores": str})
         try:
             # Where what is no base64 would be passed over, a damaged text would give other scores.
             scores = np.frombuffer(base64.b64decode(found["scores"], validate=True), _SCORE).astype(np.float64)
         except ValueError as error:
             raise ModelFileError(
-                f"expected scores in base64 in metadata {KEY!r}, got {error}; {_metadata.CURE}"
+                f"expected scores in base64 in metadata {_KEY!r}, got {error}; {_metadata.CURE}"
             ) from None
         sound = len(scores) and not np.isnan(scores).any() and (scores[1:] >= scores[:-1]).all()
         if not (sound and 0 <= found["key"] < 1 << 64 and 1 <= found["num_particles"] <= _MOST_PARTICLES):
             raise ModelFileError(
-                f"expected scores in order, a key and at most {_MOST_PARTICLES} particles in metadata {KEY!r}, got "
+                f"expected scores in order, a key and at most {_MOST_PARTICLES} particles in metadata {_KEY!r}, got "
                 f"{text[:80]!r}; {_metadata.CURE}"
             )
         return cls(scores, found["key"], found["num_particles"])

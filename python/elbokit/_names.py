@@ -11,9 +11,9 @@ from typing import NamedTuple
 from elbokit import _metadata
 from elbokit.errors import ModelFileError
 
-__all__ = ["KEY", "Names"]
+__all__ = ["Names"]
 
-KEY = _metadata.COLUMNS
+_KEY = _metadata.COLUMNS
 
 
 class Names(NamedTuple):
@@ -29,11 +29,11 @@ class Names(NamedTuple):
     @classmethod
     def from_text(cls, text: str, num_features: int, condition_width: int) -> Names:
         """What `to_text` wrote, of a model of so many columns; anything else is a ModelFileError."""
-        found = _metadata.fields(KEY, text, {"columns": list, "condition": list})
+        found = _metadata.fields(_KEY, text, {"columns": list, "condition": list})
         for name, width in (("columns", num_features), ("condition", condition_width)):
             if len(found[name]) != width or not all(isinstance(column, str) for column in found[name]):
                 raise ModelFileError(
-                    f"model file: expected {width} names of {name} in metadata {KEY!r}, got {str(found[name])[:80]}; "
+                    f"model file: expected {width} names of {name} in metadata {_KEY!r}, got {str(found[name])[:80]}; "
                     f"{_metadata.CURE}"
                 )
         return cls(tuple(found["columns"]), tuple(found["condition"]))

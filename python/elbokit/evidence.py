@@ -286,8 +286,7 @@ class _Terms:
         try:
             return of(self.x, params), None
         except NonFiniteError as error:
-            lost = self._lost(number, first)
-            if error.argument != "params" or not lost.any():
+            if error.argument != "params" or not (lost := self._lost(number, first)).any():
                 raise
             return of(self.x, np.where(lost[:, None], self.dtype.type(0), params)), lost
 

@@ -27,6 +27,7 @@ from elbokit.random import Key, seed_of
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from elbokit.likelihood import Likelihood
     from elbokit.vae import VAE
 
 __all__ = ["SelfCheck", "self_check"]
@@ -218,8 +219,9 @@ def self_check(
     latents, cells, noise, ranking = Key(seed_of(key)).split(4)
     z = vae.core.sample_prior(rows, latents.seed)
     beside = vae._condition_of_latents(condition, z, "n")
-    x, kept = _simulated(vae, z, beside, cells)
-    left_out, x, z, beside = int(rows - kept.sum()), x[kept], z[kept], None if beside is None else beside[kept]
+    x, params, kept = _simulated(vae, z, beside, cells)
+    left_out, x, params, z = int(rows - kept.sum()), x[kept], params[kept], z[kept]
+    beside = None if beside is None else beside[kept]
     if not len(x):
         nothing = (np.nan,) * 6
         return SelfCheck(
@@ -235,7 +237,7 @@ def self_check(
     with np.errstate(invalid="ignore"):
         gap = upper - lower
     encoded, (loc, log_var) = _encoded(vae, x, beside)
-    coarse = _rounding(vae, x, z, beside)
+    coarse = _rounding(vae.likelihood_, x, params)
     drawn = gaussian.rsample(loc, log_var, key=ranking, num_particles=_RANKED)
     ranks = (drawn < z[encoded]).sum(axis=0)
     central = ((ranks >= _CENTRAL[0]) & (ranks <= _CENTRAL[1])).mean(axis=1)
@@ -279,14 +281,13 @@ def _excess(lower: NDArray[np.float64], exact: NDArray[np.float64], coarse: NDAr
     return float((lower - exact - coarse - _ROUNDED * eps * (np.abs(lower) + np.abs(exact))).mean())
 
 
-def _rounding(vae: VAE, x: NDArray[Any], z: NDArray[Any], condition: NDArray[Any] | None) -> NDArray[np.float64]:
+def _rounding(likelihood: Likelihood, x: NDArray[Any], params: NDArray[Any]) -> NDArray[np.float64]:
     """By how much log p(x | z) of each row may have changed as its real cells were rounded to the model's dtype.
 
     Half a unit in the last place times the steepest slope within one: that in x is that in loc with its sign turned.
     """
-    likelihood, width = vae.likelihood_, x.shape[1]
-    params = vae.decode(z, condition=condition).astype(np.float64)
-    members = likelihood.members if isinstance(likelihood, Columns) else [(range(width), likelihood)]
+    params = params.astype(np.float64)
+    members = likelihood.members if isinstance(likelihood, Columns) else [(range(x.shape[1]), likelihood)]
     unit = np.zeros(x.shape)
     places, first = [], 0
     for columns, member in members:
@@ -306,14 +307,14 @@ def _rounding(vae: VAE, x: NDArray[Any], z: NDArray[Any], condition: NDArray[Any
 
 def _simulated(
     vae: VAE, z: NDArray[Any], condition: NDArray[Any] | None, key: Key
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """A row of each z, and whether all its cells are finite."""
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+    """A row of each z, its params, and whether all its cells are finite."""
     kept = np.isfinite(z).all(axis=1)
     # A draw is addressed by its row, so what stands in the place of bad latents or params touches no other.
     params = vae.decode(np.where(kept[:, None], z, z.dtype.type(0)), condition=condition)
     kept &= np.isfinite(params).all(axis=1)
     x = vae.likelihood_.sample(np.where(kept[:, None], params, 0), key=key)
-    return x, kept & np.isfinite(x).all(axis=1)
+    return x, params, kept & np.isfinite(x).all(axis=1)
 
 
 def _mean(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -26,10 +26,8 @@ import numpy as np
 from elbokit import _condition, _core, _metadata, _plan, _scaling, training
 from elbokit import likelihood as likelihoods
 from elbokit._arrays import count, float_type, floats, rows_of
-from elbokit._calibration import KEY as CALIBRATION
 from elbokit._calibration import Calibrated, Calibration
 from elbokit._files import whole
-from elbokit._names import KEY as NAMES
 from elbokit._names import Names
 from elbokit._naming import AS_GIVEN
 from elbokit.batches import Batches, streamed
@@ -841,19 +839,19 @@ class VAE(Calibrated):
     def _to_bytes(self, **texts: str) -> bytes:
         """The model's file, with texts under further keys of its metadata."""
         if self._calibration is not None:
-            texts[CALIBRATION] = self._calibration.to_text()
+            texts[_metadata.CALIBRATION] = self._calibration.to_text()
         if self._names is not None:
-            texts[NAMES] = self._names.to_text()
+            texts[_metadata.COLUMNS] = self._names.to_text()
         return _metadata.added(self.core.to_bytes(), texts)
 
     @classmethod
     def _from_bytes(cls, data: bytes) -> VAE:
         made = cls._from_core(_core.Vae.from_bytes(data))
         texts = _metadata.texts(data)
-        if CALIBRATION in texts:
-            made._calibration = Calibration.from_text(texts[CALIBRATION])
-        if NAMES in texts:
-            made._names = Names.from_text(texts[NAMES], made.num_features, made.condition_width)
+        if _metadata.CALIBRATION in texts:
+            made._calibration = Calibration.from_text(texts[_metadata.CALIBRATION])
+        if _metadata.COLUMNS in texts:
+            made._names = Names.from_text(texts[_metadata.COLUMNS], made.num_features, made.condition_width)
         return made
 
     @classmethod

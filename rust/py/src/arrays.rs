@@ -170,6 +170,14 @@ pub(crate) fn same_shape(py: Python<'_>, argument: &'static str, got: &[usize], 
     Err(exception(py, Error::shape(argument, printed(expected), printed(got), cure)))
 }
 
+/// Checks that an array is (batch, latent), or (latent,) for every row.
+pub(crate) fn of_rows(py: Python<'_>, argument: &'static str, got: &[usize], (rows, width): (usize, usize)) -> PyResult<()> {
+    if got == [width] || got == [rows, width] {
+        return Ok(());
+    }
+    Err(shape_error(py, argument, &format!("({rows}, {width}) or ({width},)"), got))
+}
+
 pub(crate) fn borrowed(py: Python<'_>, argument: &'static str, error: &BorrowError) -> PyErr {
     let rest = match error {
         BorrowError::NotWriteable => "expected a writeable array; copy it",

@@ -5,7 +5,7 @@ use elbokit_core::random::Key;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::arrays::{Element, Output, View, by_dtype, same_shape, shape_error};
+use crate::arrays::{Element, Output, View, by_dtype, of_rows, same_shape, shape_error};
 use crate::enter::enter;
 use crate::random::seed;
 
@@ -46,9 +46,7 @@ impl<'py, F: Element> Arguments<'py, F> {
         same_shape(py, "log_var", log_var.shape(), "loc", loc.shape())?;
         if let Some((a, b)) = &prior {
             for (argument, view) in [("prior_loc", a), ("prior_log_var", b)] {
-                if view.shape() != [shape.1] && view.shape() != [shape.0, shape.1] {
-                    return Err(shape_error(py, argument, &format!("({}, {}) or ({},)", shape.0, shape.1, shape.1), view.shape()));
-                }
+                of_rows(py, argument, view.shape(), shape)?;
             }
         }
         Ok(Self { loc, log_var, prior, shape })

@@ -5,7 +5,7 @@ use elbokit_core::random::Key;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::arrays::{Element, Output, View, by_dtype, shape_error};
+use crate::arrays::{Element, Output, View, by_dtype, of_rows, shape_error};
 use crate::enter::enter;
 use crate::gaussian::{self, draws};
 
@@ -33,11 +33,9 @@ impl<'py, F: Element> Triangles<'py, F> {
 }
 
 /// An array (batch, latent), or (latent,) for every row.
-fn prior_row<'py, F: Element>(array: &Any<'py>, argument: &'static str, (rows, width): (usize, usize)) -> PyResult<View<'py, F>> {
+fn prior_row<'py, F: Element>(array: &Any<'py>, argument: &'static str, shape: (usize, usize)) -> PyResult<View<'py, F>> {
     let view = View::new(array, argument)?;
-    if view.shape() != [width] && view.shape() != [rows, width] {
-        return Err(shape_error(array.py(), argument, &format!("({rows}, {width}) or ({width},)"), view.shape()));
-    }
+    of_rows(array.py(), argument, view.shape(), shape)?;
     Ok(view)
 }
 

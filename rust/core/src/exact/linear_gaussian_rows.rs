@@ -131,19 +131,20 @@ impl LinearGaussian {
         if let Some(at) = x.iter().position(|x| x.to_f64().is_infinite()) {
             return Err(Error::NonFinite { argument: "X", row: at / width, column: at % width, value: x[at].to_f64() });
         }
-        let failed = Mutex::new(None);
+        let outcome = Mutex::new(Ok(()));
         for_rows(out.len(), self.work() + k * k * k / 4, RowsMut::new(out, 1), &|range, mut out: RowsMut<F>| {
             for first in range.clone().step_by(BLOCK) {
                 let count = BLOCK.min(range.end - first);
                 let (part, rest) = out.split_at(count);
                 out = rest;
                 let x = wide(&x[first * width..][..count * width]);
-                if let Err(error) = self.gap_of_block(&x, q, first, part.data) {
-                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                let block = self.gap_of_block(&x, q, first, part.data);
+                if block.is_err() {
+                    *outcome.lock().unwrap_or_else(PoisonError::into_inner) = block;
                 }
             }
         });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn gap_of_block<F: Float>(&self, x: &[f64], q: Approximation<F>, first: usize, out: &mut [F]) -> Result<()> {

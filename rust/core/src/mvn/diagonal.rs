@@ -48,20 +48,17 @@ pub fn kl_of_diagonal<F: Float>(
     width: usize,
     out: &mut [F],
 ) -> Result<()> {
-    let (rows, one_loc, ends) = (out.len(), prior_loc.len() == width, Ends::new());
+    let (rows, ends) = (out.len(), Ends::new());
     check("loc", loc, rows, width)?;
     check("log_var", log_var, rows, width)?;
-    check("prior_loc", prior_loc, if one_loc { 1 } else { rows }, width)?;
+    check("prior_loc", prior_loc, rows_of(prior_loc, rows, width), width)?;
     check_tril("prior_scale_tril", prior_tril, rows, width)?;
     in_blocks(out, |rows, out| {
-        let log_var = wide(part(log_var, &rows, width));
-        let mut tril = vec![0.0; log_var.len() * width];
-        diagonal(&log_var, width, &mut tril)?;
-        let prior_loc = wide(if one_loc { prior_loc } else { part(prior_loc, &rows, width) });
-        let (prior_tril, loc) = (Widened::of(prior_tril, &rows, width), wide(part(loc, &rows, width)));
+        let [loc, log_var, prior_loc] = [loc, log_var, prior_loc].map(|x| block(x, &rows, width));
+        let (tril, prior_tril) = (triangles(&log_var, width)?, Widened::of(prior_tril, &rows, width));
         kl(&loc, Tril::ByRow(&tril), Some((&prior_loc, prior_tril.borrowed())), width, out)?;
         for (row, out) in out.iter_mut().enumerate() {
-            let [below, above] = ends.beyond(&log_var[row * width..][..width]);
+            let [below, above] = ends.beyond(row_of(&log_var, row, width));
             *out = if above > 0.0 { f64::INFINITY } else { *out - 0.5 * below };
         }
         Ok(())
@@ -81,21 +78,17 @@ pub fn kl_to_diagonal<F: Float>(
     out: &mut [F],
 ) -> Result<()> {
     let (rows, ends) = (out.len(), Ends::new());
-    let (one_loc, one_row) = (prior_loc.len() == width, prior_log_var.len() == width);
     check("loc", loc, rows, width)?;
     check_tril("scale_tril", tril, rows, width)?;
-    check("prior_loc", prior_loc, if one_loc { 1 } else { rows }, width)?;
-    check("prior_log_var", prior_log_var, if one_row { 1 } else { rows }, width)?;
+    check("prior_loc", prior_loc, rows_of(prior_loc, rows, width), width)?;
+    check("prior_log_var", prior_log_var, rows_of(prior_log_var, rows, width), width)?;
     in_blocks(out, |rows, out| {
-        let log_var = wide(if one_row { prior_log_var } else { part(prior_log_var, &rows, width) });
-        let mut prior_tril = vec![0.0; log_var.len() * width];
-        diagonal(&log_var, width, &mut prior_tril)?;
-        let prior_tril = if one_row { Tril::Shared(&prior_tril) } else { Tril::ByRow(&prior_tril) };
-        let prior_loc = wide(if one_loc { prior_loc } else { part(prior_loc, &rows, width) });
-        let (tril, loc) = (Widened::of(tril, &rows, width), wide(part(loc, &rows, width)));
+        let [loc, prior_loc, log_var] = [loc, prior_loc, prior_log_var].map(|x| block(x, &rows, width));
+        let (tril, prior_tril) = (Widened::of(tril, &rows, width), triangles(&log_var, width)?);
+        let prior_tril = if log_var.len() == width { Tril::Shared(&prior_tril) } else { Tril::ByRow(&prior_tril) };
         kl(&loc, tril.borrowed(), Some((&prior_loc, prior_tril)), width, out)?;
         for (row, out) in out.iter_mut().enumerate() {
-            let [below, above] = ends.beyond(&log_var[if one_row { 0 } else { row * width }..][..width]);
+            let [below, above] = ends.beyond(row_of(&log_var, row, width));
             *out = if below < 0.0 { f64::INFINITY } else { *out + 0.5 * above };
         }
         Ok(())
@@ -126,8 +119,25 @@ fn in_blocks<F: Float>(out: &mut [F], mut body: impl FnMut(Range<usize>, &mut [f
     Ok(())
 }
 
-fn part<'a, F>(x: &'a [F], rows: &Range<usize>, width: usize) -> &'a [F] {
-    &x[rows.start * width..rows.end * width]
+/// The rows that a prior's array has: one for all, or as many as there are.
+fn rows_of<F>(x: &[F], rows: usize, width: usize) -> usize {
+    if x.len() == width { 1 } else { rows }
+}
+
+/// These rows in float64, or the one for all.
+fn block<F: Float>(x: &[F], rows: &Range<usize>, width: usize) -> Vec<f64> {
+    wide(if x.len() == width { x } else { &x[rows.start * width..rows.end * width] })
+}
+
+/// Row `row` of a block, or the one for all.
+fn row_of(x: &[f64], row: usize, width: usize) -> &[f64] {
+    &x[if x.len() == width { 0 } else { row * width }..][..width]
+}
+
+fn triangles(log_var: &[f64], width: usize) -> Result<Vec<f64>> {
+    let mut tril = vec![0.0; log_var.len() * width];
+    diagonal(log_var, width, &mut tril)?;
+    Ok(tril)
 }
 
 /// The log-variances of the least and of the largest scale.
@@ -157,7 +167,7 @@ impl Widened {
     fn of<F: Float>(tril: Tril<F>, rows: &Range<usize>, width: usize) -> Self {
         match tril {
             Tril::Shared(data) => Self::Shared(wide(data)),
-            Tril::ByRow(data) => Self::ByRow(wide(part(data, rows, width * width))),
+            Tril::ByRow(data) => Self::ByRow(wide(&data[rows.start * width * width..rows.end * width * width])),
         }
     }
 

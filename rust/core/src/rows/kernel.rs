@@ -35,7 +35,7 @@ pub trait LaneOp<F: Float, const I: usize, const O: usize>: Sync {
         sum
     }
 
-    /// Whether short rows are taken together, whose vectors would otherwise be cut at each row's end: for kernels that are called most, as each takes half as much code again, and of
+    /// Whether short rows are taken together, whose vectors would otherwise be cut at each row's end: for kernels that are called most, as each takes twice the code, and of
     /// these for float64 only those that are called on arrays of a user's own.
     const SHORT_ROWS: bool = false;
 
@@ -52,7 +52,8 @@ pub trait LaneOp<F: Float, const I: usize, const O: usize>: Sync {
         load: impl Fn(usize) -> [Lanes<F, S>; I],
         mut put: impl FnMut(usize, Term<F, S, O>),
     ) {
-        for k in 0..vectors {
+        // Of a number that the compiler does not know to be at most eight: it would write the kernel out as often.
+        for k in 0..std::hint::black_box(vectors) {
             put(k, self.lanes(simd, load(k)));
         }
     }
