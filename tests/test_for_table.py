@@ -178,6 +178,7 @@ def test_frames_come_back_as_they_went_in(library):
     if library == "pandas":
         assert back.index.equals(df.index)
         assert list(drawn.index) == list(range(50))
+    assert all(list(model.sample(3, key=1, first_row=47)[name]) == list(drawn[name])[47:] for name in drawn.columns)
     parts = model.elbo_per_column(df)
     assert list(parts.columns) == list(modelled.columns)
     assert np.allclose(parts.to_numpy().sum(axis=1), model.elbo(df).reconstruction, rtol=1e-5, atol=1e-4)

@@ -54,6 +54,7 @@ def test_every_method_works_with_it(fitted):
     assert fitted.p_value(x).min() == pytest.approx(2 / 21)
     assert fitted.sample(7, key=0).shape == (7, 4)
     assert np.array_equal(fitted.sample(7, key=0), fitted.sample(7, key=0))
+    assert np.array_equal(fitted.sample(9, key=0)[7:], fitted.sample(2, key=0, first_row=7))
 
 
 def test_scores_are_of_the_row_on_any_threads(fitted):

@@ -44,6 +44,17 @@ def test_raw_counts_over_all_128_bits():
     assert ek.random.raw(0, key=0).shape == (0,)
 
 
+def test_raw_writes_where_it_is_told_to():
+    words = np.zeros(10, np.uint32)
+    assert ek.random.raw(10, key=9, counter=3, out=words) is words
+    assert (words == ek.random.raw(10, key=9, counter=3)).all()
+    for wrong, error in ((np.zeros(9, np.uint32), ek.ShapeError), (np.zeros(10, np.int32), ek.DtypeError)):
+        with pytest.raises(error, match=r"^out:"):
+            ek.random.raw(10, key=9, out=wrong)
+    with pytest.raises(ek.ElbokitError, match=r"^out:"):
+        ek.random.raw(5, key=9, out=words[::2])
+
+
 # Drawn values are a contract: a change of any of these is announced in the changelog under its own heading.
 
 

@@ -278,6 +278,9 @@ def test_a_pickle_from_before_these_layers_has_neither(fitted):
 
 def test_samples_are_rows_and_follow_the_key(fitted):
     rows = fitted.sample(200, key=1)
+    assert np.array_equal(fitted.sample(50, key=1, first_row=150), rows[150:])
+    with pytest.raises(ek.ArgumentError, match=r"^first_row:"):
+        fitted.sample(1, key=1, first_row=-1)
     assert np.array_equal(rows, fitted.sample(200, key=1))
     assert not np.array_equal(rows, fitted.sample(200, key=2))
     assert np.array_equal(fitted.sample(5, key=1), rows[:5])

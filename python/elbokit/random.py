@@ -181,14 +181,15 @@ def uniform(
     return _core.random_uniform(shape, key, dtype, first_row, out)
 
 
-def raw(n: int, *, key: Key | int, counter: int = 0) -> NDArray[np.uint32]:
+def raw(n: int, *, key: Key | int, counter: int = 0, out: NDArray[np.uint32] | None = None) -> NDArray[np.uint32]:
     """The generator's own words, so that published answers can be checked: shape (n,), uint32.
 
-    Word 4 b + w is word w of the block whose 128-bit counter is `counter` + b.
+    Word 4 b + w is word w of the block whose 128-bit counter is `counter` + b. `out`, of that shape and type, takes
+    the place of a new array.
 
     Examples
     --------
     >>> [f"{word:08x}" for word in raw(4, key=0)]
     ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
     """
-    return _core.random_raw(count("n", n), seed_of(key), _word("counter", counter, 128))
+    return _core.random_raw(count("n", n), seed_of(key), _word("counter", counter, 128), out)

@@ -244,7 +244,7 @@ class TableVAE:
 
     # Frames
 
-    def sample(self, n: int, *, key: Key | int, condition: Any = None) -> Any:
+    def sample(self, n: int, *, key: Key | int, condition: Any = None, first_row: int = 0) -> Any:
         """A frame of n rows drawn from the model, with the table's columns but those that are left out.
 
         Parameters
@@ -254,6 +254,8 @@ class TableVAE:
             Of all randomness.
         condition : DataFrame, optional
             Of a model with columns that are given: n rows of these, or one for all; other columns are passed over.
+        first_row : int
+            The number of the first row, to continue a draw.
 
         Returns
         -------
@@ -280,7 +282,7 @@ class TableVAE:
             )
         given = self._read(condition, self._given, "condition") if names else np.empty((1, 0))
         with self._worded(condition, "condition") if names else contextlib.nullcontext():
-            drawn = self.vae.sample(n, key=key, condition=_schema.beside(self._given, given))
+            drawn = self.vae.sample(n, key=key, condition=_schema.beside(self._given, given), first_row=first_row)
         return self._frame(drawn, given if len(given) == len(drawn) else np.repeat(given, len(drawn), axis=0))
 
     def reconstruct(self, df: Any) -> Any:

@@ -443,15 +443,16 @@ class VAE(Calibrated):
         with AS_GIVEN:
             return self.core.mean(self.core.encode(rows, beside)[0], beside)
 
-    def sample(self, n: int, *, key: Key | int, condition: ArrayLike | None = None) -> NDArray[Any]:
+    def sample(self, n: int, *, key: Key | int, condition: ArrayLike | None = None, first_row: int = 0) -> NDArray[Any]:
         """Rows drawn from the model, (n, features): z from the prior, then x from p(x | z).
 
-        A conditional model takes n rows of `condition`, or one for all.
+        A conditional model takes n rows of `condition`, or one for all. `first_row` is the number of the first row: a
+        draw of n rows is continued by ``first_row=n``.
         """
         latents, cells = Key(seed_of(key)).split(2)
-        z = self.core.sample_prior(count("n", n), latents.seed)
+        z = self.core.sample_prior(count("n", n), latents.seed, count("first_row", first_row))
         params = self.core.decode(z, self._condition_of_latents(condition, z, "n"))
-        return self.likelihood_.sample(params, key=cells)
+        return self.likelihood_.sample(params, key=cells, first_row=first_row)
 
     # Scores
 

@@ -17,6 +17,18 @@ pub(crate) trait Element: Float + Draw + numpy::Element {}
 impl Element for f32 {}
 impl Element for f64 {}
 
+/// An element type of results.
+pub(crate) trait Number: numpy::Element {
+    /// The dtype's name.
+    const DTYPE: &'static str;
+}
+impl<F: Element> Number for F {
+    const DTYPE: &'static str = F::NAME;
+}
+impl Number for u32 {
+    const DTYPE: &'static str = "uint32";
+}
+
 /// Coerces `$array` and calls a function generic over the element type with that of it; in the call it stands for the coerced array.
 macro_rules! by_dtype {
     ($array:ident, $argument:literal, $function:ident($($value:expr),* $(,)?)) => {{
@@ -187,19 +199,19 @@ pub(crate) fn borrowed(py: Python<'_>, argument: &'static str, error: &BorrowErr
 }
 
 /// An array to write to: made here, or the caller's `out=`.
-pub(crate) struct Output<'py, F: Element> {
-    array: Bound<'py, PyArrayDyn<F>>,
+pub(crate) struct Output<'py, T: Number> {
+    array: Bound<'py, PyArrayDyn<T>>,
     /// Of an array of the caller's, whom it keeps from giving it twice. One that was made here has no other name, and a borrow would cost as much as making it.
-    guard: Option<PyReadwriteArrayDyn<'py, F>>,
+    guard: Option<PyReadwriteArrayDyn<'py, T>>,
 }
 
-impl<'py, F: Element> Output<'py, F> {
+impl<'py, T: Number> Output<'py, T> {
     /// `out` where given, which must have the shape and element type of the result, else a new array.
     pub(crate) fn new(py: Python<'py>, out: Option<&Bound<'py, PyAny>>, shape: &[usize]) -> PyResult<Self> {
         let Some(out) = out else {
             return Ok(Self { array: empty(py, shape)?, guard: None });
         };
-        let array = out.cast::<PyArrayDyn<F>>().map_err(|_| dtype_error(py, "out", F::NAME, &described(out)))?;
+        let array = out.cast::<PyArrayDyn<T>>().map_err(|_| dtype_error(py, "out", T::DTYPE, &described(out)))?;
         same_shape(py, "out", array.shape(), "the result", shape)?;
         let mut guard = array.try_readwrite().map_err(|error| borrowed(py, "out", &error))?;
         // A slice of a Fortran-ordered array would be had, with its axes the other way round.
@@ -211,7 +223,7 @@ impl<'py, F: Element> Output<'py, F> {
 
     /// The elements in row-major order.
     #[expect(unsafe_code, reason = "the only one: a borrow of what nobody else can reach")]
-    pub(crate) fn slice(&mut self) -> &mut [F] {
+    pub(crate) fn slice(&mut self) -> &mut [T] {
         // Contiguous: checked when it was borrowed, or made so.
         match &mut self.guard {
             Some(guard) => guard.as_slice_mut(),

@@ -1,13 +1,12 @@
 //! Binds `elbokit_core::random`.
 
 use elbokit_core::random::{self, Key};
-use numpy::{PyArrayDyn, PyArrayMethods};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
-use crate::arrays::{Element, Output, empty};
+use crate::arrays::{Element, Output};
 use crate::enter::enter;
 
 /// The key of a `key=` argument, which takes a Key or an int seed.
@@ -39,16 +38,21 @@ pub(crate) fn key_split(key: u64, index: u64) -> u64 {
 
 /// The generator's words.
 #[pyfunction]
-#[pyo3(signature = (n, key, counter=0))]
-pub(crate) fn random_raw(py: Python<'_>, n: usize, key: u64, counter: u128) -> PyResult<Bound<'_, PyArrayDyn<u32>>> {
-    let array = empty::<u32>(py, &[n])?;
-    let mut words = array.try_readwrite()?;
-    let words = words.as_slice_mut()?;
+#[pyo3(signature = (n, key, counter=0, out=None))]
+pub(crate) fn random_raw<'py>(
+    py: Python<'py>,
+    n: usize,
+    key: u64,
+    counter: u128,
+    out: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut out = Output::<u32>::new(py, out, &[n])?;
+    let words = out.slice();
     enter(py, n, || {
         random::raw(Key(key), counter, words);
         Ok(())
     })?;
-    Ok(array)
+    Ok(out.done())
 }
 
 /// Standard normals of a shape (rows, …).

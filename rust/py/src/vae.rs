@@ -245,8 +245,8 @@ impl Vae {
     }
 
     /// n rows of z drawn from the prior.
-    fn sample_prior<'py>(&self, py: Python<'py>, n: usize, key: u64) -> PyResult<Any<'py>> {
-        typed!(&self.typed, state => scores::sample_prior(py, state, n, Key(key)))
+    fn sample_prior<'py>(&self, py: Python<'py>, n: usize, key: u64, first_row: u64) -> PyResult<Any<'py>> {
+        typed!(&self.typed, state => scores::sample_prior(py, state, n, Key(key), first_row))
     }
 
     /// elbo, reconstruction, kl and standard error of each row.

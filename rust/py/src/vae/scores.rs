@@ -31,12 +31,18 @@ pub(super) fn mean<'py, F: Element>(state: &State<F>, z: &Any<'py>, condition: O
     from_latents(state, z, condition, state.model.likelihood().num_means(), vae::mean)
 }
 
-pub(super) fn sample_prior<'py, F: Element>(py: Python<'py>, state: &State<F>, n: usize, key: Key) -> PyResult<Any<'py>> {
+pub(super) fn sample_prior<'py, F: Element>(
+    py: Python<'py>,
+    state: &State<F>,
+    n: usize,
+    key: Key,
+    first_row: u64,
+) -> PyResult<Any<'py>> {
     let width = state.model.config().latent_dim;
     let mut out = Output::<F>::new(py, None, &[n, width])?;
     let z = out.slice();
     // A draw costs about as much as 50 multiply-adds a number.
-    enter_long(py, n.saturating_mul(50 * width), |_: &Interrupt| vae::sample_prior(&state.model, key, 0, z))?;
+    enter_long(py, n.saturating_mul(50 * width), |_: &Interrupt| vae::sample_prior(&state.model, key, first_row, z))?;
     Ok(out.done())
 }
 
