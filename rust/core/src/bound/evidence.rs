@@ -65,8 +65,8 @@ pub fn evidence<F: Float>(log_weights: &[F], out: Evidence<F>) -> Result<()> {
                 if block.is_empty() {
                     break;
                 }
-                folds.push(block.iter().copied());
-                tail.push(block.iter().copied());
+                folds.push(&block);
+                tail.push(&block);
             }
             for (out, result) in out.iter_mut().zip(conclude::<F>(&folds, &tail, particles)) {
                 out[at] = F::from_f64(result);

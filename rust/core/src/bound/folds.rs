@@ -34,8 +34,6 @@ struct Fold {
 }
 
 impl Fold {
-    const EMPTY: Self = Self { count: 0, largest: f64::NEG_INFINITY, sum: 0.0, squares: 0.0 };
-
     /// The sums over exp(`shift`) and its square.
     fn over(&self, shift: f64) -> [f64; 2] {
         let factor = match self.largest {
@@ -64,7 +62,11 @@ fn join<'a>(folds: impl Iterator<Item = &'a Fold> + Clone) -> (f64, f64, f64) {
 /// The folds of one row.
 #[derive(Clone, Debug)]
 pub(crate) struct Folds {
-    each: Vec<Fold>,
+    /// How many there are.
+    len: usize,
+    largest: [f64; FOLDS],
+    sums: [f64; FOLDS],
+    squares: [f64; FOLDS],
     dealt: usize,
     weights: Vec<f64>,
 }
@@ -72,76 +74,83 @@ pub(crate) struct Folds {
 impl Folds {
     /// For a row of `num_particles`.
     pub(crate) fn new(num_particles: usize) -> Self {
-        Self { each: vec![Fold::EMPTY; FOLDS.min(num_particles)], dealt: 0, weights: Vec::new() }
+        let nothing = [0.0; FOLDS];
+        let largest = [f64::NEG_INFINITY; FOLDS];
+        Self { len: FOLDS.min(num_particles), largest, sums: nothing, squares: nothing, dealt: 0, weights: Vec::new() }
     }
 
     /// Deals a block of log weights; NaN, which comes of ∞ − ∞, counts as no weight. How a stream is cut into blocks can change
     /// a result's last bits, so callers cut it at fixed places. A log weight of +∞ makes every bound +∞.
-    pub(crate) fn push(&mut self, log_weights: impl Iterator<Item = f64>) {
-        self.weights.clear();
-        self.weights.extend(log_weights.map(|w| if w.is_nan() { f64::NEG_INFINITY } else { w }));
-        let m = self.each.len();
+    pub(crate) fn push(&mut self, log_weights: &[f64]) {
+        let Self { len: m, largest, sums, squares, dealt, weights } = self;
+        let m = *m;
+        weights.clear();
+        weights.extend(log_weights.iter().map(|&w| if w.is_nan() { f64::NEG_INFINITY } else { w }));
         // Deals, the first from the fold whose turn it is, without a division for each weight.
-        let first = self.dealt % m;
-        let deals = |len: usize| {
+        let (len, first) = (weights.len(), *dealt % m);
+        let deals = || {
             let head = len.min((m - first) % m);
             std::iter::once((0..head, first)).chain((head..len).step_by(m).map(move |at| (at..len.min(at + m), 0)))
         };
-        let len = self.weights.len();
-        let before: [f64; FOLDS] = std::array::from_fn(|f| self.each.get(f).map_or(0.0, |f| f.largest));
-        for (deal, fold) in deals(len) {
-            for (&w, fold) in self.weights[deal].iter().zip(&mut self.each[fold..]) {
-                fold.largest = fold.largest.max(w);
+        let before = *largest;
+        for (deal, fold) in deals() {
+            for (&w, largest) in weights[deal].iter().zip(&mut largest[fold..]) {
+                *largest = if w > *largest { w } else { *largest };
             }
         }
-        for (fold, before) in self.each.iter_mut().zip(before) {
-            if fold.sum > 0.0 && fold.largest > before {
-                let factor = libm::exp(before - fold.largest);
-                fold.sum *= factor;
-                fold.squares *= factor * factor;
+        for (((sum, squares), before), largest) in sums.iter_mut().zip(&mut *squares).zip(before).zip(&*largest) {
+            if *sum > 0.0 && *largest > before {
+                let factor = libm::exp(before - largest);
+                *sum *= factor;
+                *squares *= factor * factor;
             }
         }
-        for (deal, fold) in deals(len) {
-            for (w, fold) in self.weights[deal].iter_mut().zip(&self.each[fold..]) {
-                *w = match *w {
-                    // Beside −∞ too it is no weight, not a weight of 1.
-                    f64::NEG_INFINITY => f64::NEG_INFINITY,
-                    w if w == fold.largest => 0.0,
-                    w => w - fold.largest,
-                };
+        for (deal, fold) in deals() {
+            for (w, &largest) in weights[deal].iter_mut().zip(&largest[fold..]) {
+                let below = if *w == largest { 0.0 } else { *w - largest };
+                // Beside −∞ too it is no weight, not a weight of 1.
+                *w = if *w == f64::NEG_INFINITY { *w } else { below };
             }
         }
-        dispatch(Exp(&mut self.weights));
-        for (deal, fold) in deals(len) {
-            for (&w, fold) in self.weights[deal].iter().zip(&mut self.each[fold..]) {
-                fold.count += 1;
-                fold.sum += w;
-                fold.squares += w * w;
+        dispatch(Exp(weights));
+        for (deal, fold) in deals() {
+            for ((&w, sum), squares) in weights[deal].iter().zip(&mut sums[fold..]).zip(&mut squares[fold..]) {
+                *sum += w;
+                *squares += w * w;
             }
         }
-        self.dealt += len;
+        *dealt += len;
+    }
+
+    fn each(&self) -> Vec<Fold> {
+        let counts = (0..self.len).map(|f| self.dealt / self.len + usize::from(f < self.dealt % self.len));
+        counts
+            .enumerate()
+            .map(|(f, count)| Fold { count, largest: self.largest[f], sum: self.sums[f], squares: self.squares[f] })
+            .collect()
     }
 
     /// The bounds by what was dealt, one particle at least.
     pub(crate) fn bounds(&self) -> Bounds {
-        let (k, m) = (self.dealt as f64, self.each.len() as f64);
-        let (log_sum, squares, sum) = join(self.each.iter());
+        let each = self.each();
+        let (k, m) = (self.dealt as f64, each.len() as f64);
+        let (log_sum, squares, sum) = join(each.iter());
         let lower = log_sum - libm::log(k);
         let ess = if squares > 0.0 { sum * sum / squares } else { 0.0 };
-        if self.each.len() == 1 {
+        if each.len() == 1 {
             return Bounds { lower, estimate: lower, upper: f64::INFINITY, standard_error: f64::INFINITY, ess };
         }
-        let largest = self.each.iter().fold(f64::NEG_INFINITY, |m, f| m.max(f.largest));
+        let largest = each.iter().fold(f64::NEG_INFINITY, |m, f| m.max(f.largest));
         let mut over = [0.0; FOLDS];
-        over.iter_mut().zip(&self.each).for_each(|(over, fold)| *over = fold.over(largest)[0]);
+        over.iter_mut().zip(&each).for_each(|(over, fold)| *over = fold.over(largest)[0]);
         let (mut shortfall, mut upper) = (0.0, 0.0);
         let mut without = [0.0; FOLDS];
-        for (i, fold) in self.each.iter().enumerate() {
-            let others = self.each.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, f)| f);
+        for (i, fold) in each.iter().enumerate() {
+            let others = each.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, f)| f);
             let n = fold.count as f64;
             // Over the largest log weight of all where a fold that is left has it, which is the same and is known.
             let rest = if others.clone().any(|f| f.largest == largest) {
-                let sum = over.iter().take(self.each.len()).enumerate().filter(|(j, _)| *j != i).fold(0.0, |sum, (_, w)| sum + w);
+                let sum = over.iter().take(each.len()).enumerate().filter(|(j, _)| *j != i).fold(0.0, |sum, (_, w)| sum + w);
                 largest + libm::log(sum)
             } else {
                 join(others).0
@@ -154,7 +163,7 @@ impl Folds {
             let excess = (left - lower) + libm::expm1(inside - left);
             upper += n / k * excess;
         }
-        let without = &without[..self.each.len()];
+        let without = &without[..each.len()];
         let mean = without.iter().sum::<f64>() / m;
         let spread = without.iter().map(|l| (l - mean) * (l - mean)).sum::<f64>();
         // Without any weight outside a fold nothing is known above.
@@ -212,7 +221,7 @@ mod tests {
     fn streamed(log_weights: &[f64], len: usize) -> Bounds {
         let mut folds = Folds::new(log_weights.len());
         for block in log_weights.chunks(len) {
-            folds.push(block.iter().copied());
+            folds.push(block);
         }
         folds.bounds()
     }

@@ -1,6 +1,6 @@
 //! The generalised Pareto distribution, fitted to the exceedances of a tail (Zhang and Stephens 2009), its shape pulled toward ½.
 
-use crate::simd::{Kernel, Simd, SimdBase, dispatch, f64x8};
+use crate::simd::{Fused, Kernel, Simd, SimdBase, SimdMask, dispatch, f64x8};
 use crate::vmath::ln_1p;
 
 /// A generalised Pareto distribution of exceedances y ≥ 0: survival (1 + k y / scale)^(−1/k).
@@ -73,7 +73,12 @@ fn shapes(y: &[f64], theta: &[f64]) -> Vec<f64> {
     sums.map(|sum| sum / y.len() as f64).collect()
 }
 
+/// Exceedances whose logarithms are taken at once, where all terms 1 − θ y are between these: their product then has its digits and stays within the range.
+const TOGETHER: usize = 8;
+const ENDS: (f64, f64) = (0.75, 1e38);
+
 struct Logs<'a> {
+    /// In rising order.
     y: &'a [f64],
     theta: &'a [f64],
 }
@@ -85,8 +90,22 @@ impl Kernel for Logs<'_> {
     fn run<S: Simd>(self, simd: S) -> Self::Output {
         let theta = f64x8::from_fn(simd, |l| self.theta.get(l).map_or(0.0, |theta| -theta));
         let mut sum = f64x8::splat(simd, 0.0);
-        for &y in self.y {
-            sum += ln_1p::<f64, S>(simd, theta * y);
+        for y in self.y.chunks(TOGETHER) {
+            // The last is farthest from 1 for every θ.
+            let farthest = theta * y[y.len() - 1];
+            if (farthest.simd_gt(ENDS.0 - 1.0) & farthest.simd_lt(ENDS.1)).all_true() {
+                // The product less 1, which has the digits of terms near 1.
+                let mut product = f64x8::splat(simd, 0.0);
+                for &y in y {
+                    let x = theta * y;
+                    product = product.fma(x, product + x);
+                }
+                sum += ln_1p::<f64, S>(simd, product);
+            } else {
+                for &y in y {
+                    sum += ln_1p::<f64, S>(simd, theta * y);
+                }
+            }
         }
         sum.into()
     }

@@ -5,7 +5,10 @@ use super::check;
 use super::pareto::Pareto;
 use crate::error::Result;
 use crate::float::Float;
+use crate::network::lanewise;
+use crate::simd::{Kernel, Simd, SimdBase, dispatch, f64x8};
 use crate::threads::{RowsMut, for_rows};
+use crate::vmath::{exp, expm1};
 
 /// Fewest particles whose tail is looked at, and fewest weights of it that are fitted.
 const FEWEST: (usize, usize) = (25, 5);
@@ -115,8 +118,8 @@ impl Row {
         if tail.len() < FEWEST.1 {
             return f64::INFINITY;
         }
-        // eʷ − e^cut in the unit of the largest, without subtracting what is nearly equal.
-        let exceedances: Vec<f64> = tail.iter().map(|&i| -libm::exp(weights[i]) * libm::expm1(cut - weights[i])).collect();
+        let mut exceedances: Vec<f64> = tail.iter().map(|&i| weights[i]).collect();
+        dispatch(Exceedances { log_weights: &mut exceedances, cut });
         let pareto = Pareto::fit(&exceedances);
         if let Some(replaced) = replaced {
             // The cut is as small as e^DEEP beside what is added to it.
@@ -125,5 +128,27 @@ impl Row {
             replaced.extend(tail.iter().enumerate().map(|(j, &i)| (i, self.top + smooth(j))));
         }
         pareto.shape
+    }
+}
+
+/// eʷ − e^cut of each log weight w, in the unit of the largest, without subtracting what is nearly equal.
+struct Exceedances<'a> {
+    log_weights: &'a mut [f64],
+    cut: f64,
+}
+
+impl Kernel for Exceedances<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let cut = f64x8::splat(simd, self.cut);
+        lanewise::<f64, S, 0, 1>(
+            simd,
+            [],
+            [self.log_weights],
+            #[inline(always)]
+            |[], [w]| [-exp::<f64, S>(simd, w) * expm1::<f64, S>(simd, cut - w)],
+        );
     }
 }

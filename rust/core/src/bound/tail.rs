@@ -1,5 +1,7 @@
 //! The k-hat of a stream of log weights: of them the tail alone is kept.
 
+use std::cmp::Ordering;
+
 use super::psis::{Row, longest};
 
 /// The largest of one row's log weights, as they come.
@@ -9,7 +11,7 @@ use super::psis::{Row, longest};
 ///
 /// let log_weights: Vec<f64> = (0..400).map(|i| f64::from(i * i % 401).sin()).collect();
 /// let mut tail = Tail::new(400);
-/// log_weights.chunks(160).for_each(|block| tail.push(block.iter().copied()));
+/// log_weights.chunks(160).for_each(|block| tail.push(block));
 /// let mut at_once = [0.0];
 /// khat(&log_weights, 1.0, &mut at_once)?;
 /// assert_eq!(tail.khat(f64::EPSILON), at_once[0]);
@@ -33,13 +35,20 @@ impl Tail {
     }
 
     /// Takes log weights, none of them NaN.
-    pub fn push(&mut self, log_weights: impl Iterator<Item = f64>) {
-        for w in log_weights {
-            if w <= self.floor {
-                continue;
+    pub fn push(&mut self, mut log_weights: &[f64]) {
+        while !log_weights.is_empty() {
+            let before = self.kept.len();
+            let (now, later) = log_weights.split_at(log_weights.len().min(2 * self.needed - before));
+            log_weights = later;
+            self.kept.resize(before + now.len(), 0.0);
+            // Each is written, and by the next one over if it is not kept: no branch that nothing foretells.
+            let mut len = before;
+            for &w in now {
+                self.kept[len] = w;
+                len += usize::from(!matches!(w.partial_cmp(&self.floor), Some(Ordering::Less | Ordering::Equal)));
             }
-            self.kept.push(w);
-            if self.kept.len() == 2 * self.needed {
+            self.kept.truncate(len);
+            if len == 2 * self.needed {
                 let (_, floor, _) = self.kept.select_nth_unstable_by(self.needed - 1, |a, b| b.total_cmp(a));
                 self.floor = *floor;
                 self.kept.truncate(self.needed);

@@ -1,11 +1,11 @@
-//! Cells of 0 or 1: −softplus((1 − 2x) · logit), which cancels nowhere, and its gradient x − sigmoid(logit).
+//! Cells of 0 or 1: min(u, 0) − ln(1 + e^−|u|), u = (2x − 1) · logit, which cancels nowhere, and its gradient x − sigmoid(logit).
 
 use super::cells::{CellOp, exponentials_first, seen};
 use crate::float::Float;
 use crate::random::CellWords;
 use crate::rows::{LaneOp, Term};
 use crate::simd::{Fused, Select, Simd, SimdBase};
-use crate::vmath::{Lanes, exp_minus_abs, softplus_sigmoid, softplus_sigmoid_from};
+use crate::vmath::{Lanes, at_most, exp_minus_abs, ln_1p_to_one, share, softplus_sigmoid};
 
 #[derive(Debug, Clone)]
 pub(super) struct Bernoulli;
@@ -16,13 +16,14 @@ fn after_exponential<F: Float, S: Simd>(simd: S, [x, logits]: [Lanes<F, S>; 2], 
     let zero = F::Lanes::splat(simd, F::ZERO);
     let seen = seen::<F, S>(x);
     let one = x.simd_eq(F::ONE);
-    // The probability of the other outcome is sigmoid(u); for either outcome the gradient is that, towards the one seen.
-    let u = one.select(-logits, logits);
-    let (softplus, sigmoid) = softplus_sigmoid_from::<F, S>(simd, u, t);
-    let d = one.select(sigmoid, -sigmoid);
+    // The probability of the outcome that is seen is sigmoid(u); for either the gradient is that of the other, towards the one seen.
+    let u = one.select(logits, -logits);
+    let other = share::<F, S>(simd, u.simd_gt(F::ZERO).select(t, F::Lanes::splat(simd, F::ONE)), t);
+    let d = one.select(other, -other);
     // x² − x + 0 · logit is 0 where x is 0 or 1 and the logit finite, and nowhere else.
     let flaw = logits.fma(zero, x.fma(x, -x));
-    Term { sum: seen.select(-softplus, zero), out: [seen.select(d, zero)], flaw: seen.select(flaw, zero) }
+    let term = at_most::<F, S>(simd, u, F::ZERO) - ln_1p_to_one::<F, S>(simd, t);
+    Term { sum: seen.select(term, zero), out: [seen.select(d, zero)], flaw: seen.select(flaw, zero) }
 }
 
 impl<F: Float> LaneOp<F, 2, 1> for Bernoulli {

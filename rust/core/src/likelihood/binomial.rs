@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::random::{CellWords, binomial};
 use crate::rows::{Input, LaneOp, SumOnly, Term, Totals, map_rows, no_outputs};
-use crate::simd::{Select, Simd, SimdBase, SimdFloat, f64x8};
+use crate::simd::{Fused, Select, Simd, SimdBase, SimdFloat, f64x8};
 use crate::threads::{Outputs, row_work};
 use crate::vmath::{
-    Lanes, exp_excess, exp_minus_abs, ln, softplus_sigmoid, softplus_sigmoids, softplus_sigmoids_from, stirling, zero_if_finite,
+    Lanes, exp_excess, exp_minus_abs, ln, ln_1p_to_one, shares, softplus_sigmoid, softplus_sigmoids, stirling, zero_if_finite,
 };
 
 /// Totals up to this have their coefficients in a table.
@@ -38,9 +38,9 @@ struct WithCoefficients<F> {
     n: u32,
 }
 
-/// The value where the cells have been looked at before: it reads x, n − x, ln C(n, x) and the logits.
+/// The value where the cells have been looked at before: it knows n and reads x, n − x, ln C(n, x) and the logits.
 #[derive(Debug)]
-struct OfSound;
+struct OfSound<F>(F);
 
 /// A total too large for a table: the deviance form of Loader (2000), in which nothing large is subtracted,
 /// −x h(ln(np/x)) − (n − x) h(ln(nq/(n − x))) + J(n) − J(x) − J(n − x) − ½ ln(2π x (n − x)/n), with h(t) = eᵗ − 1 − t and J the remainder of
@@ -125,7 +125,7 @@ impl<F: Float> Family<F> for Tabled<F> {
         {
             let [failures, coefficients] = known.each_ref().map(|known| Input::rows(known, width));
             let inputs = [x, failures, coefficients, params.block(0, width)];
-            return map_rows(&OfSound, inputs, rows, width, WithCoefficients::<F>::WORK, totals, no_outputs());
+            return map_rows(&OfSound(self.cells.op.total), inputs, rows, width, WithCoefficients::<F>::WORK, totals, no_outputs());
         }
         self.blocks(x, rows, totals, |[x, coefficients], first, count, totals| {
             let inputs = [x, params.after(first).block(0, width), coefficients];
@@ -165,14 +165,28 @@ impl<F: Float> WithCoefficients<F> {
         let zero = F::Lanes::splat(simd, F::ZERO);
         let seen = seen::<F, S>(x);
         let inside = x.simd_ge(zero) & x.simd_le(self.total) & x.simd_eq(x.floor());
-        let failures = F::Lanes::splat(simd, self.total) - x;
-        let [(up, sigmoid), (down, complement)] = softplus_sigmoids_from::<F, S>(simd, logits, t);
-        // Of a finite logit both are finite, so a count of 0 adds 0.
-        let term = coefficient - (x * down + failures * up);
-        let d = x * complement - failures * sigmoid;
+        let total = F::Lanes::splat(simd, self.total);
+        let failures = total - x;
+        let rising = logits.simd_ge(F::ZERO);
+        let [most, least] = shares::<F, S>(simd, t);
+        let d = x * rising.select(least, most) - failures * rising.select(most, least);
         let flaw = flaw::<F, S, 1>(simd, seen, inside, [logits]);
+        let term = term_of::<F, S>(simd, total, [x, failures, coefficient, logits], t);
         Term { sum: seen.select(term, zero), out: [seen.select(d, zero)], flaw }
     }
+}
+
+/// ln C(n, x) − (n − x or x, what the logit speaks against) |logit| − n ln(1 + e^−|logit|). Of a finite logit a count of 0 adds 0.
+#[inline(always)]
+fn term_of<F: Float, S: Simd>(
+    simd: S,
+    total: Lanes<F, S>,
+    [x, failures, coefficient, logits]: [Lanes<F, S>; 4],
+    t: Lanes<F, S>,
+) -> Lanes<F, S> {
+    let against = logits.simd_ge(F::ZERO).select(failures, x);
+    let certain = (-logits.abs()).fma(against, coefficient);
+    (-total).fma(ln_1p_to_one::<F, S>(simd, t), certain)
 }
 
 impl<F: Float> LaneOp<F, 3, 1> for WithCoefficients<F> {
@@ -220,19 +234,15 @@ impl<F: Float> CellOp<F, 3, 1> for WithCoefficients<F> {
 
 /// The cells of [`OfSound`] from e^−|logit|.
 #[inline(always)]
-fn sound_after_exponential<F: Float, S: Simd>(
-    simd: S,
-    [x, failures, coefficient, logits]: [Lanes<F, S>; 4],
-    t: Lanes<F, S>,
-) -> Term<F, S, 0> {
-    let [(up, _), (down, _)] = softplus_sigmoids_from::<F, S>(simd, logits, t);
-    Term { sum: coefficient - (x * down + failures * up), out: [], flaw: zero_if_finite::<F, S, 1>(simd, [logits]) }
+fn sound_after_exponential<F: Float, S: Simd>(simd: S, total: F, x: [Lanes<F, S>; 4], t: Lanes<F, S>) -> Term<F, S, 0> {
+    let sum = term_of::<F, S>(simd, F::Lanes::splat(simd, total), x, t);
+    Term { sum, out: [], flaw: zero_if_finite::<F, S, 1>(simd, [x[3]]) }
 }
 
-impl<F: Float> LaneOp<F, 4, 0> for OfSound {
+impl<F: Float> LaneOp<F, 4, 0> for OfSound<F> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, simd: S, x: [Lanes<F, S>; 4]) -> Term<F, S, 0> {
-        sound_after_exponential(simd, x, exp_minus_abs::<F, S>(simd, x[3]))
+        sound_after_exponential(simd, self.0, x, exp_minus_abs::<F, S>(simd, x[3]))
     }
 
     const IN_PARTS: bool = true;
@@ -252,7 +262,7 @@ impl<F: Float> LaneOp<F, 4, 0> for OfSound {
             load,
             put,
             #[inline(always)]
-            |x, t| sound_after_exponential(simd, x, t),
+            |x, t| sound_after_exponential(simd, self.0, x, t),
         );
     }
 }

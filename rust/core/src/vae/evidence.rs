@@ -77,9 +77,12 @@ pub fn log_evidence<F: Float + Draw>(
         if proposal == Proposal::Laplace {
             without.fetch_add(scorer.find_modes(|_| true, interrupt)?, Ordering::Relaxed);
         }
+        let mut weights = Vec::new();
         let push = |(folds, tail): &mut (Folds, Tail), drawn: Drawn<F>| {
-            folds.push(drawn.log_weights());
-            tail.push(drawn.log_weights());
+            weights.clear();
+            weights.extend(drawn.log_weights());
+            folds.push(&weights);
+            tail.push(&weights);
             Ok(())
         };
         scorer.draw(

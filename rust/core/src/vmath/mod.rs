@@ -23,7 +23,7 @@ pub use gamma_coefficients::GammaCoefficients;
 pub use gelu::gelu;
 pub use ln_1p::{expm1, ln_1p};
 pub(crate) use ln_1p::{ln_1p_to_one, ln_parts, ln_reduced_parts};
-pub(crate) use softplus::{exp_minus_abs, softplus_sigmoid_from, softplus_sigmoids_from};
+pub(crate) use softplus::{exp_minus_abs, share, shares};
 pub use softplus::{sigmoids, softplus_sigmoid, softplus_sigmoids};
 pub use turn::sin_cos_turn;
 
