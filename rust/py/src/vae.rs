@@ -245,6 +245,7 @@ impl Vae {
     }
 
     /// n rows of z drawn from the prior.
+    #[pyo3(signature = (n, key, first_row=0))]
     fn sample_prior<'py>(&self, py: Python<'py>, n: usize, key: u64, first_row: u64) -> PyResult<Any<'py>> {
         typed!(&self.typed, state => scores::sample_prior(py, state, n, Key(key), first_row))
     }

@@ -136,7 +136,8 @@ impl Folds {
         let (k, m) = (self.dealt as f64, each.len() as f64);
         let (log_sum, squares, sum) = join(each.iter());
         let lower = log_sum - libm::log(k);
-        let ess = if squares > 0.0 { sum * sum / squares } else { 0.0 };
+        // Of equal weights it is K but for rounding.
+        let ess = if squares > 0.0 { (sum * sum / squares).min(k) } else { 0.0 };
         if each.len() == 1 {
             return Bounds { lower, estimate: lower, upper: f64::INFINITY, standard_error: f64::INFINITY, ess };
         }
@@ -271,5 +272,11 @@ mod tests {
         let b = streamed(&[-7.25; 1000], 160);
         assert!((b.upper - b.lower).abs() < 1e-12 && (b.lower + 7.25).abs() < 1e-12 && b.standard_error < 1e-12, "{b:?}");
         assert!((b.ess - 1000.0).abs() < 1e-9);
+        // Nor by its rounding more particles than there are.
+        let ess = (0..200_u32).map(|row| {
+            let nearly: Vec<f64> = (0..400_u32).map(|i| f64::from((i * 7919 + row * 104_729) % 997) * 1e-11).collect();
+            streamed(&nearly, 160).ess
+        });
+        assert!(ess.into_iter().all(|ess| ess <= 400.0));
     }
 }

@@ -40,7 +40,7 @@ impl Mixture {
         self.pass(x, RowsMut::new(out, 1), Task::Elbo(shares))
     }
 
-    /// KL(r ‖ p(k | x)) of each row: never negative, with its relative accuracy near 0.
+    /// KL(r ‖ p(k | x)) of each row, p(k | x) as [`responsibilities`](Self::responsibilities) has it: never negative, with its relative accuracy near 0.
     ///
     /// # Errors
     /// As [`elbo`](Self::elbo).
@@ -142,7 +142,16 @@ impl<F: Float> Kernel for Shares<'_, F> {
                     }
                 }
                 Task::Gap(shares) => {
-                    let evidence = log_sum(simd, &score, largest);
+                    let mut evidence = log_sum(simd, &score, largest);
+                    let lost = evidence.simd_eq(f64::NEG_INFINITY);
+                    if lost.any_true() {
+                        let mut shares = vec![zero; components];
+                        nearest(simd, self.mixture, &x, &mut y, &mut shares, lost);
+                        for (score, share) in score.iter_mut().zip(shares) {
+                            *score = lost.select(ln::<f64, S>(simd, share), *score);
+                        }
+                        evidence = lost.select(zero, evidence);
+                    }
                     let mut total = zero;
                     for k in 0..components {
                         total += given(shares, k);
@@ -158,8 +167,7 @@ impl<F: Float> Kernel for Shares<'_, F> {
                         value += near.select(share * excess, exp::<f64, S>(simd, posterior));
                     }
                     for (out, &value) in out[local..local + count].iter_mut().zip(value.as_slice()) {
-                        // Where log p(x) is −∞ nothing is known of the components; a share of one that cannot have made the row is an infinite gap, of which the
-                        // excess is NaN.
+                        // A share of a component that cannot have made the row is an infinite gap, of which the excess is NaN.
                         *out = F::from_f64(if value.is_nan() { f64::INFINITY } else { value });
                     }
                 }
