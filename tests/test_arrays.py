@@ -245,6 +245,29 @@ def test_a_mask_may_be_of_any_layout(dtype):
             lik.Bernoulli().log_prob(x, params, mask=wrong)
 
 
+@pytest.mark.parametrize(
+    ("ragged", "got", "row"),
+    [
+        ([[1, 2], [3]], "2 numbers in row 0 and 1 in row 1", 1),
+        (([1.0], [2.0], []), "1 numbers in row 0 and 0 in row 2", 2),
+        ([[1, 2], 3], r"list \(.+\)", None),
+        ([[[1], [2, 3]]], r"list \(.+\)", None),
+    ],
+)
+def test_rows_of_several_lengths_are_told_with_a_cure(ragged, got, row):
+    vae = ek.VAE(1, hidden=())
+    for argument, call in (
+        ("X", lambda: vae.fit(ragged)),
+        ("validation", lambda: vae.fit(np.zeros((9, 2)), validation=ragged)),
+        ("log_var", lambda: g.entropy(ragged)),
+        ("x", lambda: lik.Gaussian().log_prob(ragged, np.zeros((2, 2)))),
+    ):
+        text = f"^{argument}: expected rows of one length, got {got}; give every row as many numbers$"
+        with pytest.raises(ek.ShapeError, match=text) as caught:
+            call()
+        assert (caught.value.argument, caught.value.row) == (argument, row)
+
+
 def test_a_float64_observation_beyond_float32_is_named_without_a_warning():
     with pytest.raises(ek.NonFiniteError, match=r"^x: .+ at row 0, column 1"):
         lik.Gaussian().log_prob([[0.0, 1e300]], np.zeros((1, 2), np.float32))

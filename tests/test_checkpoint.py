@@ -186,9 +186,38 @@ def test_a_refused_checkpoint_leaves_the_earlier_model(rows, tmp_path):
     assert all(np.array_equal(before[name], value) for name, value in vae.parameters().items())
 
 
-def test_a_fit_that_cannot_write_its_checkpoint_says_so(rows, tmp_path):
-    with pytest.raises(OSError, match="nowhere"):
-        fit(rows, checkpoint=tmp_path / "nowhere" / "c")
+def test_a_fit_that_cannot_write_its_checkpoint_says_so_before_it_trains(rows, tmp_path):
+    vae, _ = fit(rows, epochs=1)
+    before, trained = vae.parameters(), []
+    (tmp_path / "file").write_bytes(b"mine")
+    # A draft's name is longer than that of the file itself.
+    for place in ("nowhere/c", "file/c", ".", "c" * 240):
+        path = tmp_path / place
+        with pytest.raises(OSError, match="checkpoint: ") as caught:
+            vae.fit(rows, epochs=3, progress=False, checkpoint=path, checkpoint_every=2, callbacks=[trained.append])
+        assert caught.value.filename == str(path)
+    assert not trained
+    assert all(np.array_equal(before[name], value) for name, value in vae.parameters().items())
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_fit_that_was_cut_off_before_its_first_write_leaves_no_file(rows, tmp_path):
+    with pytest.raises(CutError):
+        fit(rows, checkpoint=tmp_path / "c", checkpoint_every=3, callbacks=[cut_after(2)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fit_that_has_ended_is_read_back_where_nothing_can_be_written(rows, tmp_path, monkeypatch):
+    whole, _ = fit(rows, checkpoint=tmp_path / "c")
+    monkeypatch.setattr(ek._checkpoint, "whole", None)
+    assert same(fit(rows, checkpoint=tmp_path / "c")[0], whole)
+
+
+@pytest.mark.parametrize("path", [3, "", b"c", "a\0b"])
+def test_a_checkpoint_that_is_no_path_is_refused_by_name(rows, path):
+    with pytest.raises(ek.ArgumentError, match=r"^checkpoint: expected a file's path, got .+; give a str or") as caught:
+        fit(rows, checkpoint=path)
+    assert caught.value.argument == "checkpoint"
 
 
 _SCRIPT = textwrap.dedent(

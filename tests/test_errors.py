@@ -1,6 +1,7 @@
 """The exceptions: what each one is, what it carries, and that each says argument, expected, got and cure."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ CALLS = [
     (lambda: g.kl(rows(), rows((4, 2))), ek.ShapeError, "log_var", None, None, None),
     (lambda: g.kl(rows(), rows(), rows((2,)), rows((2,))), ek.ShapeError, "prior_loc", None, None, None),
     (lambda: g.log_prob(rows((5, 3)), rows(), rows()), ek.ShapeError, "z", None, None, None),
-    (lambda: g.kl([[1.0], [2.0, 3.0]], rows()), ek.ShapeError, "loc", None, None, None),
+    (lambda: g.kl([[1.0], [2.0, 3.0]], rows()), ek.ShapeError, "loc", 1, None, None),
     (lambda: g.kl(rows(), rows(), out=rows((5,))), ek.ShapeError, "out", None, None, None),
     (lambda: g.kl(rows(), rows(dtype="f4")), ek.DtypeError, "log_var", None, None, None),
     (lambda: g.kl(rows(dtype="f2"), rows()), ek.DtypeError, "loc", None, None, None),
@@ -99,9 +100,31 @@ def test_real_errors_say_argument_expected_got_and_cure(number):
     np.testing.assert_equal(got.value, value)
     assert "\n" not in str(got)
     if row is not None:
+        assert f"row {row}" in str(got)
+    if column is not None:
         assert f"at row {row}, column {column}" in str(got)
         assert type(got.row) is type(got.column) is int
         assert type(got.value) is float
+
+
+PAIR = (rows(), rows())
+
+
+def elbo(post=PAIR, **options):
+    return ek.elbo(rows(), post, lambda z: z, lik.Gaussian(), key=0, **options)
+
+
+def elbo_grad(post=PAIR, **options):
+    return ek.elbo_grad(rows(), post, lambda z: (z, lambda d: d), lik.Gaussian(), key=0, **options)
+
+
+def linear_gaussian(post):
+    return ek.LinearGaussian(np.eye(3), np.zeros(3), 1.0).elbo(rows(), post)
+
+
+MODELS = (elbo, elbo_grad, linear_gaussian, lambda post: ek.elbo_joint(lambda z: z[:, 0], post, key=0))
+TUPLES = ((), (rows(),), (rows(), rows(), rows()))
+BOUNDS = (ek.bounds.elbo, ek.bounds.iwae, partial(ek.bounds.renyi, alpha=0.5), ek.bounds.cubo, ek.bounds.ess)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +145,12 @@ def test_real_errors_say_argument_expected_got_and_cure(number):
         (lambda: ek.set_num_threads(1025), "n"),
         (lambda: ek.set_num_threads(2**70), "n"),
         (lambda: ek.set_num_threads(1.5), "n"),
+        *((lambda call=call, post=post: call(post=post), "post") for call in MODELS for post in TUPLES),
+        *((lambda prior=prior: elbo(prior=prior), "prior") for prior in TUPLES),
+        *((lambda kl=kl: elbo(kl=kl), "kl") for kl in (["analytic"], np.array(["analytic", "x"]), None)),
+        *((lambda of=of: elbo_grad(estimator=of), "estimator") for of in (np.array(["stl", "score"]), ["stl"], None)),
+        *((lambda of=of: elbo_grad(objective=of), "objective") for of in (np.array(["elbo", "x"]), ["elbo"], None)),
+        *((lambda b=b, e=e: b(rows(), return_error=e), "return_error") for b in BOUNDS for e in ("yes", 1, None)),
     ],
 )
 def test_options_outside_their_range_are_errors_of_the_same_form(call, argument):

@@ -409,6 +409,14 @@ def test_a_broken_file_is_refused_by_name(fitted, tmp_path):
         ek.VAE.load(tmp_path / "missing")
 
 
+@pytest.mark.parametrize("path", [3, None, "", b"model", "a\0b"])
+def test_what_is_no_path_is_refused_by_name(fitted, path):
+    for call in (fitted.save, ek.VAE.load):
+        with pytest.raises(ek.ArgumentError, match=r"^path: expected a file's path, got .+; give a str or") as caught:
+            call(path)
+        assert caught.value.argument == "path"
+
+
 def test_a_failed_save_leaves_the_old_file(fitted, tmp_path):
     target = tmp_path / "model"
     target.mkdir()  # cannot be replaced by a file
@@ -463,6 +471,32 @@ def test_an_infinite_option_is_told_to_be_finite(digits, name):
     with pytest.raises(ek.ArgumentError, match=r"^kl_weight \(epoch 1\): expected a finite number") as caught:
         vae.fit(digits[0], progress=False, epochs=2, kl_weight=lambda epoch: np.inf if epoch else 1.0)
     assert caught.value.argument == "kl_weight"
+    with pytest.raises(ek.ArgumentError, match=r"^kl_weight \(epoch 0\): expected a number, got None;") as caught:
+        vae.fit(digits[0], progress=False, epochs=2, kl_weight=lambda _: None)
+    assert caught.value.argument == "kl_weight"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"latent_dim": 10**12}, "latent_dim"),
+        ({"latent_dim": 2**64 - 1, "hidden": ()}, "latent_dim"),
+        ({"latent_dim": 10**6, "hidden": (2000,)}, "latent_dim"),
+        ({"hidden": (10**12,)}, "hidden"),
+        ({"hidden": [10**5, 10**5]}, "hidden"),
+        # Many that are each narrower than the latents.
+        ({"latent_dim": 2000, "hidden": (1000,) * 3000}, "hidden"),
+        ({"prior": "mixture", "prior_components": 10**12}, "prior_components"),
+        ({"prior": "vamp", "prior_components": 10**12}, "prior_components"),
+        ({"prior": "mixture", "latent_dim": 10**12}, "latent_dim"),
+    ],
+)
+def test_the_option_that_makes_too_many_parameters_is_named(options, name):
+    vae = ek.VAE(**options)
+    with pytest.raises(ek.ArgumentError, match=rf"^{name}: expected a size for at most 2³¹ parameters, got ") as caught:
+        vae.fit(np.zeros((9, 3)), epochs=1, progress=False)
+    assert caught.value.argument == name
+    assert f"got {getattr(vae, name)}; " in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,9 @@ import numpy as np
 from elbokit.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import TypeGuard
+
     from numpy.typing import ArrayLike, NDArray
 
 _F32 = np.dtype(np.float32)
@@ -153,7 +158,31 @@ def number(argument: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ArgumentError(f"{argument}: expected a number, got {value!r}; give one") from None
+        # Of a schedule the epoch stands behind the argument's name.
+        name = argument.partition(" ")[0]
+        raise ArgumentError(f"{argument}: expected a number, got {value!r}; give one", argument=name) from None
+
+
+def not_negative(argument: str, value: Any, cure: str) -> float:
+    """A finite number not below 0."""
+    got = number(argument, value)
+    if not 0 <= got < np.inf:
+        raise ArgumentError(f"{argument}: expected a finite number not below 0, got {got:g}; {cure}")
+    return got
+
+
+def is_one_of(value: Any, names: Collection[str]) -> TypeGuard[str]:
+    """Whether an option has one of these names."""
+    # What is no text may not even have a hash.
+    return isinstance(value, str) and value in names
+
+
+def file_path(argument: str, value: Any) -> Path:
+    """Where a file stands."""
+    name = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ArgumentError(f"{argument}: expected a file's path, got {value!r}; give a str or a pathlib.Path")
+    return Path(name)
 
 
 def float_type(dtype: Any) -> np.dtype[Any]:
@@ -182,9 +211,25 @@ def _asarray(argument: str, array: ArrayLike) -> NDArray[Any]:
     try:
         return np.asarray(array)
     except ValueError as error:
+        got, row = f"{type(array).__name__} ({error})", _odd_row(array)
+        if row is not None:
+            got = f"{len(array[0])} numbers in row 0 and {len(array[row])} in row {row}"  # type: ignore[index, arg-type]
         raise ShapeError(
-            f"{argument}: expected rows of one length, got {type(array).__name__}; {error}", argument=argument
+            f"{argument}: expected rows of one length, got {got}; give every row as many numbers",
+            argument=argument,
+            row=row,
         ) from None
+
+
+def _odd_row(array: Any) -> int | None:
+    """The first row of a list that has another length than row 0."""
+    if not isinstance(array, (list, tuple)):
+        return None
+    try:
+        lengths = [len(row) for row in array]
+    except TypeError:
+        return None
+    return next((row for row, length in enumerate(lengths) if length != lengths[0]), None)
 
 
 def _refuse(argument: str, dtype: np.dtype[Any], expected: str) -> None:

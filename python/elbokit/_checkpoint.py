@@ -27,6 +27,10 @@ _CURE = "give a checkpoint that elbokit wrote, or remove it to start anew"
 _ROWS = 1 << 14
 
 
+class _TriedError(Exception):
+    """What ends a trial before the draft takes the file's place."""
+
+
 @dataclass
 class Checkpoint:
     """Where a fit is kept, how often it is written, and by which options it is known."""
@@ -44,14 +48,21 @@ class Checkpoint:
         """Put a state in the place of the last one."""
         text = json.dumps({"format": _FORMAT, "options": self.options, **counts}, sort_keys=True)
         data = _core.checkpoint_to_bytes(text, sorted(vectors.items()))
-        with whole(self.path) as draft:
+        with self._named(), whole(self.path) as draft:
             draft.write_bytes(data)
         self.written = True
+
+    def try_out(self) -> None:
+        """Make a draft as `write` will, and remove it: an OSError comes before the training that it would lose."""
+        with self._named(), contextlib.suppress(_TriedError), whole(self.path) as draft:
+            draft.touch()
+            raise _TriedError
 
     def read(self) -> Found | None:
         """The state in the file, if there is a file; a ValueError names the option by which it is another fit's."""
         try:
-            data = self.path.read_bytes()
+            with self._named():
+                data = self.path.read_bytes()
         except FileNotFoundError:
             return None
         with self.reading():
@@ -80,6 +91,14 @@ class Checkpoint:
                     f"{name}: expected {then!r} as in the checkpoint {os.fspath(self.path)}, got {now!r}; "
                     "give the fit's own, or another checkpoint"
                 )
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the argument in an error of the file system."""
+        try:
+            yield
+        except OSError as error:
+            raise type(error)(error.errno, f"checkpoint: {error.strerror}", os.fspath(self.path)) from None
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:

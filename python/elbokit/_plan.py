@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import numbers
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from elbokit import random
-from elbokit._arrays import Stream, count, number, rows_of
+from elbokit._arrays import Stream, count, file_path, is_one_of, number, rows_of
 from elbokit._checkpoint import Checkpoint, fingerprint
 from elbokit._condition import condition_of
-from elbokit._naming import FOREIGN, Worded, Words
+from elbokit._naming import FOREIGN, Worded, Words, say_given
 from elbokit._schedules import Plateau
 from elbokit._stopping import Patience, Stopping
-from elbokit.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
+from elbokit.errors import ArgumentError, DtypeError, ElbokitError, NonFiniteError, ShapeError
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from elbokit.vae import VAE
 
 
-_AS_VALIDATION = Worded({"x": Words("validation"), "condition": Words("validation: condition")})
+_AS_VALIDATION = Worded({"X": Words("validation"), "condition": Words("validation: condition")})
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ def checked(vae: VAE, rows: NDArray[Any], given: Options, seed: int, splitting: 
     every = count("checkpoint_every", given.checkpoint_every, 1)
     if given.checkpoint is None:
         return plan
-    return replace(plan, checkpoint=Checkpoint(Path(given.checkpoint), every, _known_by(vae, plan, given, seed)))
+    path = file_path("checkpoint", given.checkpoint)
+    return replace(plan, checkpoint=Checkpoint(path, every, _known_by(vae, plan, given, seed)))
 
 
 def _known_by(vae: VAE, plan: Plan, given: Options, seed: int) -> dict[str, Any]:
@@ -235,7 +236,7 @@ def _split(
         )
     if len(rows) >= 1 << 32:
         raise ShapeError(f"X: expected less than 2**32 rows, got {len(rows)}; fit a part of them", argument="X")
-    if not isinstance(validation, (tuple, Stream)) and np.ndim(validation) == 0:
+    if not isinstance(validation, (list, tuple, Stream)) and np.ndim(validation) == 0:
         share = number("validation", validation)
         if not 0 <= share < 1:
             raise ArgumentError(f"validation: expected a share from 0 to below 1 or rows, got {share}; use 0.1")
@@ -289,7 +290,7 @@ def _given(
 
 
 def _choice(argument: str, value: Any, names: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in names:
+    if not is_one_of(value, names):
         raise ArgumentError(f"{argument}: expected one of {names}, got {value!r}; use one of them")
     return value
 
@@ -352,10 +353,34 @@ def _patience(patience: int | Patience | Stopping | None, held_out: bool) -> Pat
     return patience if isinstance(patience, (Patience, Stopping)) else Patience(count("patience", patience, 1))
 
 
-def check_held_out(core: _core.Vae, held_out: HeldOut) -> None:
+def check_held_out(core: _core.Vae, held_out: HeldOut, dtype: np.dtype[Any]) -> None:
     """Refuse a held-out row by that name."""
     with _AS_VALIDATION:
-        core.check(held_out.rows, held_out.condition)
+        try:
+            core.check(held_out.rows, held_out.condition)
+        except ElbokitError as error:
+            say_given(error, dtype, x=held_out.rows, condition=held_out.condition)
+            raise
+
+
+def too_large(vae: VAE, width: int) -> ArgumentError:
+    """Which option of a model for `width` columns gives it more parameters than the core takes."""
+
+    def parameters(latents: int, hidden: Sequence[int], components: int) -> int:
+        encoder, decoder = (width, *hidden, 2 * latents), (latents, *reversed(hidden), width)
+        layers = (a * b for widths in (encoder, decoder) for a, b in itertools.pairwise(widths))
+        return sum(layers) + components * {"standard": 0, "mixture": 2 * latents, "vamp": width}[vae.prior]
+
+    latents, hidden, components = vae.latent_dim, vae.hidden, vae.prior_components
+    # The one without whose size the fewest would be left.
+    left = {
+        "hidden": parameters(latents, (1,) * len(hidden), components),
+        "latent_dim": parameters(1, hidden, components),
+        "prior_components": parameters(latents, hidden, 1),
+    }
+    name = min(left, key=left.__getitem__)
+    cure = "make layers narrower" if name == "hidden" else "use fewer"
+    return ArgumentError(f"{name}: expected a size for at most 2³¹ parameters, got {getattr(vae, name)}; {cure}")
 
 
 def first_pseudo_inputs(vae: VAE, plan: Plan, key: Key) -> NDArray[np.uint32]:

@@ -217,6 +217,9 @@ class State:
             self.watch = Watch(plan.patience, plan.num_held_out)
         if plan.checkpoint is not None:
             self._resume(core, plan.checkpoint)
+            # A fit that has ended is read back and writes nothing more.
+            if not history.stopped_early and len(history.elbo) < plan.epochs:
+                plan.checkpoint.try_out()
 
     def score(self, core: _core.Vae, key: Key) -> None:
         """Score the held-out rows, keep the best weights, and decide on a stop and on the next rate."""

@@ -18,20 +18,19 @@ from __future__ import annotations
 
 import os
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from elbokit import _condition, _core, _metadata, _plan, _scaling, training
 from elbokit import likelihood as likelihoods
-from elbokit._arrays import count, float_type, floats, rows_of
+from elbokit._arrays import count, file_path, float_type, floats, rows_of
 from elbokit._calibration import Calibrated, Calibration
 from elbokit._files import whole
 from elbokit._names import Names
-from elbokit._naming import AS_GIVEN
+from elbokit._naming import AS_GIVEN, say_given
 from elbokit.batches import Batches, streamed
-from elbokit.errors import ArgumentError, ModelFileError, NotFittedError, ShapeError
+from elbokit.errors import ArgumentError, ElbokitError, ModelFileError, NotFittedError, ShapeError
 from elbokit.evidence import ElboTerms, GaussianParams
 from elbokit.likelihood import Gaussian, Likelihood
 from elbokit.random import Key, seed_of
@@ -344,6 +343,8 @@ class VAE(Calibrated):
             For a cell that the likelihood gives no probability, before any step is taken.
         ModelFileError
             For a checkpoint that cannot be read; one of another fit is a ValueError that names what differs.
+        OSError
+            For a checkpoint that cannot be written, before any step is taken.
         ShapeError, DtypeError, NonFiniteError, ValueError
 
         Notes
@@ -362,15 +363,24 @@ class VAE(Calibrated):
         plan = _plan.checked(self, rows, options, seed_of(key), splitting)
         shift, scale, spread = _scaling.statistics(self, rows, plan.train, plan.weights)
         beside = _scaling.condition_statistics(self, plan.condition, plan.train, plan.weights)
-        core = _core.Vae(
-            rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
-            self.layer_norm, self.residual, self.prior, self.prior_components, shift, scale, spread, *beside,
-            self.dtype == np.float64, initial.seed,
-        )  # fmt: skip
-        with AS_GIVEN:
+        try:
+            core = _core.Vae(
+                rows.shape[1], self.latent_dim, list(self.hidden), self.likelihood._core, self.activation,
+                self.layer_norm, self.residual, self.prior, self.prior_components, shift, scale, spread, *beside,
+                self.dtype == np.float64, initial.seed,
+            )  # fmt: skip
+        except ArgumentError as error:
+            # The core says so of too many parameters, whatever they are of.
+            if error.argument == "hidden":
+                raise _plan.too_large(self, rows.shape[1]) from None
+            raise
+        try:
             core.check(rows, plan.condition)
+        except ElbokitError as error:
+            say_given(error, self.dtype, x=rows, condition=plan.condition)
+            raise
         if plan.held_out is not None and plan.held_out.index is None:
-            _plan.check_held_out(core, plan.held_out)
+            _plan.check_held_out(core, plan.held_out, self.dtype)
         if self.prior == "vamp":
             # A key that no layer's start is drawn by.
             chosen = _plan.first_pseudo_inputs(self, plan, initial.fold_in(1 << 32))
@@ -423,7 +433,10 @@ class VAE(Calibrated):
         return self.core.condition_width
 
     def encode(self, X: ArrayLike | Batches, *, condition: ArrayLike | Batches | None = None) -> GaussianParams:
-        """The posterior q(z | x) of each row: loc and log_var, each (rows, latent_dim)."""
+        """The posterior q(z | x) of each row: loc and log_var, each (rows, latent_dim).
+
+        A row for which the encoder leaves the float range is a NonFiniteError.
+        """
         return GaussianParams(*self._each(X, condition, self.core.encode))
 
     def decode(self, z: ArrayLike, *, condition: ArrayLike | None = None) -> NDArray[Any]:
@@ -431,17 +444,26 @@ class VAE(Calibrated):
 
         A conditional model takes as many rows of `condition`, or one for all.
         """
-        latents = self._latents(z)
-        return self.core.decode(latents, self._condition_of_latents(condition, latents, "z"))
+        given = floats("z", z)
+        beside = self._condition_of_latents(condition, given, "z")
+        try:
+            return self.core.decode(self._latents(given), beside)
+        except ElbokitError as error:
+            say_given(error, self.dtype, z=given, condition=beside)
+            raise
 
     def reconstruct(self, X: ArrayLike, *, condition: ArrayLike | None = None) -> NDArray[Any]:
         """The likelihood's mean at z = loc, (rows, features): deterministic, a picture that enters no bound.
 
-        Of `Categorical` columns it holds the classes' probabilities, as `likelihood_.mean` does.
+        Of `Categorical` columns it holds the classes' probabilities, as `likelihood_.mean` does. A row for which a
+        network leaves the float range is a NonFiniteError.
         """
         rows, beside = self._checked(X, condition)
-        with AS_GIVEN:
+        try:
             return self.core.mean(self.core.encode(rows, beside)[0], beside)
+        except ElbokitError as error:
+            say_given(error, self.dtype, x=rows, condition=beside)
+            raise
 
     def sample(self, n: int, *, key: Key | int, condition: ArrayLike | None = None, first_row: int = 0) -> NDArray[Any]:
         """Rows drawn from the model, (n, features): z from the prior, then x from p(x | z).
@@ -451,8 +473,12 @@ class VAE(Calibrated):
         """
         latents, cells = Key(seed_of(key)).split(2)
         z = self.core.sample_prior(count("n", n), latents.seed, count("first_row", first_row))
-        params = self.core.decode(z, self._condition_of_latents(condition, z, "n"))
-        return self.likelihood_.sample(params, key=cells, first_row=first_row)
+        beside = self._condition_of_latents(condition, z, "n")
+        try:
+            return self.likelihood_.sample(self.core.decode(z, beside), key=cells, first_row=first_row)
+        except ElbokitError as error:
+            say_given(error, self.dtype, "n", condition=beside)
+            raise
 
     # Scores
 
@@ -527,8 +553,11 @@ class VAE(Calibrated):
         """
         particles = count("num_particles", num_particles, 1)
         rows, beside = self._checked(X, condition)
-        with AS_GIVEN:
+        try:
             return self.core.elbo_per_column(rows, seed_of(key), particles, beside)
+        except ElbokitError as error:
+            say_given(error, self.dtype, x=rows, condition=beside)
+            raise
 
     def impute(
         self,
@@ -597,11 +626,14 @@ class VAE(Calibrated):
         laplace, particles = _is_laplace(proposal), count("num_particles", num_particles, 1)
         copies = None if draws is None else count("draws", draws, 1)
         rows, beside = self._checked(X, condition)
-        with AS_GIVEN:
+        try:
             if copies is None:
                 filled = self.core.impute(rows, seed_of(key), particles, laplace, beside)
             else:
                 filled = self.core.impute_draws(rows, seed_of(key), particles, copies, laplace, beside)
+        except ElbokitError as error:
+            say_given(error, self.dtype, x=rows, condition=beside)
+            raise
         if filled.dtype == rows.dtype:
             return filled
         if rows.dtype.kind != "f":
@@ -817,8 +849,8 @@ class VAE(Calibrated):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file, whole or not at all; the same model gives the same bytes."""
-        data = self._to_bytes()
-        with whole(path) as draft:
+        file, data = file_path("path", path), self._to_bytes()
+        with whole(file) as draft:
             draft.write_bytes(data)
 
     @classmethod
@@ -833,7 +865,7 @@ class VAE(Calibrated):
             Where it cannot be read at all.
         """
         try:
-            return cls._from_bytes(Path(path).read_bytes())
+            return cls._from_bytes(file_path("path", path).read_bytes())
         except ModelFileError as error:
             raise ModelFileError(f"{os.fspath(path)}: {error}") from None
 
@@ -897,8 +929,11 @@ class VAE(Calibrated):
         if isinstance(X, Batches):
             return streamed(X, condition, lambda rows, beside: self._each(rows, beside, of))
         rows, beside = self._checked(X, condition)
-        with AS_GIVEN:
+        try:
             return of(rows, beside)
+        except ElbokitError as error:
+            say_given(error, self.dtype, x=rows, condition=beside)
+            raise
 
     def _checked(
         self, X: ArrayLike | Batches, condition: ArrayLike | Batches | None
@@ -915,8 +950,12 @@ class VAE(Calibrated):
     def _condition_of_latents(self, condition: ArrayLike | None, z: NDArray[Any], of: str) -> NDArray[Any] | None:
         return _condition.for_latents(condition, len(z), self.core.condition_width, of)
 
-    def _latents(self, z: ArrayLike) -> NDArray[Any]:
-        return floats("z", z).astype(self.dtype, copy=False)
+    def _latents(self, z: NDArray[Any]) -> NDArray[Any]:
+        if z.dtype == self.dtype:
+            return z
+        # What the model's dtype has no number for is an error by its place, not a warning.
+        with np.errstate(over="ignore"):
+            return z.astype(self.dtype)
 
 
 def _widths(hidden: Any) -> tuple[int, ...]:
