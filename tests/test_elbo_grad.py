@@ -377,6 +377,24 @@ def test_no_finite_input_gives_nan(dtype, estimator, objective):
             assert not any(np.isnan(part).any() for part in gradients), (loc, log_var, x)
 
 
+@pytest.mark.parametrize(("estimator", "objective"), COMBINATIONS)
+@pytest.mark.parametrize("kl", ["analytic", "monte_carlo"])
+def test_terms_of_infinite_parts_are_those_of_elbo_too(kl, estimator, objective):
+    top = np.finfo(np.float64).max
+    q = ek.GaussianParams(np.zeros((1, 3)), np.full((1, 3), top))
+    options = {"key": 0, "num_particles": 30, "kl": kl, "prior": ek.MvnParams(np.zeros(3), np.eye(3))}
+
+    def vjp(z):
+        log_var = np.where(z[:, :1] > 0, -top, top)
+        return np.hstack([np.zeros((len(z), 4)), np.repeat(log_var, 4, axis=1)]), lambda _: np.zeros_like(z)
+
+    given = (np.zeros((1, 4)), q, vjp, ek.likelihood.Gaussian("predicted"))
+    terms, *gradients = ek.elbo_grad(*given, estimator=estimator, objective=objective, **options)
+    expected = ek.elbo(given[0], q, lambda z: vjp(z)[0], given[3], **options)
+    np.testing.assert_array_equal(terms, expected)
+    assert not any(np.isnan(part).any() for part in (*terms, *gradients))
+
+
 def test_sizes_0_and_1():
     for estimator, objective in COMBINATIONS:
         for batch, latent in ((0, 3), (1, 1), (2, 0)):

@@ -535,6 +535,64 @@ def test_a_draw_past_the_range_has_probability_zero_whatever_its_decoder_makes_o
     assert np.isfinite(weights[:, [0, 2]]).all()
 
 
+# A posterior so wide that log q of a draw leaves the range too.
+TOP = {dtype: np.finfo(dtype).max for dtype in DTYPES}
+PRIORS_OF_THREE = {
+    "mixture": ek.GaussianMixture([1.0], np.zeros((1, 3)), [1.0]),
+    "full": lambda dtype: ek.MvnParams(np.zeros(3, dtype), np.eye(3, dtype=dtype)),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", PRIORS_OF_THREE)
+def test_a_draw_without_density_under_the_prior_weighs_nothing_however_little_it_has_under_q(kind, dtype):
+    q = ek.GaussianParams(np.zeros((1, 3), dtype), np.full((1, 3), TOP[dtype]))
+    prior = PRIORS_OF_THREE[kind]
+    given = ([[0.0]], q, lambda z: np.zeros((len(z), 1), dtype), ek.likelihood.Gaussian(1.0))
+    options = {"key": 0, "num_particles": 2, "prior": prior(dtype) if callable(prior) else prior}
+    terms = ek.elbo(*given, kl="monte_carlo", **options)
+    assert (terms.elbo, terms.kl, terms.standard_error) == (-np.inf, np.inf, np.inf)
+    assert np.isfinite(terms.reconstruction)
+    assert np.isneginf(ek.log_weights(*given, **options)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("prior", [None, "diagonal", "full"])
+def test_a_mean_of_infinities_of_both_signs_is_the_one_that_lowers_the_bound(prior, dtype):
+    # Draws inside the range have a ratio of −∞ and a weight of +∞, those outside the reverse.
+    q = ek.GaussianParams(np.zeros((1, 3), dtype), np.full((1, 3), TOP[dtype]))
+    log_scale = np.log(TOP[dtype]) * 0.9
+    diagonal = ek.GaussianParams(np.zeros(3, dtype), np.full(3, 2 * log_scale, dtype))
+    full = ek.MvnParams(np.zeros(3, dtype), np.exp(log_scale).astype(dtype) * np.eye(3, dtype=dtype))
+    narrow = ek.GaussianParams(np.zeros((1, 3), dtype), np.zeros((1, 3), dtype))
+    post, known = (narrow, None) if prior is None else (q, {"diagonal": diagonal, "full": full}[prior])
+
+    def decoder(z):  # log p(x | z) is +∞ for one half of z, −∞ for the other
+        log_var = np.where(z[:, :1] > 0, -TOP[dtype], TOP[dtype])
+        return np.hstack([np.zeros((len(z), 4), dtype), np.repeat(log_var, 4, axis=1)])
+
+    likelihood = ek.likelihood.Gaussian("predicted")
+    options = {"key": 0, "num_particles": 30, "prior": known}
+    terms = ek.elbo(np.zeros((1, 4)), post, decoder, likelihood, kl="monte_carlo", **options)
+    assert (terms.elbo, terms.reconstruction, terms.standard_error) == (-np.inf, -np.inf, np.inf)
+    assert terms.kl == np.inf or (prior is None and np.isfinite(terms.kl))
+    assert not np.isnan(ek.log_weights(np.zeros((1, 4)), post, decoder, likelihood, **options)).any()
+    exact = ek.elbo(np.zeros((1, 4)), post, decoder, likelihood, **options)
+    assert (exact.elbo, exact.reconstruction) == (-np.inf, -np.inf)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_bound_of_infinite_parts_is_minus_infinity(form, dtype):
+    q = ek.GaussianParams(np.full((1, 1), TOP[dtype]), np.zeros((1, 1), dtype))
+
+    def decoder(z):  # log p(x | z) = +∞
+        return np.tile(np.array([0] * 4 + [-TOP[dtype]] * 4, dtype), (len(z), 1))
+
+    terms = ek.elbo(np.zeros((1, 4)), q, decoder, ek.likelihood.Gaussian("predicted"), key=0, num_particles=3, kl=form)
+    assert terms == (-np.inf, np.inf, np.inf, np.inf)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("log_var", [-1e4, -2000.0, -1500.0, -200.0, -100.0, 0.0, 100.0])
 def test_a_narrow_posterior_is_as_far_from_a_full_prior_as_from_its_diagonal(log_var, dtype):

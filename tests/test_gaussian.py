@@ -189,6 +189,24 @@ def test_finite_input_gives_no_nan_and_what_leaves_the_range_its_sign(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_a_divergence_by_draws_is_infinite_where_the_prior_has_no_density_whatever_that_of_the_posterior(dtype):
+    zero, wide = np.zeros((1, 3), dtype), np.full((1, 3), np.finfo(dtype).max)
+    mixture = ek.GaussianMixture([1.0], np.zeros((1, 3)), [1.0])
+    for log_var, prior, particles in (
+        # log q and log p of −∞ in every draw.
+        (wide, mixture, 2),
+        (wide, ek.GaussianParams(zero[0], zero[0]), 2),
+        # Both +∞: nothing says by how much q is the denser.
+        (-wide, ek.GaussianParams(zero, -wide), 2),
+        # Ratios of −∞, and of +∞ where a draw has left the range.
+        (wide, ek.GaussianParams(zero, zero + dtype(2 * np.log(np.finfo(dtype).max))), 30),
+    ):
+        for part in ek.gaussian.kl_monte_carlo(zero, log_var, prior, key=0, num_particles=particles):
+            assert part.dtype == dtype
+            assert part == np.inf
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_no_rows_no_latents_and_one_of_each(dtype):
     g = ek.gaussian
     for shape in ((0, 3), (3, 0), (0, 0), (1, 1)):

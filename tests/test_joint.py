@@ -91,6 +91,33 @@ def test_a_draw_may_be_ruled_out_or_leave_the_range():
     assert not np.isnan(weights).any()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_the_model_rules_out_weighs_nothing_however_little_density_q_gives_it(dtype):
+    top = np.finfo(dtype).max
+    wide = ek.GaussianParams(np.zeros((1, 3), dtype), np.full((1, 3), top))
+
+    def nothing(z):
+        return np.full(len(z), -np.inf, dtype)
+
+    terms = ek.elbo_joint(nothing, wide, key=0, num_particles=3)
+    assert terms == (-np.inf, -np.inf, np.inf, np.inf)
+    assert np.isneginf(ek.log_weights_joint(nothing, wide, key=0, num_particles=3)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_mean_of_weights_past_both_ends_is_minus_infinity(dtype):
+    top = np.finfo(dtype).max
+    wide = ek.GaussianParams(np.zeros((1, 1), dtype), np.full((1, 1), top))
+
+    def flat(z):
+        return np.full(len(z), top)
+
+    weights = ek.log_weights_joint(flat, wide, key=0, num_particles=30)
+    assert set(weights[:, 0]) == {-np.inf, np.inf}
+    terms = ek.elbo_joint(flat, wide, key=0, num_particles=30)
+    assert (terms.elbo, terms.standard_error) == (-np.inf, np.inf)
+
+
 @pytest.mark.parametrize(
     ("returns", "error", "message"),
     [

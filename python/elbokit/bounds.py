@@ -20,6 +20,7 @@ import numpy as np
 
 from elbokit import _core
 from elbokit._arrays import floats, number
+from elbokit.errors import ArgumentError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -48,7 +49,7 @@ class EvidenceBounds(NamedTuple):
     Attributes
     ----------
     lower : ndarray, shape (batch,)
-        The importance-weighted bound, `iwae`; in expectation at most log p(x).
+        The importance-weighted bound, that of `iwae` but for rounding; in expectation at most log p(x).
     estimate : ndarray, shape (batch,)
         Its jackknife over folds of particles.
     upper : ndarray, shape (batch,)
@@ -103,7 +104,7 @@ def elbo(
     -----
     Its expectation is at most log p(x) for any number of particles.
     """
-    value, error = _core.bound_elbo(floats("log_weights", log_weights), return_error, out)
+    value, error = _core.bound_elbo(floats("log_weights", log_weights), _flag(return_error), out)
     return value if error is None else (value, error)
 
 
@@ -146,7 +147,7 @@ def iwae(
     ----------
     Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders", equation 8.
     """
-    value, error = _core.bound_iwae(floats("log_weights", log_weights), return_error, out)
+    value, error = _core.bound_iwae(floats("log_weights", log_weights), _flag(return_error), out)
     return value if error is None else (value, error)
 
 
@@ -212,7 +213,7 @@ def renyi(
     [0.6931, 0.6238, 0.5493, 0.4055]
     """
     weights, order = floats("log_weights", log_weights), number("alpha", alpha)
-    value, error = _core.bound_renyi(weights, order, return_error, out)
+    value, error = _core.bound_renyi(weights, order, _flag(return_error), out)
     if not 0 <= order <= 1:
         _warn_of_infinite_power("renyi", weights, 1 - order, "−inf" if order > 1 else "+inf")
     return value if error is None else (value, error)
@@ -281,7 +282,7 @@ def cubo(
     array([0.80471896])
     """
     weights, power = floats("log_weights", log_weights), number("order", order)
-    value, error = _core.bound_cubo(weights, power, return_error, out)
+    value, error = _core.bound_cubo(weights, power, _flag(return_error), out)
     if power > 1:
         _warn_of_infinite_power("cubo", weights, power, "+inf")
     return value if error is None else (value, error)
@@ -336,7 +337,7 @@ def ess(
     >>> ek.bounds.ess(np.log([[1.0, 1.0], [3.0, 1.0]]))  # 4² / (1² + 3²), and 2 equal weights
     array([1.6, 2. ])
     """
-    value, error = _core.bound_ess(floats("log_weights", log_weights), return_error, out)
+    value, error = _core.bound_ess(floats("log_weights", log_weights), _flag(return_error), out)
     return value if error is None else (value, error)
 
 
@@ -429,6 +430,12 @@ def psis(log_weights: ArrayLike) -> PsisResult:
     array([0., 0.])
     """
     return PsisResult(*_core.bound_psis(floats("log_weights", log_weights)))
+
+
+def _flag(return_error: Any) -> bool:
+    if not isinstance(return_error, (bool, np.bool_)):
+        raise ArgumentError(f"return_error: expected True or False, got {return_error!r}; give one of them")
+    return bool(return_error)
 
 
 def _warn_of_infinite_power(bound: str, weights: NDArray[Any], power: float, value: str) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit import _core, gaussian, mvn
-from elbokit._arrays import agree, count, floats, observed, pair
+from elbokit._arrays import agree, count, floats, is_one_of, observed, pair
 from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.likelihood import Likelihood
 from elbokit.mixture import GaussianMixture
@@ -137,8 +137,9 @@ def elbo(
 
     Notes
     -----
-    A draw that has left the float's range has probability 0 where the decoder's params of it are no numbers: its row's
-    elbo is −inf.
+    A draw that has left the float's range has probability 0 where the decoder's params of it are no numbers, and with
+    ``kl="monte_carlo"`` density 0 under the prior: its row's elbo is −inf. Where infinities of both signs meet, in a
+    difference or a mean, the one that lowers the bound stands: of log q(z | x) and log p(z) both at −inf, log p(z).
 
     The expectation of elbo is at most log p(x). With the exact posterior and ``kl="monte_carlo"`` every draw equals it.
 
@@ -172,7 +173,7 @@ def log_weights(
 ) -> NDArray[Any]:
     """log p(x, z) − log q(z | x) of each draw, shape (particles, batch), in nats: what `bounds` takes.
 
-    Parameters and errors are those of `elbo`.
+    Parameters, errors and what leaves the range are as in `elbo`.
 
     Examples
     --------
@@ -183,12 +184,15 @@ def log_weights(
     (3, 2)
     """
     terms = _Terms(x, post, decoder, likelihood, key, num_particles, prior, mask, 0, weigh=True)
-    blocks = [np.subtract(log_likelihood, log_ratio, out=log_ratio) for log_ratio, log_likelihood in terms.particles()]
+    blocks = [
+        gaussian._difference(log_likelihood, log_ratio, -np.inf, out=log_ratio)
+        for log_ratio, log_likelihood in terms.particles()
+    ]
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-def _check_form(kl: str, prior: GaussianParams | MvnParams | GaussianMixture | None) -> None:
-    if kl not in {"analytic", "monte_carlo"}:
+def _check_form(kl: Any, prior: GaussianParams | MvnParams | GaussianMixture | None) -> None:
+    if not is_one_of(kl, {"analytic", "monte_carlo"}):
         raise ArgumentError(f'kl: expected "analytic" or "monte_carlo", got {kl!r}; use one of them')
     if kl == "analytic" and isinstance(prior, GaussianMixture):
         raise ArgumentError(
@@ -303,7 +307,7 @@ class _Terms:
         loc, spread = self.post
         z, log_ratio = draw(loc, spread, self.seed, number, self.first_row, first)
         if self.weigh:
-            np.subtract(log_ratio, self._log_prior(z), out=log_ratio)
+            gaussian._difference(log_ratio, self._log_prior(z), np.inf, out=log_ratio)
         return z.reshape(number * self.batch, self.latent), log_ratio
 
     def _log_prior(self, z: NDArray[Any]) -> NDArray[Any]:
@@ -325,16 +329,23 @@ class _Means:
         self.means[0].push(log_likelihood)
         if self.divergence is None:
             self.means[1].push(log_ratio)
-            self.means[2].push(np.subtract(log_likelihood, log_ratio, out=log_ratio))
+            # ∞ − ∞ may stay NaN here: so is then the mean, and `result` decides it.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.means[2].push(np.subtract(log_likelihood, log_ratio, out=log_ratio))
 
     def result(self) -> ElboTerms:
         value, error = self.means[0].result()
-        if self.divergence is None:
+        divergence = self.divergence
+        if divergence is None:
             (divergence, _), (bound, error) = (mean.result() for mean in self.means[1:])
-            return ElboTerms(bound, value, divergence, error)
-        with np.errstate(over="ignore"):
-            bound, value, error = (part.astype(self.dtype) for part in (value - self.divergence, value, error))
-        return ElboTerms(bound, value, self.divergence, error)
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                bound, value, error = (part.astype(self.dtype) for part in (value - divergence, value, error))
+        # Infinities have met nowhere where the bound is finite.
+        if not np.isfinite(bound).all():
+            bound, value = (gaussian._decided(part, -np.inf) for part in (bound, value))
+            divergence = gaussian._decided(divergence, np.inf)
+        return ElboTerms(bound, value, divergence, error)
 
 
 # What depends on the kind of a posterior or a prior.
@@ -345,13 +356,14 @@ def _is_full(params: GaussianParams | MvnParams) -> TypeGuard[MvnParams]:
     return isinstance(params, MvnParams)
 
 
-def _coerced(argument: str, params: GaussianParams | MvnParams, prefix: str = "") -> GaussianParams | MvnParams:
-    if not isinstance(params, tuple):
+def _coerced(argument: str, params: Any, prefix: str = "") -> GaussianParams | MvnParams:
+    if not (isinstance(params, tuple) and len(params) == 2):
+        size = f" of {len(params)}" if isinstance(params, tuple) else ""
         raise ArgumentError(
             f"{argument}: expected GaussianParams(loc, log_var) or MvnParams(loc, scale_tril), "
-            f"got {type(params).__name__}; make one"
+            f"got {type(params).__name__}{size}; make one"
         )
-    kind, second = (MvnParams, "scale_tril") if _is_full(params) else (GaussianParams, "log_var")
+    kind, second = (MvnParams, "scale_tril") if isinstance(params, MvnParams) else (GaussianParams, "log_var")
     loc, spread = params
     ready = pair(prefix + "loc", loc, prefix + second, spread)
     return params if type(params) is kind and ready[0] is loc and ready[1] is spread else kind(*ready)

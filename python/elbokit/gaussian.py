@@ -419,7 +419,7 @@ def kl_monte_carlo(
     Returns
     -------
     kl, standard_error : ndarray, shape (batch,)
-        Of loc's dtype. +inf where the prior gives a draw no density that the range holds.
+        Of loc's dtype. +inf, both, where the prior gives a draw no density that the range holds.
 
     Raises
     ------
@@ -443,8 +443,9 @@ def kl_monte_carlo(
     block = max(1, _BLOCK // max(1, batch * latent))
     for first in range(0, particles, block):
         z, log_posterior = _core.gaussian_rsample_and_log_prob(a, b, seed, min(block, particles - first), row, first)
-        terms.push(log_posterior - _log_density_of_draws(z, log_prior))
-    return terms.result()
+        terms.push(_difference(log_posterior, _log_density_of_draws(z, log_prior), np.inf))
+    value, error = terms.result()
+    return _decided(value, np.inf), error
 
 
 def _density(prior: Any, loc: NDArray[Any], log_var: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[Any]]:
@@ -479,3 +480,17 @@ def _log_density_of_draws(z: NDArray[Any], log_density: Callable[[NDArray[Any]],
         return log_density(z)
     values = log_density(np.where(inside[..., None], z, z.dtype.type(0)))
     return np.where(inside, values, z.dtype.type(-np.inf))
+
+
+def _difference(a: NDArray[Any], b: NDArray[Any], undecided: float, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """a − b of log densities, ±inf past the range; ∞ − ∞, which says nothing of their ratio, is `undecided`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _decided(np.subtract(a, b, out=out), undecided)
+
+
+def _decided(values: NDArray[Any], undecided: float) -> NDArray[Any]:
+    """`values` with `undecided`, the end that lowers the bound, where infinities of both signs met in one."""
+    met = np.isnan(values)
+    if met.any():
+        values[met] = undecided
+    return values

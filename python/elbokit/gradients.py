@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import agree, floats
+from elbokit._arrays import agree, floats, is_one_of
 from elbokit._pullbacks import Diagonal, Full, prior_pull
 from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.evidence import (
@@ -206,7 +206,7 @@ def elbo_grad(
 
 
 def _check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
+    if not is_one_of(value, choices):
         named = ", ".join(f'"{choice}"' for choice in choices)
         raise ArgumentError(f"{argument}: expected one of {named}, got {value!r}; use one of them")
 

@@ -92,8 +92,8 @@ def elbo_joint(
 
     Notes
     -----
-    The expectation of elbo is at most log p(x). A draw that leaves the float's range has density 0. Particles stream:
-    memory does not grow with their number.
+    The expectation of elbo is at most log p(x). A draw that leaves the float's range has density 0, and where p(x, z)
+    is 0 elbo is −inf, whatever q(z) is. Particles stream: memory does not grow with their number.
 
     References
     ----------
@@ -104,9 +104,9 @@ def elbo_joint(
     for log_density, log_q in draws.particles():
         parts[1].push(log_density)
         parts[2].push(-log_q)
-        parts[0].push(np.subtract(log_density, log_q, out=log_q))
+        parts[0].push(gaussian._difference(log_density, log_q, -np.inf, out=log_q))
     (bound, error), (value, _), (entropy, _) = (part.result() for part in parts)
-    return JointTerms(bound, value, entropy, error)
+    return JointTerms(gaussian._decided(bound, -np.inf), value, entropy, error)
 
 
 def log_weights_joint(
@@ -130,7 +130,7 @@ def log_weights_joint(
     array([1.84])
     """
     draws = _Draws(log_joint, post, key, num_particles, 0)
-    blocks = [np.subtract(log_density, log_q, out=log_q) for log_density, log_q in draws.particles()]
+    blocks = [gaussian._difference(log_density, log_q, -np.inf, out=log_q) for log_density, log_q in draws.particles()]
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
