@@ -313,6 +313,8 @@ def test_equality_repr_and_pickle():
         (([0.0],), ValueError, "alphas: .* got 0.0 at step 1"),
         (([np.nan],), ValueError, "alphas"),
         (([0.9], "beta"), ValueError, 'variance: expected "alpha" or "optimal"'),
+        (([0.9], ["alpha"]), ek.errors.ArgumentError, r"variance: expected .*, got \[.alpha.\]"),
+        (([0.9], np.array(["alpha", "optimal"])), ek.errors.ArgumentError, "variance: expected "),
     ],
 )
 def test_what_makes_no_steps_is_named(arguments, error, message):
@@ -351,3 +353,116 @@ def test_bad_rows_and_scores_are_named():
     assert steps.elbo(x0[:0], lambda x, _: -x, key=0).elbo.shape == (0,)
     assert steps.reverse(lambda x, _: -x, 0, dim=2, key=0).shape == (0, 2)
     assert steps.forward(x0[:0], key=0).shape == (3, 0, 2)
+    for call in (lambda: steps.elbo(x0, 3, key=0), lambda: steps.reverse(None, 3, dim=2, key=0)):
+        with pytest.raises(ek.errors.ArgumentError, match=r"score: expected a function") as refused:
+            call()
+        assert refused.value.argument == "score"
+    # What a mixture calls X is what the score was given.
+    exact = steps.score_of(P0)
+    for call in (lambda: steps.elbo(x0, exact, key=0), lambda: steps.reverse(exact, 3, dim=2, key=0)):
+        with pytest.raises(ek.ShapeError, match=r"score: x_t: expected \(rows, 1\), got shape \(3, 2\)") as refused:
+            call()
+        assert refused.value.argument == "score"
+
+
+# What rounding leaves.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_where_a_difference_is_not_resolved_the_variance_is_that_of_alpha(dtype):
+    far = ek.GaussianMixture([1.0], [[2200.0]], [1.0])
+    steps = ek.Diffusion(1 - np.linspace(1e-4, 0.02, 1000), "optimal")
+    x = steps.reverse(steps.score_of(far), 2000, dim=1, key=0, dtype=dtype)
+    assert abs(x.mean() - 2200) < 0.2
+    assert abs(x.std() - 1) < 0.1
+    # No neighbour of x_t is near it in p_t, and the score's last bit is more than its slope.
+    far_off = np.array([[1e5 if dtype == np.float32 else 1e14]], dtype)
+    bounds = [
+        ek.Diffusion([0.9, 0.9], variance).elbo(far_off, lambda z, _: -z, key=0) for variance in ("alpha", "optimal")
+    ]
+    assert np.isfinite(bounds[1].elbo).all()
+    np.testing.assert_allclose(bounds[1].elbo, bounds[0].elbo, rtol=1e-6)
+    draws = [
+        ek.Diffusion([0.5] * 10, variance).reverse(lambda z, _: np.full_like(z, 1e12), 2, dim=1, key=0, dtype=dtype)
+        for variance in ("alpha", "optimal")
+    ]
+    assert np.isfinite(draws[1]).all()
+    np.testing.assert_allclose(draws[1], draws[0], rtol=1e-6)
+
+
+def test_a_step_at_a_large_row_is_of_numbers_there_are():
+    # 1e-2 of the noise's width is a third of a last place here; p_t is N(2200, 1 and more), its variance known.
+    wide = ek.GaussianMixture([1.0], [[2200.0]], [1.0])
+    steps = ek.Diffusion([1 - 1e-4, 0.5], "optimal")
+    x_t = np.full((1, 1), np.sqrt(steps.alpha_bar[1]) * 2200, np.float32)
+    score = steps.score_of(wide)
+    seen = []
+
+    def watched(z, t):
+        seen.append(z.copy())
+        return score(z, t)
+
+    _, variance = steps._reverse_step(x_t, 2, score(x_t, 2), watched)
+    assert all(z.dtype == np.float32 for z in seen)
+    np.testing.assert_allclose(variance, 0.5 / 0.5 * (1 - 0.5), rtol=1e-3)
+    # A slope that leaves the range is none.
+    steep = steps._reverse_step(x_t, 2, x_t, lambda z, _: (3e38 * np.sign(z - x_t)).astype(np.float32))[1]
+    assert steep == np.float32(0.5)
+
+
+@pytest.mark.parametrize("variance", ["alpha", "optimal"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_leaves_the_range_is_infinite_and_stays(variance, dtype):
+    steps = ek.Diffusion([0.5] * 3000, variance)
+
+    def still(z, _):
+        assert np.isfinite(z).all()
+        return np.zeros_like(z)
+
+    path = steps.reverse(still, 5, dim=2, key=0, dtype=dtype, return_path=True)
+    assert path.dtype == dtype
+    assert not np.isnan(path).any()
+    lost = np.isinf(path[0]).any(axis=1)
+    assert lost.all()
+    for row in range(5):
+        # The path runs from x_0 back.
+        left = int(np.isinf(path[:, row]).any(axis=1).sum())
+        assert (path[:left, row] == path[0, row]).all()
+        gone = np.isinf(path[0, row])
+        assert (np.sign(path[0, row]) == np.sign(path[left, row]))[gone].all()
+    # With the exact score of a mixture too no error speaks of rows that nobody gave.
+    half = ek.Diffusion([0.5] * 3000)
+    exact = half.score_of(ek.GaussianMixture([1.0], np.zeros((1, 2)), [1e300]))
+    blown = half.reverse(lambda z, t: 3 - exact(z, t), 3, dim=2, key=0, dtype=dtype)
+    assert np.isinf(blown).any(axis=1).all()
+    top = np.finfo(dtype).max
+    terms = ek.Diffusion([0.9, 0.9], variance).elbo(np.array([[top, 1], [0, 0]], dtype), lambda z, _: z, key=0)
+    assert terms.elbo[0] == terms.reconstruction[0] == -np.inf
+    assert terms.kl[0] == np.inf
+    assert np.isfinite(terms.elbo[1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("alpha", [1e-2, 1e-4, 1e-6, 1e-8, 1e-12, 1e-100, 5e-324])
+def test_the_optimal_variance_of_a_small_alpha_is_no_worse_than_alphas(alpha, dtype):
+    one = ek.GaussianMixture([1.0], [[0.0]], [1.0])
+    x0 = one.sample(2000, key=0, dtype=dtype)
+    for variance in ("alpha", "optimal"):
+        steps = ek.Diffusion([alpha], variance)
+        # Whatever α is, the bound is exact. Measured maximum with "optimal": 7e-5, of single draws.
+        terms = steps.elbo(x0, steps.score_of(one), key=1)
+        truth = one.log_evidence(x0)
+        noise = terms.elbo.std() / np.sqrt(2000)
+        assert abs((terms.elbo - truth).mean()) < (5 * noise if alpha > 1e-3 else 1e-2)
+        x = steps.reverse(steps.score_of(one), 2000, dim=1, key=2, dtype=dtype)
+        assert abs(x.std() - 1) < 5 / np.sqrt(4000)
+    # A mixture has more than one slope; of several steps √α may be below float32's range.
+    alphas = [alpha] * 5
+    bounds = []
+    for variance in ("alpha", "optimal"):
+        steps = ek.Diffusion(alphas, variance)
+        terms = steps.elbo(x0, steps.score_of(P0), key=1)
+        assert not any(np.isnan(part).any() for part in terms[:3])
+        bounds.append(terms.elbo.mean())
+    if alpha > (1e-10 if dtype == np.float32 else 1e-20):
+        assert bounds[1] > bounds[0] - 0.3

@@ -143,6 +143,58 @@ def test_repeats_in_several_calls_do_not_share_draws(monkeypatch):
     assert comparison["pathwise"].variance[0].min() > 1
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_coordinates_without_noise_have_no_ratio(dtype):
+    x = np.array([[0.3, 1.0], [np.nan, np.nan]], dtype)
+    post = ek.GaussianParams(np.full((2, 2), 0.7, dtype), np.full((2, 2), 0.3, dtype))
+
+    def vjp(z):
+        return z, lambda d_params: d_params
+
+    options = {"key": 0, "num_particles": 3, "num_repeats": 50}
+    both = ek.compare_estimators(x, post, vjp, ONE, **options)
+    for name in both:
+        assert np.isfinite(both[name].snr).all()
+        # What rounding makes of a constant would give 1e6 and more.
+        assert max(both[name].snr) < 100
+    seen = both["pathwise"]
+    for i in range(2):
+        # The row without a cell has the divergence's gradient alone.
+        assert (seen.variance[i][1] < 1e-12).all()
+        expected = (np.abs(seen.mean[i][0]) / np.sqrt(seen.variance[i][0])).mean()
+        np.testing.assert_allclose(seen.snr[i], expected, rtol=1e-12)
+    assert "inf" not in str(both)
+    alone = ek.GaussianParams(*(part[1:] for part in post))
+    none = ek.compare_estimators(x[1:], alone, vjp, ONE, estimators=["pathwise"], **options)
+    assert none["pathwise"].snr == (np.inf, np.inf)
+    at_prior = ek.GaussianParams(np.zeros((1, 2), dtype), np.zeros((1, 2), dtype))
+    none = ek.compare_estimators(x[1:], at_prior, vjp, ONE, estimators=["pathwise"], **options)
+    assert none["pathwise"].snr == (0, 0)
+
+
+def test_arrays_are_checked_as_given():
+    def vjp(z):
+        return z, lambda d_params: d_params
+
+    x, q = np.zeros((2, 3)), ek.GaussianParams(np.zeros((2, 3)), np.zeros((2, 3)))
+    with pytest.raises(ek.ShapeError, match=r"^x: .* got \(2, 3\) with \(7, 2\); give x and post the same rows"):
+        ek.compare_estimators(x, ek.GaussianParams(np.zeros((7, 2)), np.zeros((7, 2))), vjp, ONE, key=0)
+    for bad in (x[0], 1.0):
+        with pytest.raises(ek.ShapeError, match=r"^x: expected \(batch, features\)"):
+            ek.compare_estimators(bad, q, vjp, ONE, key=0)
+    with pytest.raises(ek.ShapeError, match=r"^log_var: expected shape \(2, 3\), got shape \(2, 2\)"):
+        ek.compare_estimators(x, ek.GaussianParams(q.loc, q.log_var[:, :2]), vjp, ONE, key=0)
+    for rows, columns in ((2, 2), (7, 3)):
+        prior = ek.GaussianParams(np.zeros((rows, columns)), np.zeros((rows, columns)))
+        with pytest.raises(ek.ShapeError, match=rf"^prior_loc: expected \(2, 3\) .*got shape \({rows}, {columns}\)"):
+            ek.compare_estimators(x, q, vjp, ONE, key=0, prior=prior)
+    for name in ("post", "prior"):
+        with pytest.raises(ek.errors.ArgumentError, match=f"^{name}: expected GaussianParams"):
+            ek.compare_estimators(
+                **{"x": x, "post": q, "decoder_vjp": vjp, "likelihood": ONE, "key": 0, name: (1, 2, 3)}
+            )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -151,9 +203,15 @@ def test_repeats_in_several_calls_do_not_share_draws(monkeypatch):
         ({"objective": "cubo"}, "^objective: "),
         ({"estimators": ["stl"], "objective": "iwae"}, "^estimator: "),
         ({"estimators": ["score"]}, "^num_particles: "),
-        ({"key": -1}, "^key: |^seed: "),
+        ({"estimators": "stl"}, "^estimators: expected a sequence of names, got 'stl'"),
+        ({"estimators": 3}, "^estimators: expected a sequence"),
+        ({"estimators": np.array("stl")}, "^estimators: expected a sequence"),
+        ({"estimators": [np.array(["stl", "dreg"])]}, "^estimators: expected a sequence"),
+        ({"objective": np.array(["elbo", "iwae"])}, "^objective: expected one of"),
+        ({"key": -1}, "^key: "),
+        ({"key": None}, "^key: "),
     ],
 )
 def test_bad_arguments_are_named(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ek.errors.ArgumentError, match=message):
         ek.compare_estimators(**{"key": 0, **fixture_one(), **change})

@@ -182,6 +182,57 @@ def test_steps_off_the_support_are_not_taken():
         ek.fit_gaussian(nowhere, 1, key=0)
 
 
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_a_draw_that_leaves_the_range_is_not_the_models(covariance):
+    def flat(z):
+        assert np.isfinite(z).all()
+        return np.zeros(len(z)), np.zeros_like(z)
+
+    zeros = np.zeros((1, 2))
+    # e^1000 is capped at the largest number: of 64 normals one is above 1.
+    with pytest.raises(ek.NonFiniteError, match=r"^init: expected draws within float64's range") as caught:
+        ek.fit_gaussian(flat, 2, key=0, covariance=covariance, init=ek.GaussianParams(zeros, np.full((1, 2), 2000.0)))
+    assert caught.value.argument == "init"
+    # A density without an integral leads q there itself.
+    with pytest.raises(ek.NonFiniteError, match=r"^log_joint_grad: expected a density with"):
+        ek.fit_gaussian(flat, 2, key=0, covariance=covariance, learning_rate=1.0)
+
+    def normal(z):
+        return -0.5 * (z * z).sum(axis=1), -z
+
+    fit = ek.fit_gaussian(
+        normal, 2, key=0, covariance=covariance, init=ek.GaussianParams(zeros, zeros + 300), learning_rate=1.0
+    )
+    assert abs(fit.elbo - np.log(2 * np.pi)) < 1e-9
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_starts_scales_are_held_within_the_range(full):
+    from elbokit.gaussian_fit import _Frame  # noqa: PLC0415
+
+    normal, zeros = np.finfo(np.float64), np.zeros((1, 2))
+    for log_var, expected in ((2000.0, normal.max), (-2000.0, normal.tiny)):
+        tril = _Frame(2, full, ek.GaussianParams(zeros, zeros + log_var), 2).tril
+        assert (np.diag(tril) if full else tril).tolist() == [expected, expected]
+    # Of a triangle's rows, whose squares leave the range.
+    for scale in (1e-200, 1e200):
+        tril = _Frame(2, full, ek.MvnParams(zeros, scale * np.array([[1.0, 0.0], [3.0, 4.0]])), 2).tril
+        np.testing.assert_allclose(tril[1], scale * np.array([3, 4]) if full else scale * 5, rtol=1e-15)
+
+
+def test_the_mean_of_iterates_whose_sum_leaves_the_range():
+    from elbokit.gaussian_fit import _Frame  # noqa: PLC0415
+
+    frame = _Frame(1, False, ek.GaussianParams(np.zeros((1, 1)), np.full((1, 1), 1419.0)), 2)
+
+    def flat(z):
+        return np.zeros(len(z)), np.zeros_like(z)
+
+    steps = [frame.step(flat, ek.Key(0).fold_in(i), 0.01) for i in range(40)]
+    assert sum(step is not None for step in steps) > 2
+    assert np.isfinite(frame.mean()[1]).all()
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -194,6 +245,8 @@ def test_steps_off_the_support_are_not_taken():
         ({"log_joint_grad": lambda z: (z[:, 0], z.astype("f4"))}, ek.DtypeError, "^d_z: "),
         ({"dim": 0}, ValueError, "^dim: "),
         ({"covariance": "low rank"}, ValueError, "^covariance: "),
+        ({"covariance": ["full"]}, ek.errors.ArgumentError, r"^covariance: .+ got \['full'\]"),
+        ({"covariance": np.array(["full", "diagonal"])}, ek.errors.ArgumentError, "^covariance: "),
         ({"num_particles": 1}, ValueError, "^num_particles: "),
         ({"learning_rate": 0}, ValueError, "^learning_rate: "),
         ({"learning_rate": 1.5}, ValueError, "^learning_rate: "),
@@ -204,10 +257,12 @@ def test_steps_off_the_support_are_not_taken():
         ({"init": ek.GaussianParams(np.zeros((2, 2)), np.zeros((2, 2)))}, ek.ShapeError, "^init: "),
         ({"init": np.zeros((1, 2))}, ValueError, "^init: "),
         ({"init": ek.MvnParams(np.zeros((1, 2)), -np.eye(2))}, ek.SupportError, "^scale_tril: "),
-        ({"key": -1}, ValueError, "^(key|seed): "),
+        ({"key": -1}, ValueError, "^key: "),
+        ({"key": None}, ValueError, "^key: "),
     ],
 )
 def test_bad_arguments_are_named(change, error, message):
     arguments = {"log_joint_grad": lambda z: (-0.5 * (z * z).sum(axis=1), -z), "dim": 2, "key": 0, **change}
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         ek.fit_gaussian(**arguments)
+    assert str(caught.value).startswith(f"{caught.value.argument}: ")

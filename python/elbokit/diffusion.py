@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core, gaussian, random
-from elbokit._arrays import agree, count, floats
+from elbokit._arrays import agree, count, floats, is_one_of
+from elbokit._naming import Worded, Words
 from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.evidence import ElboTerms
 from elbokit.mixture import GaussianMixture
@@ -41,6 +42,10 @@ __all__ = ["Diffusion"]
 _BLOCK = 1 << 20
 # The least variance of a reverse step, of 1 − α_t: a score that is not one may ask for less than none.
 _LEAST = 1e-6
+# Of max(variance, 1 − α_t), the most that rounding may make of an optimal variance that is used.
+_RESOLVED = 0.1
+# A mixture's own word for rows that a score was given.
+_AS_SCORED = Worded({"X": Words("score: x_t")})
 
 
 class Diffusion:
@@ -53,7 +58,8 @@ class Diffusion:
     variance : {"alpha", "optimal"}
         Of a reverse step: 1 − α_t, or that of the exact p(x_{t−1} | x_t), column by column: (1 − α_t) / α_t · [1 + (1 −
         α_t) ∂score_j / ∂x_j], the variance of x_{t−1} given x_t and x_0 and what the posterior of x_0 adds to it. The
-        derivative is a central difference, two calls of the score a column.
+        derivative is a central difference, two calls of the score a column. Where x_t's dtype does not resolve the
+        difference, the variance is 1 − α_t.
 
     Attributes
     ----------
@@ -70,6 +76,13 @@ class Diffusion:
     With either variance the bound is one on a model's log density: that of the T steps, whose density of x_0 is not
     quite p_0 even with the exact score. So E[elbo] ≤ E[log p_0] over rows of p_0, but at one x the bound may be above
     log p_0(x). The mean gap closes with finer steps at ᾱ_T near 0, not with T at fixed α.
+
+    A score is taken to be right to its last bit or two. Rounding of it and of the difference enters an optimal variance
+    by 1 / α_t; where that may be more than a tenth of the variance and of 1 − α_t, 1 − α_t stands in its place: of
+    |x_t| near 1 below α_t of 1e-4 in float32 and 2e-11 in float64, and at any α_t where |x_t| is so large that few
+    numbers lie between it and its neighbours in p_t. The mean, of either variance, has an error of about eps · |x_t| /
+    √α_t: below α_t of 1e-10 in float32 and 1e-28 in float64 it keeps no figure, except of a score that is −x_t
+    exactly, and the bound is far too low.
 
     References
     ----------
@@ -103,7 +116,7 @@ class Diffusion:
                 f"alphas: expected numbers between 0 and 1, got {steps[t]} at step {t + 1}; give α_t, the share of the "
                 "variance that a step leaves"
             )
-        if variance not in {"alpha", "optimal"}:
+        if not is_one_of(variance, {"alpha", "optimal"}):
             raise ArgumentError(f'variance: expected "alpha" or "optimal", got {variance!r}; use one of them')
         for name, value in (("alphas", steps), ("alpha_bar", np.cumprod(steps)), ("variance", variance)):
             if isinstance(value, np.ndarray):
@@ -134,7 +147,8 @@ class Diffusion:
         def score(x_t: NDArray[Any], t: int) -> NDArray[Any]:
             if t not in noised:
                 noised[t] = mixture.diffuse(float(self.alpha_bar[t - 1]))
-            return noised[t].grad_log_prob(x_t)
+            with _AS_SCORED:
+                return noised[t].grad_log_prob(x_t)
 
         return score
 
@@ -224,6 +238,10 @@ class Diffusion:
         ------
         ShapeError, DtypeError, NonFiniteError, ValueError
 
+        Notes
+        -----
+        A row that leaves the dtype's range stays as it is, with ±inf; the score gets zeros in its place.
+
         Examples
         --------
         >>> gm = GaussianMixture([1.0], locs=[[3.0]], variances=[0.25])
@@ -232,13 +250,16 @@ class Diffusion:
         >>> bool(abs(x.mean() - 3) < 0.05 and abs(x.std() - 0.5) < 0.05)
         True
         """
+        _check_score(score)
         shape, key, first = (count("n", n), count("dim", dim, 1)), Key(seed_of(key)), count("first_row", first_row)
         x = random.normal(shape, key=key.fold_in(0), dtype=dtype, first_row=first)
         path = [x]
         for t in range(len(self.alphas), 0, -1):
-            loc, variance = self._reverse_step(x, t, _scored(score, x, t), score)
+            seen, lost = _within(x)
+            loc, variance = self._reverse_step(seen, t, _scored(score, seen, t), score)
             noise = random.normal(shape, key=key.fold_in(t), dtype=dtype, first_row=first)
-            x = loc + np.sqrt(variance) * noise
+            with np.errstate(over="ignore"):
+                x = np.where(lost[:, None], x, loc + np.sqrt(variance) * noise)
             if return_path:
                 path.append(x)
         return np.stack(path[::-1]) if return_path else x
@@ -273,7 +294,12 @@ class Diffusion:
         Raises
         ------
         ShapeError, DtypeError, NonFiniteError, ValueError
+
+        Notes
+        -----
+        A path of which a mean leaves the dtype's range has density 0: the row's elbo is −inf.
         """
+        _check_score(score)
         rows, key, first = _rows("x0", x0), Key(seed_of(key)), count("first_row", first_row)
         particles = count("num_particles", num_particles, 1)
         batch, dim = rows.shape
@@ -295,41 +321,63 @@ class Diffusion:
                 loc, variance = self._reverse_step(x_t, t, gradient, score)
                 log_var = np.log(variance)
                 if t == 1:
+                    loc, lost = _within(loc)
                     likelihood = gaussian.log_prob(many, loc, log_var).astype(np.float64)
+                    likelihood[lost] = -np.inf
                     continue
-                alpha = float(self.alphas[t - 1])
-                off = (1 - alpha) / alpha**0.5 * (gradient + eps / (1 - left[t - 1]) ** 0.5)
-                own = np.log((1 - left[t - 2]) / (1 - left[t - 1]) * (1 - alpha))
+                root, beta = float(self.alphas[t - 1]) ** 0.5, 1 - float(self.alphas[t - 1])
+                with np.errstate(over="ignore"):
+                    apart = gradient + eps / (1 - left[t - 1]) ** 0.5
+                    off, lost = _within((beta / root * _beside(root, apart)).astype(rows.dtype, copy=False))
+                own = np.log((1 - left[t - 2]) / (1 - left[t - 1]) * beta)
                 kl += gaussian.kl(off, np.full_like(off, own), np.zeros_like(off), log_var)
+                kl[lost] = np.inf
             shape = (number, batch)
             likelihood, kl = likelihood.reshape(shape), kl.reshape(shape) + prior
             for running, part in ((bound, likelihood - kl), (reconstruction, likelihood), (divergence, kl)):
                 running.push(part)
         (value, error), (mean, _), (total, _) = (running.result() for running in (bound, reconstruction, divergence))
-        return ElboTerms(*(part.astype(rows.dtype) for part in (value, mean, total, error)))
+        with np.errstate(over="ignore"):
+            return ElboTerms(*(part.astype(rows.dtype) for part in (value, mean, total, error)))
 
     def _reverse_step(
         self, x: NDArray[Any], t: int, gradient: NDArray[Any], score: Score
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """loc and variance of p(x_{t−1} | x_t), each of x's shape."""
         alpha = float(self.alphas[t - 1])
-        beta = 1 - alpha
-        loc = (x + beta * gradient) / alpha**0.5
+        beta, root = 1 - alpha, alpha**0.5
+        with np.errstate(over="ignore"):
+            loc = (_beside(root, x + beta * gradient) / root).astype(x.dtype, copy=False)
         if self.variance == "alpha":
             return loc, np.full_like(x, beta)
+        eps, most = float(np.finfo(x.dtype).eps), np.finfo(x.dtype).max
         # p_t is no narrower than the noise in it: a step of 1e-4 of that has an error of 1e-8 of the derivative.
-        step = (1e-4 if x.dtype == np.float64 else 1e-2) * (1 - float(self.alpha_bar[t - 1])) ** 0.5
-        slope = np.empty_like(x)
+        width = (1 - float(self.alpha_bar[t - 1])) ** 0.5
+        step = (1e-4 if x.dtype == np.float64 else 1e-2) * width
+        with np.errstate(over="ignore"):
+            # Or of a few neighbours of a large x; where they are no longer near in p_t, nothing is known.
+            steps = np.maximum(4 * eps * np.abs(x), x.dtype.type(step))
+            above, below = np.minimum(x + steps, most), np.maximum(x - steps, -most)
+        # A derivative, and what rounding of the score may make of it.
+        slope, error = np.empty_like(x), np.empty_like(x)
         for j in range(x.shape[1]):
             up, down = x.copy(), x.copy()
-            up[:, j] += step
-            down[:, j] -= step
-            rise = _scored(score, up, t)[:, j] - _scored(score, down, t)[:, j]
-            slope[:, j] = rise / (up[:, j] - down[:, j])
-        # The variance given x_0 too is the least that it can be, and 0 at the last step.
+            up[:, j], down[:, j] = above[:, j], below[:, j]
+            # What the score itself does is not hushed.
+            high, low = (_returned(score, rows, t)[:, j] for rows in (up, down))
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+                apart = above[:, j] - below[:, j]
+                slope[:, j] = (high - low) / apart
+                error[:, j] = eps * (np.abs(high) + np.abs(low)) / apart
+        # The variance given x_0 too is the least that it can be, and 0 at the last step. Below its error none is known.
         before = float(self.alpha_bar[t - 2]) if t > 1 else 1.0
         least = max((1 - before) / (1 - float(self.alpha_bar[t - 1])), _LEAST) * beta
-        return loc, np.maximum(beta / alpha * (1 + beta * slope), least)
+        with np.errstate(over="ignore", invalid="ignore"):
+            optimal = beta / alpha * (1 + beta * slope)
+            doubt = beta / alpha * (eps + beta * error)
+            known = (doubt <= _RESOLVED * np.maximum(optimal, beta)) & (steps <= width / 4) & np.isfinite(optimal)
+            variance = np.where(known, np.maximum(np.maximum(optimal, least), doubt), beta)
+        return loc, variance.astype(x.dtype, copy=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a Diffusion does not change; make another")
@@ -365,8 +413,20 @@ def _rows(argument: str, x: ArrayLike) -> NDArray[Any]:
     return rows
 
 
+def _check_score(score: Score) -> None:
+    if not callable(score):
+        raise ArgumentError(f"score: expected a function from (x_t, t) to ∂ log p_t / ∂x_t, got {score!r}; give one")
+
+
 def _scored(score: Score, x: NDArray[Any], t: int) -> NDArray[Any]:
     """The score's value, checked."""
+    value = _returned(score, x, t)
+    _check_finite("score", value, f" of t = {t}")
+    return value
+
+
+def _returned(score: Score, x: NDArray[Any], t: int) -> NDArray[Any]:
+    """The score's value, finite or not."""
     value = floats("score", score(x, t))
     agree("x_t", x, "score", value)
     if value.shape != x.shape:
@@ -374,8 +434,18 @@ def _scored(score: Score, x: NDArray[Any], t: int) -> NDArray[Any]:
             f"score: expected shape {x.shape} like x_t at t = {t}, got shape {value.shape}; return one number a cell",
             argument="score",
         )
-    _check_finite("score", value, f" of t = {t}")
     return value
+
+
+def _beside(root: float, array: NDArray[Any]) -> NDArray[Any]:
+    """An array to divide by √α_t: in float64 where its own type has no such number."""
+    return array if root >= np.finfo(array.dtype).tiny else array.astype(np.float64)
+
+
+def _within(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The rows with zeros where one has left the range, and which have."""
+    lost = ~np.isfinite(rows).all(axis=1)
+    return np.where(lost[:, None], rows.dtype.type(0), rows), lost
 
 
 def _check_finite(argument: str, rows: NDArray[Any], where: str = "") -> None:

@@ -18,9 +18,10 @@ import numpy as np
 
 from elbokit import _core
 from elbokit._arrays import count, observed
-from elbokit.evidence import GaussianParams, MvnParams, _coerced, _is_full
+from elbokit.errors import ArgumentError, ShapeError
+from elbokit.evidence import GaussianParams, MvnParams, _coerced, _divergence, _is_full
 from elbokit.gradients import _ESTIMATORS, _OBJECTIVES, _check_choice, elbo_grad
-from elbokit.random import Key
+from elbokit.random import Key, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +55,11 @@ class EstimatorMoments(NamedTuple):
 
     @property
     def snr(self) -> tuple[float, float]:
-        """|mean| / standard deviation, averaged over coordinates, in loc and in the other array."""
+        """|mean| / standard deviation, averaged over coordinates that are drawn, in loc and in the other array.
+
+        One that is the same in every repeat to 1e-6 of it, such as those above a triangle's diagonal or of a row
+        without an observed cell, has no ratio; where all are, it is +inf, or 0 where their means are 0.
+        """
         return _snr(self.mean[0], self.variance[0]), _snr(self.mean[1], self.variance[1])
 
 
@@ -155,14 +160,25 @@ def compare_estimators(
     """
     _check_choice("objective", objective, _OBJECTIVES)
     particles, repeats = count("num_particles", num_particles, 1), count("num_repeats", num_repeats, 2)
+    if estimators is not None and (isinstance(estimators, str) or np.ndim(estimators) != 1):
+        raise ArgumentError(f'estimators: expected a sequence of names, got {estimators!r}; give ["pathwise", "dreg"]')
     chosen = tuple(_allowed(objective, particles) if estimators is None else estimators)
     for estimator in chosen:
         _check_choice("estimators", estimator, _ESTIMATORS)
+    # All that has rows is checked before it is repeated.
     post = _coerced("post", post)
     cells = observed(x, post[0].dtype, mask)
+    if cells.ndim != 2 or post[0].ndim != 2 or len(cells) != len(post[0]):
+        raise ShapeError(
+            f"x: expected (batch, features) with loc (batch, latent), got {cells.shape} with {post[0].shape}; "
+            "give x and post the same rows",
+            argument="x",
+        )
+    known = _coerced("prior", prior, "prior_") if isinstance(prior, tuple) else None
+    _divergence(post, known)
     batch = len(cells)
     each = min(repeats, max(1, _BLOCK // (post[0].size * particles or 1)))
-    root = key if isinstance(key, Key) else Key(key)
+    root = Key(seed_of(key))
     shapes = [(batch, *post[0].shape[1:]), (batch, *post[1].shape[1 - _is_shared(post) :])]
     sizes = [int(np.prod(shape)) for shape in shapes]
     moments = {}
@@ -180,7 +196,7 @@ def compare_estimators(
                 estimator=estimator,
                 objective=objective,
                 kl=kl,
-                prior=_repeated(prior, batch, copies) if isinstance(prior, tuple) else prior,
+                prior=prior if known is None else _repeated(known, batch, copies),
             )
             for part, gradient, size in zip(sums, gradients, sizes, strict=True):
                 part.push(gradient.reshape(copies, size))
@@ -224,7 +240,8 @@ def _average(array: NDArray[Any]) -> float:
 
 
 def _snr(mean: NDArray[Any], variance: NDArray[Any]) -> float:
-    """Of coordinates that never move and are 0, such as those above a triangle's diagonal, nothing is said."""
-    moving = (variance > 0) | (mean != 0)
-    with np.errstate(divide="ignore"):
-        return _average(np.abs(mean[moving]) / np.sqrt(variance[moving]))
+    # Less is what rounding makes of a constant in float32.
+    drawn = variance > (1e-6 * mean) ** 2
+    if not drawn.any():
+        return float("inf") if (mean != 0).any() else 0.0
+    return _average(np.abs(mean[drawn]) / np.sqrt(variance[drawn]))

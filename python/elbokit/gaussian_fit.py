@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit import bounds, random
-from elbokit._arrays import agree, count, floats, number
+from elbokit._arrays import agree, count, floats, is_one_of, not_negative, number
 from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _divergence, _is_full
 from elbokit.joint import _log_density, log_weights_joint
-from elbokit.random import Key
+from elbokit.random import Key, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,8 @@ _ROUND = 100
 _COOLING, _STAGES = 4.0, 4
 # Memory of a gradient's mean square.
 _MEMORY = 0.9
+# What a scale of q may be: a draw of more would be infinite, of less constant.
+_SCALES = float(np.finfo(np.float64).tiny), float(np.finfo(np.float64).max)
 
 
 class GaussianFit(NamedTuple):
@@ -56,7 +58,7 @@ class GaussianFit(NamedTuple):
     history : list of float
         The mean bound of each round of 100 steps.
     num_steps, skipped_steps : int
-        Steps taken, and those whose gradient was infinite, which were not.
+        Steps taken, and those whose draws or gradient were infinite, which were not.
     converged : bool
         Whether the stopping rule ended the fit, not max_steps.
     """
@@ -134,6 +136,11 @@ def fit_gaussian(
     particles, ends a fit early. k-hat then tells. A step is of one standard deviation of q at most: give a start,
     init, where the density lies thousands of them away from N(0, I).
 
+    The bits depend on those of NumPy's matrix products and exponentials: on the processor, and of a full covariance on
+    the number of threads that NumPy's BLAS runs on, which is not elbokit's. For the same bits on one machine hold it
+    fixed, by OPENBLAS_NUM_THREADS or what that BLAS reads. A start's scales are held within the range of float64's
+    normal numbers; a step whose draws, or the Gaussian it leads to, would leave the range is skipped.
+
     μ ~ N(1.5, 1), y = (1.6, 1.4) is reached to 1e-12 nats, with k-hat below 0.2, in 1000 steps and 0.1 s (asserted in
     tests/test_gaussian_fit.py).
 
@@ -147,16 +154,13 @@ def fit_gaussian(
             "log_joint_grad: expected a function from z to (log p(x, z), its gradient), "
             f"got {log_joint_grad!r}; give one"
         )
-    if covariance not in {"full", "diagonal"}:
+    if not is_one_of(covariance, {"full", "diagonal"}):
         raise ArgumentError(f'covariance: expected "full" or "diagonal", got {covariance!r}; use one of them')
-    rate, least_gain = number("learning_rate", learning_rate), number("tolerance", tolerance)
+    rate, least_gain = number("learning_rate", learning_rate), not_negative("tolerance", tolerance, "use 1e-4")
     if not 0 < rate <= 1:
         raise ArgumentError(f"learning_rate: expected a number above 0 and at most 1, got {rate}; use 0.1")
-    if not 0 <= least_gain < math.inf:
-        raise ArgumentError(f"tolerance: expected a finite number not below 0, got {least_gain}; use 1e-4")
     steps, checks = count("max_steps", max_steps, 1), count("check_particles", check_particles, 1)
-    root = key if isinstance(key, Key) else Key(key)
-    noise, fresh = root.split(2)
+    noise, fresh = Key(seed_of(key)).split(2)
     frame = _Frame(count("dim", dim, 1), covariance == "full", init, count("num_particles", num_particles, 2))
     history: list[float] = []
     errors: list[float] = []
@@ -172,11 +176,7 @@ def fit_gaussian(
                 taken += 1
                 values.append(value)
         if not values:
-            raise NonFiniteError(
-                f"log_joint_grad: expected finite numbers, got none in {_ROUND} steps in a row; "
-                "start where the density is, with init=",
-                argument="log_joint_grad",
-            )
+            raise _stuck(frame.left_range, taken)
         history.append(float(np.mean(values)))
         errors.append(float(np.std(values)) / math.sqrt(len(values)))
         gain = history[-1] - history[-2] if len(history) > 1 else math.inf
@@ -206,6 +206,21 @@ def fit_gaussian(
     )
 
 
+def _stuck(left_range: bool, taken: int) -> NonFiniteError:
+    """What is wrong where no step of a round could be taken."""
+    if left_range and taken == 0:
+        argument, expected = "init", "draws within float64's range"
+        cure = "start with a smaller scale"
+    elif left_range:
+        argument, expected = "log_joint_grad", "a density with a finite integral, to hold q within float64's range"
+        cure = "look at the model far out"
+    else:
+        argument, expected, cure = "log_joint_grad", "finite numbers", "start where the density is, with init="
+    return NonFiniteError(
+        f"{argument}: expected {expected}, got none in {_ROUND} steps in a row; {cure}", argument=argument
+    )
+
+
 class _Frame:
     """q as it moves: its loc and triangle, its gradient's mean square, and the sum of a round's iterates."""
 
@@ -216,6 +231,8 @@ class _Frame:
             self._start(init)
         # Of the gradient in A.
         self.squares, self.seen = np.zeros_like(self.tril), 0
+        # Whether draws of the last step had.
+        self.left_range = False
         self.begin_round()
 
     def _start(self, init: GaussianParams | MvnParams) -> None:
@@ -230,9 +247,11 @@ class _Frame:
         self.loc = init[0][0].astype(np.float64)
         if _is_full(init):
             tril = np.tril(init[1].reshape(self.dim, self.dim)).astype(np.float64)
-            self.tril = tril if self.full else np.sqrt((tril**2).sum(axis=1))
+            # Not by squares, which leave the range before their root does.
+            self.tril = tril if self.full else np.clip(np.hypot.reduce(tril, axis=1), *_SCALES)
         else:
-            scale = np.exp(init[1][0].astype(np.float64) / 2)
+            with np.errstate(over="ignore", under="ignore"):
+                scale = np.clip(np.exp(init[1][0].astype(np.float64) / 2), *_SCALES)
             self.tril = np.diag(scale) if self.full else scale
 
     def begin_round(self) -> None:
@@ -240,7 +259,11 @@ class _Frame:
 
     def mean(self) -> GaussianParams | MvnParams:
         """The mean of the round's iterates, as a posterior of one row."""
-        loc, tril = (part / self.count for part in self.sums)
+        # A sum may have left the range before its terms do.
+        loc, tril = (
+            np.where(np.isfinite(total), total / self.count, last)
+            for total, last in zip(self.sums, (self.loc, self.tril), strict=True)
+        )
         if self.full:
             return MvnParams(loc[None], tril[None])
         return GaussianParams(loc[None], 2 * np.log(tril)[None])
@@ -249,7 +272,11 @@ class _Frame:
         """Moves q once; the mean log weight, or None where it or a gradient is infinite and nothing was moved."""
         eps = random.normal((self.particles, self.dim), key=key, dtype=np.float64)
         scale = np.diag(self.tril) if self.full else self.tril
-        z = self.loc + (eps @ self.tril.T if self.full else eps * self.tril)
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = self.loc + (eps @ self.tril.T if self.full else eps * self.tril)
+        self.left_range = not np.isfinite(z).all()
+        if self.left_range:
+            return None
         density, d_z = _evaluated(log_joint_grad, z)
         log_q = -0.5 * (eps * eps).sum(axis=1) - np.log(scale).sum() - 0.5 * self.dim * math.log(2 * math.pi)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -266,14 +293,19 @@ class _Frame:
         # Corrected for its start at 0.
         by_tril = rate * by_tril / np.maximum(1, np.sqrt(self.squares / (1 - _MEMORY**self.seen)))
         # The Fisher information of A is 2 on the diagonal and 1 below it.
-        if self.full:
-            self.loc = self.loc + self.tril @ by_loc
-            self.tril = self.tril @ (np.tril(by_tril, -1) + np.diag(np.exp(0.5 * np.diag(by_tril))))
-        else:
-            self.loc = self.loc + self.tril * by_loc
-            self.tril = self.tril * np.exp(0.5 * by_tril)
-        self.sums[0] += self.loc
-        self.sums[1] += self.tril
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.full:
+                loc = self.loc + self.tril @ by_loc
+                tril = self.tril @ (np.tril(by_tril, -1) + np.diag(np.exp(0.5 * np.diag(by_tril))))
+            else:
+                loc = self.loc + self.tril * by_loc
+                tril = self.tril * np.exp(0.5 * by_tril)
+            self.left_range = not (np.isfinite(loc).all() and np.isfinite(tril).all())
+            if self.left_range:
+                return None
+            self.loc, self.tril = loc, tril
+            self.sums[0] += loc
+            self.sums[1] += tril
         self.count += 1
         return value
 
