@@ -309,11 +309,22 @@ def test_equality_repr_and_pickle():
         (([[1.0]], [np.inf], 1.0), ek.NonFiniteError, "offset"),
         (([[1.0]], [0.0], "much"), ValueError, "noise_var: expected a number"),
         (([[1j]], [0.0], 1.0), ek.DtypeError, "weight"),
+        ((1.0, np.zeros(2), 1.0), ek.ShapeError, r"weight: expected an array \(columns, latents\), got shape \(\)"),
+        (([[1.0]], [0.0], np.array([1])), ek.DtypeError, "noise_var: expected float32 or float64, got int64"),
+        (([[1.0]], [0.0], [[1.0], [1.0, 2.0]]), ek.ShapeError, "noise_var: expected rows of one length"),
+        (([[1.0]], [0.0], np.ma.array([1.0], mask=[True])), ek.DtypeError, "noise_var: expected a plain array"),
     ],
 )
 def test_what_makes_no_model_is_named(parts, error, message):
     with pytest.raises(error, match=message):
         ek.LinearGaussian(*parts)
+
+
+def test_lists_of_whole_numbers_are_float64():
+    lg = ek.LinearGaussian([[1], [1]], [0, 0], [1, 2])
+    assert lg == ek.LinearGaussian([[1.0], [1.0]], [0.0, 0.0], np.array([1.0, 2.0]))
+    assert {part.dtype for part in (lg.weight, lg.offset, lg.noise_var)} == {np.dtype(np.float64)}
+    assert ek.LinearGaussian([[1], [1]], [0, 0], (1, 2)) == lg
 
 
 def test_bad_rows_and_posteriors_are_named():
@@ -340,6 +351,8 @@ def test_bad_rows_and_posteriors_are_named():
             function(x, ek.GaussianParams(np.zeros((3, 2)), np.zeros((3, 2), np.float32)))
         with pytest.raises(ValueError, match="post: expected GaussianParams"):
             function(x, "q")
+        with pytest.raises(ek.ArgumentError, match="post: expected GaussianParams"):
+            function(x, (*good, good[1]))
     empty = np.zeros((0, 5))
     assert (
         lg.log_evidence(empty).shape == lg.elbo(empty, diagonal(0, 2)).shape == lg.gap(empty, full(0, 2)).shape == (0,)

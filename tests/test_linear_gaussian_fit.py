@@ -109,9 +109,13 @@ def test_noise_that_has_no_maximum_stands_at_a_floor(cancer):
     with pytest.warns(UserWarning, match=r"columns \[0, 1\] are determined by the others"):
         fitted = ek.LinearGaussian.fit(X, 1, "diagonal")
     np.testing.assert_allclose(fitted.noise_var[:2], 1e-6 * X.var(0)[:2], rtol=1e-9)
-    with pytest.warns(UserWarning, match="lie in 2 dimensions"):
+    with pytest.warns(UserWarning, match="lie in 2 of 3 dimensions"):
         flat = ek.LinearGaussian.fit(X, 2)
     np.testing.assert_allclose(flat.noise_var, 1e-6 * X.var(0).mean(), rtol=1e-9)
+    # As many as there are, not as many as the latents.
+    for latents in (2, 3, 4, 5):
+        with pytest.warns(UserWarning, match="lie in 2 of 4 dimensions"):
+            ek.LinearGaussian.fit(cancer[:3, :4], latents)
 
 
 def test_too_few_steps_are_a_warning(cancer):
@@ -153,11 +157,28 @@ def test_active_latents_are_the_eigenvalues_above_the_noise(cancer):
         ({"X": [[0.0, 1.0], [np.nan, 2.0]]}, ek.NonFiniteError, "X: .* row 1, column 0"),
         ({"X": np.zeros(3)}, ek.ShapeError, "X"),
         ({"X": np.eye(3) * 1e200}, ValueError, "X: .* range"),
+        ({"X": np.eye(3) * 1e-160}, ValueError, "X: expected variances within .*an underflow; scale the columns"),
+        ({"X": np.eye(3) * 1e-161, "noise": "diagonal"}, ValueError, "X: expected variances within .*an underflow"),
+        ({"X": np.eye(3) * [1, 1e-200, 1], "noise": "diagonal"}, ValueError, "X: expected variances .*an underflow"),
+        ({"X": np.eye(3) * 1e150, "noise_var": 1e-300}, ValueError, "noise_var: .* range"),
+        ({"noise": ["diagonal"]}, ValueError, 'noise: expected "isotropic" or "diagonal", got .\'diagonal'),
+        ({"noise_var": np.nan}, ek.ArgumentError, "noise_var: expected a positive number"),
+        ({"noise_var": np.inf}, ek.ArgumentError, "noise_var: expected a positive number"),
+        ({"noise": "diagonal", "tol": np.nan}, ek.ArgumentError, "tol: expected a finite number not below 0, got nan"),
+        ({"noise": "diagonal", "tol": np.inf}, ek.ArgumentError, "tol: expected a finite number not below 0, got inf"),
+        ({"noise": "diagonal", "tol": -1.0}, ek.ArgumentError, "tol: expected a finite number not below 0, got -1"),
+        ({"tol": np.nan}, ek.ArgumentError, "tol: expected a finite number not below 0, got nan"),
     ],
 )
 def test_what_cannot_be_fitted_is_named(cancer, options, error, message):
     arguments = {"X": cancer, "latent_dim": 2} | options
     with pytest.raises(error, match=message):
         ek.LinearGaussian.fit(**arguments)
-    with pytest.raises(ValueError, match="noise_var"):
-        ek.LinearGaussian.active_latents(cancer, 2, [1.0, 0.0])
+
+
+def test_noise_that_counts_no_latents_is_named(cancer):
+    for noise, got in (([1.0, 0.0], "0.0"), (np.inf, "inf"), ([2.0, np.nan], "nan"), (-1, "-1.0")):
+        with pytest.raises(ek.ArgumentError, match=f"noise_var: expected positive, finite numbers, got {got}"):
+            ek.LinearGaussian.active_latents(cancer, 2, noise)
+    with pytest.raises(ek.ShapeError, match="noise_var: expected rows of one length"):
+        ek.LinearGaussian.active_latents(cancer, 2, [[1.0], [1.0, 2.0]])

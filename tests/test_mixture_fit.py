@@ -2,6 +2,8 @@
 
 import pickle
 import warnings
+from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -194,10 +196,13 @@ def test_iterations_are_scikit_learns_from_the_same_start(kind):
     start = mixture(kind, 4, 5, seed=8)
     start = ek.GaussianMixture(start.weights, start.locs + 10, start.variances * 5)
     for iterations, regularisation in ((1, 0.0), (7, 1e-6), (40, 1e-3)):
-        options = {"covariance": kind, "start": start, "tol": -1.0, "max_iter": iterations}
-        fitted = fit(X, 4, key=0, regularisation=regularisation, **options)
+        options = {"key": 0, "covariance": kind, "tol": 0, "regularisation": regularisation}
+        fitted = fit(X, 4, start=start, max_iter=iterations, **options)
         peer = peer_fit(X, start, kind, iterations, regularisation)
-        assert len(fitted.history) == iterations
+        assert regularisation == 1e-3 or len(fitted.history) == iterations
+        # What is added may lower the evidence, which is an end for us and none for the peer.
+        for _ in range(len(fitted.history), iterations):
+            fitted = fit(X, 4, start=fitted, max_iter=1, **options)
         np.testing.assert_allclose(fitted.weights, peer.weights_, rtol=1e-9)
         np.testing.assert_allclose(fitted.locs, peer.means_, rtol=1e-9)
         np.testing.assert_allclose(fitted.variances, peer.covariances_, rtol=0, atol=1e-9)
@@ -210,7 +215,7 @@ def test_iterations_are_scikit_learns_from_the_same_start(kind):
 def test_the_bound_never_falls_without_regularisation(kind, dtype):
     X = mixture(kind, 5, 3, spread=1.5).sample(4000, key=3, dtype=dtype)
     for key in range(3):
-        fitted = fit(X, 5, key=key, covariance=kind, regularisation=0, tol=-1.0, max_iter=150)
+        fitted = fit(X, 5, key=key, covariance=kind, regularisation=0, tol=0, max_iter=150)
         assert np.diff(fitted.history).min() > -1e-12
         assert fitted.history[-1] > fitted.history[0]
     assert fitted.log_evidence(X).mean(dtype=np.float64) >= fitted.history[-1] - 1e-6
@@ -281,8 +286,26 @@ def test_what_cannot_be_fitted_is_named():
         ({"X": X[0]}, ek.ShapeError, "X"),
         ({"X": X * np.nan}, ek.NonFiniteError, "X: .* row 0, column 0"),
         ({"X": np.ones((5, 2))}, ValueError, "X: expected a column that varies"),
+        ({"X": X[:0]}, ek.ShapeError, "X: expected at least two rows, got 0"),
+        ({"X": X[:1], "n_components": 1}, ek.ShapeError, "X: expected at least two rows, got 1"),
+        ({"X": X * 1e-160}, ValueError, "X: expected variances within float64's range, got an underflow"),
+        ({"X": X * 1e-200}, ValueError, "X: expected variances within float64's range, got an underflow"),
+        ({"X": X * 1e-200, "n_components": 51}, ValueError, "n_components: expected 1 to 50"),
+        ({"covariance": ["full"]}, ValueError, "covariance: expected one of full, diagonal, spherical, got .'full'"),
+        ({"tol": np.nan}, ek.ArgumentError, "tol: expected a finite number not below 0, got nan"),
+        ({"tol": np.inf}, ek.ArgumentError, "tol: expected a finite number not below 0, got inf"),
+        ({"tol": -1e-9}, ek.ArgumentError, "tol: expected a finite number not below 0, got -1e-09"),
+        ({"regularisation": np.nan}, ek.ArgumentError, "regularisation: expected a number that is not negative"),
+        ({"regularisation": np.inf}, ek.ArgumentError, "regularisation: expected a number that is not negative"),
         ({"start": spherical, "n_components": 3}, ValueError, r'start: .* shape \(3, 4, 4\) for covariance="full"'),
         ({"start": "k-means"}, ValueError, "start: expected a GaussianMixture"),
+        ({"start": SimpleNamespace(variances=np.zeros((2, 4, 4)))}, ValueError, "start: expected a GaussianMixture"),
+        (
+            {"start": mixture("spherical", 2, 3), "covariance": "spherical"},
+            ValueError,
+            r"start: .* locs of shape \(2, 4\) .*, got \(2, 3\) and \(2,\)",
+        ),
+        ({"X": X[0], "start": mixture("full", 2)}, ek.ShapeError, "X"),
     ):
         with pytest.raises(error, match=message):
             fit(**{"X": X, "n_components": 2, "key": 0} | arguments)
@@ -290,6 +313,43 @@ def test_what_cannot_be_fitted_is_named():
         ek.GaussianMixture.fit(X, 3, key=0, max_iter=2, tol=1e-9)
     # A constant column is one like others where something is added to it.
     assert fit(flat, 2, key=0, max_iter=5).variances.shape == (2, 4, 4)
+
+
+# At 1e10 rounding alone makes a covariance that is not positive definite, further out squares overflow.
+@pytest.mark.parametrize(("kind", "place"), [("full", 1e10), *product(KINDS, (1e155, 1e200, 1e308))])
+def test_a_start_far_from_the_rows_is_named(kind, place):
+    X = mixture("full").sample(50, key=0)
+    variances = np.ones((2, 4, 4)[: {"spherical": 1, "diagonal": 2, "full": 3}[kind]])
+    if kind == "full":
+        variances = variances * np.eye(4)
+    start = ek.GaussianMixture([0.5, 0.5], [[place] * 4, [-place] * 4], variances)
+    with pytest.raises(ek.ArgumentError, match=r"start: expected locs near the rows, got -?1e\+\d+ at row") as caught:
+        fit(X, 2, key=0, covariance=kind, start=start)
+    assert caught.value.argument == "start"
+    assert abs(caught.value.value) == place == abs(start.locs[caught.value.row, caught.value.column])
+
+
+def test_what_fails_for_another_reason_is_not_the_starts():
+    X = mixture("full").sample(50, key=0)
+    ones = np.tile(np.eye(4), (2, 1, 1))
+    near = ek.GaussianMixture([0.5, 0.5], X[:2], ones)
+    with pytest.raises(ek.ArgumentError, match="X: expected variances within float64's range, got an overflow"):
+        fit(X * 1e200, 2, key=0, start=ek.GaussianMixture([0.5, 0.5], X[:2] * 1e200, ones))
+    # A component that no row belongs to stays where it is and does no harm; one of few rows is too narrow.
+    flat = X.copy()
+    flat[:, 1] = 7
+    for start in (near, ek.GaussianMixture([0.5, 0.5], [X[0], np.full(4, 1e200)], ones)):
+        with pytest.raises(ek.ArgumentError, match=r"regularisation: .* positive definite"):
+            fit(flat, 2, key=0, start=start, regularisation=0)
+    with pytest.raises(ek.ArgumentError, match="regularisation: expected a number that is not negative"):
+        fit(X, 2, key=0, start=near, regularisation=-1)
+
+
+def test_a_start_makes_one_row_enough():
+    start = ek.GaussianMixture([1.0], [[0.0, 0.0]], [[1.0, 1.0]])
+    fitted = fit([[3.0, 4.0]], 1, key=0, covariance="diagonal", start=start)
+    np.testing.assert_allclose(fitted.locs, [[3, 4]])
+    np.testing.assert_allclose(fitted.variances, 1e-6)
 
 
 # Under noise.

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import count, floats, number, observed, rows_of_floats
-from elbokit.errors import ArgumentError
+from elbokit._arrays import count, floats, is_one_of, not_negative, number, observed, rows_of_floats
+from elbokit.errors import ArgumentError, ElbokitError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _is_full
 from elbokit.random import Key, _double, _word, seed_of
 
@@ -83,8 +83,9 @@ class LinearGaussian:
             np.array(floats(name, part), dtype=np.float64, order="C")
             for name, part in (("weight", weight), ("offset", offset))
         )
-        v = np.asarray(noise_var) if np.ndim(noise_var) else np.full(len(w), number("noise_var", noise_var))
-        v = np.array(floats("noise_var", v), dtype=np.float64, order="C")
+        v = np.array(_variances(noise_var), dtype=np.float64, order="C")
+        # One number is that of every column; a weight without columns is refused by the core.
+        v = v if v.ndim else np.full(w.shape[:1], v)
         parts = (("_core", _core.LinearGaussian(w, b, v)), ("weight", w), ("offset", b), ("noise_var", v))
         for name, value in parts:
             if isinstance(value, np.ndarray):
@@ -118,7 +119,7 @@ class LinearGaussian:
             With isotropic noise, σ² is not fitted but this: a latent is then active, its column of W not 0, if its
             eigenvalue is above σ² (`active_latents`).
         tol : float
-            Factor analysis ends when a cycle of three steps gains less, in nats a row.
+            Factor analysis ends when a cycle of three steps gains less, in nats a row; not negative.
         max_iter : int
             The most cycles.
 
@@ -134,8 +135,10 @@ class LinearGaussian:
         Warns
         -----
         UserWarning
-            Where the likelihood has no maximum, noise stands at 1e-6 of its column's variance: it names the columns. A
-            constant column has none, and gets 1e-6 of the others' mean variance. Also where max_iter was too few.
+            Where the likelihood has no maximum. Isotropic noise then stands at 1e-6 of the columns' mean variance, and
+            the warning counts the eigenvalues above it: the dimensions in which the rows lie. Diagonal noise stands at
+            1e-6 of its column's variance, or of the others' mean variance where its column is constant, and the
+            warning names the columns. Also where max_iter was too few.
 
         References
         ----------
@@ -150,29 +153,37 @@ class LinearGaussian:
         >>> bool(np.abs(fitted.weight - truth.weight).max() < 0.05)
         True
         """
-        if noise not in {"isotropic", "diagonal"}:
+        if not is_one_of(noise, {"isotropic", "diagonal"}):
             raise ArgumentError(f'noise: expected "isotropic" or "diagonal", got {noise!r}; use one of them')
         rows, latents = rows_of_floats("X", X), count("latent_dim", latent_dim, 1)
-        if noise == "isotropic":
-            given = None if noise_var is None else number("noise_var", noise_var)
-            fitted = _core.LinearGaussian.fit_isotropic(rows, latents, given)
-        elif noise_var is not None:
+        gain, limit = not_negative("tol", tol, "give nats a row, such as 1e-6"), count("max_iter", max_iter, 1)
+        given = None if noise_var is None else number("noise_var", noise_var)
+        if noise == "diagonal" and given is not None:
             raise ArgumentError('noise_var: expected nothing with noise="diagonal", which fits it; leave it out')
-        else:
-            fitted = _core.LinearGaussian.fit_diagonal(
-                rows, latents, number("tol", tol), count("max_iter", max_iter, 1)
-            )
+        try:
+            if noise == "isotropic":
+                fitted = _core.LinearGaussian.fit_isotropic(rows, latents, given)
+            else:
+                fitted = _core.LinearGaussian.fit_diagonal(rows, latents, gain, limit)
+        except ElbokitError as error:
+            # What the fit itself made of rows whose squares are out of range is no argument of the caller's.
+            if given is None and error.argument in {"noise_var", "weight"}:
+                raise ArgumentError(
+                    "X: expected variances within float64's range, got an underflow; scale the columns"
+                ) from None
+            raise
         weight, offset, variances, _, constant, floored, converged = fitted
         if noise == "diagonal" and constant:
             _warn(f"constant columns {constant} have no variance: their noise_var is set to 1e-6 of the others' mean")
         if floored and noise == "isotropic":
-            _warn(f"the rows lie in {latents} dimensions: noise_var is held at 1e-6 of the columns' mean variance")
+            lie = int((_core.LinearGaussian.eigenvalues(rows) > variances[0]).sum())
+            _warn(f"the rows lie in {lie} of {len(offset)} dimensions: noise_var is held at 1e-6 of the mean variance")
         elif floored:
             spread = np.var(rows, axis=0, dtype=np.float64)
             held = [j for j in np.flatnonzero(variances <= 1.001e-6 * spread).tolist() if j not in constant]
             _warn(f"columns {held} are determined by the others: their noise_var is held at 1e-6 of their variance")
         if not converged:
-            _warn(f"max_iter: the last of {max_iter} cycles still gained {tol:g} nats a row or more; raise it, or tol")
+            _warn(f"max_iter: the last of {max_iter} cycles still gained {gain:g} nats a row or more; raise it, or tol")
         return cls(weight, offset, variances)
 
     @staticmethod
@@ -209,9 +220,10 @@ class LinearGaussian:
         array([2, 2, 1, 0])
         """
         values = _core.LinearGaussian.eigenvalues(rows_of_floats("X", X))
-        noise = np.asarray(floats("noise_var", noise_var) if np.ndim(noise_var) else number("noise_var", noise_var))
-        if not (noise > 0).all():
-            raise ArgumentError(f"noise_var: expected positive numbers, got {noise.min()}; give variances")
+        noise = _variances(noise_var)
+        good = (noise > 0) & np.isfinite(noise)
+        if not good.all():
+            raise ArgumentError(f"noise_var: expected positive, finite numbers, got {noise[~good][0]}; give variances")
         above = (values > noise[..., None]).sum(axis=-1)
         active = np.minimum(above, count("latent_dim", latent_dim, 1))
         return active.astype(np.int64) if noise.ndim else int(active)
@@ -360,6 +372,13 @@ class LinearGaussian:
     def _parts(self) -> tuple[object, ...]:
         # + 0 so that −0 is 0.
         return tuple((part.shape, (part + 0.0).tobytes()) for part in (self.weight, self.offset, self.noise_var))
+
+
+def _variances(noise_var: ArrayLike) -> NDArray[Any]:
+    """One number, or an array of them."""
+    # Of a list whose parts differ in length np.ndim has no answer; `floats` names it.
+    several = isinstance(noise_var, (list, tuple)) or np.ndim(noise_var)
+    return floats("noise_var", noise_var) if several else np.asarray(number("noise_var", noise_var))
 
 
 def _cells(X: ArrayLike, mask: ArrayLike | None) -> NDArray[Any]:

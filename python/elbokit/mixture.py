@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import agree, count, floats, number, rows_of_floats
-from elbokit.errors import ArgumentError
+from elbokit._arrays import agree, count, floats, is_one_of, not_negative, number, rows_of_floats
+from elbokit.errors import ArgumentError, ElbokitError, ShapeError
 from elbokit.random import Key, _double, _word, seed_of
 
 if TYPE_CHECKING:
@@ -104,21 +104,21 @@ class GaussianMixture:
         Parameters
         ----------
         X : array_like, shape (rows, d)
-            float32 or float64.
+            float32 or float64; at least two rows that differ, or with ``start`` one row a component.
         n_components : int
         key : Key or int
             Draws the rows to start from.
         covariance : {"full", "diagonal", "spherical"}
         tol : float
-            The fit ends when an iteration gains less, in nats a row.
+            The fit ends when an iteration gains less, in nats a row; not negative.
         max_iter : int
             The most iterations.
         regularisation : float
             Added to each variance in each iteration, in units of X². At 0 the mean log evidence never falls, and a
             component that shrinks to too few rows is an error.
         start : GaussianMixture, optional
-            Of n_components and variances of the shape that covariance asks for; without it locs are rows drawn by
-            k-means++, distances in units of the columns' standard deviations.
+            Of n_components, its locs near the rows, variances of the shape that covariance asks for; without it locs
+            are rows drawn by k-means++, distances in units of the columns' standard deviations.
 
         Returns
         -------
@@ -156,33 +156,37 @@ class GaussianMixture:
         (array([[-2.],
                [ 2.]]), array([0.3, 0.7]))
         """
-        if covariance not in _AXES:
+        if not is_one_of(covariance, _AXES):
             raise ArgumentError(f"covariance: expected one of {', '.join(_AXES)}, got {covariance!r}; use one of them")
         rows, k = rows_of_floats("X", X), count("n_components", n_components, 1)
-        given = None
-        if start is not None:
-            shape = (k, rows.shape[-1], rows.shape[-1])[: _AXES[covariance]] if rows.ndim else ()
-            got = getattr(start, "variances", None)
-            if got is None or got.shape != shape:
-                what = repr(start) if got is None else f"variances of shape {got.shape}"
-                raise ArgumentError(
-                    f'start: expected a GaussianMixture with variances of shape {shape} for covariance="{covariance}", '
-                    f"got {what}; make one"
-                )
-            given = start.weights, start.locs, start.variances
+        if start is None and rows.ndim == 2 and len(rows) < 2:
+            # Before the core, which would first find too few rows for the components.
+            raise ShapeError(f"X: expected at least two rows, got {len(rows)}; a covariance needs more", argument="X")
+        # X of another rank is refused by the core.
+        given = None if start is None or rows.ndim != 2 else _given(start, (k, rows.shape[1]), covariance)
         seed, limit = seed_of(key), count("max_iter", max_iter, 1)
-        options = number("tol", tol), limit, number("regularisation", regularisation)
-        weights, locs, variances, history, converged = _core.Mixture.fit(rows, k, covariance, seed, given, *options)
+        gain, added = (
+            not_negative("tol", tol, "give nats a row, such as 1e-6"),
+            number("regularisation", regularisation),
+        )
+        try:
+            fitted = _core.Mixture.fit(rows, k, covariance, seed, given, gain, limit, added)
+        except ElbokitError as error:
+            cause = _cause(error, rows, k, start, added)
+            if cause is None:
+                raise
+            raise cause from None
+        weights, locs, variances, history, converged = fitted
         if not converged:
             warnings.warn(
-                f"GaussianMixture.fit: max_iter: the last of {limit} iterations gained {tol:g} nats a row or more; "
+                f"GaussianMixture.fit: max_iter: the last of {limit} iterations gained {gain:g} nats a row or more; "
                 "raise it, or tol",
                 UserWarning,
                 stacklevel=2,
             )
-        fitted = cls(weights, locs, variances)
-        fitted._set(history=history)
-        return fitted
+        mixture = cls(weights, locs, variances)
+        mixture._set(history=history)
+        return mixture
 
     def log_evidence(self, X: ArrayLike, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """ln Σ wₖ N(x; locₖ, Σₖ) of each row, shape (rows,), in nats.
@@ -368,6 +372,56 @@ class GaussianMixture:
 
 # How many axes variances have.
 _AXES = {"full": 3, "diagonal": 2, "spherical": 1}
+
+# The moments are taken about the locs: at so many spreads from them the rounding of a square is 2e-4 of the variance.
+_FAR = 1e6
+
+
+def _given(
+    start: Any, shape: tuple[int, int], covariance: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    variances = (*shape, shape[1])[: _AXES[covariance]]
+    got = repr(start)
+    if isinstance(start, GaussianMixture):
+        if (start.locs.shape, start.variances.shape) == (shape, variances):
+            return start.weights, start.locs, start.variances
+        got = f"{start.locs.shape} and {start.variances.shape}"
+    raise ArgumentError(
+        f"start: expected a GaussianMixture with locs of shape {shape} and variances of shape {variances} for "
+        f'covariance="{covariance}", got {got}; make one'
+    )
+
+
+def _cause(
+    error: ElbokitError, rows: NDArray[Any], k: int, start: GaussianMixture | None, regularisation: float
+) -> ElbokitError | None:
+    """What to say instead of an error that names what the core made, where what it was made from is to blame."""
+    if start is None:
+        # Rows that differ by less than has a square look equal.
+        alike = error.argument == "n_components" and len(np.unique(rows, axis=0)) >= k
+        if not alike and error.argument != "variances":
+            return None
+        return ArgumentError("X: expected variances within float64's range, got an underflow; scale the columns")
+    if error.argument != "regularisation" or not 0 <= regularisation < np.inf:
+        return None
+    with np.errstate(all="ignore"):
+        spread = np.sqrt(np.var(rows, axis=0, dtype=np.float64) + regularisation)
+        if not np.isfinite(spread).all():
+            return ArgumentError("X: expected variances within float64's range, got an overflow; scale the columns")
+        off = np.abs(start.locs - rows.mean(axis=0, dtype=np.float64)) / spread
+    # A column without any spread needs regularisation, and a component without any row stays where it is.
+    off[:, spread == 0] = 0
+    off[start.responsibilities(rows).max(axis=0) == 0] = 0
+    if off.max() <= _FAR:
+        return None
+    k, j = (int(place) for place in np.unravel_index(off.argmax(), off.shape))
+    return ArgumentError(
+        f"start: expected locs near the rows, got {start.locs[k, j]:g} at row {k}, column {j}, more than {_FAR:g} "
+        "standard deviations from the column's mean; give locs among the rows",
+        row=k,
+        column=j,
+        value=float(start.locs[k, j]),
+    )
 
 
 def _assigned(X: ArrayLike, responsibilities: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
