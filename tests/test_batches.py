@@ -123,6 +123,71 @@ def test_a_dtype_that_is_none_is_named():
             ek.Batches([np.zeros((2, 3))], dtype=dtype)
 
 
+COLUMNS = {"a": [1.0, 2.0], "b": [3.0, 4.0]}
+
+
+@pytest.mark.parametrize("made", [pl.DataFrame, pd.DataFrame, pa.table, pa.RecordBatch.from_pydict])
+def test_columns_that_a_frame_lacks_are_named(made):
+    rows = ek.Batches([made(COLUMNS)], columns=["b", "zz"])
+    with pytest.raises(
+        ek.ArgumentError, match=r"^columns: expected columns of batch 0, got 'zz'; use some of 'a', 'b'$"
+    ) as caught:
+        list(rows)
+    assert caught.value.argument == "columns"
+
+
+@pytest.mark.parametrize("columns", [[9], [-4], ["a"], [0.5], [[0], [1, 2]]])
+def test_columns_that_an_array_lacks_are_named(columns):
+    with pytest.raises(ek.ArgumentError, match=r"^columns: expected numbers of the 3 columns of batch 0, .* count"):
+        list(ek.Batches([np.zeros((4, 3))], columns=columns))
+    # From the end, as everywhere.
+    assert next(iter(ek.Batches([np.eye(3)], columns=[-1, 0]))).tolist() == [[0, 1], [0, 0], [1, 0]]
+
+
+def test_columns_that_are_no_sequence_are_refused():
+    with pytest.raises(ek.ArgumentError, match=r"^columns: expected a sequence of names or numbers, got 1; give \[1\]"):
+        ek.Batches([np.zeros((4, 3))], columns=1)
+
+
+def test_a_function_that_returns_no_batches_is_refused():
+    with pytest.raises(ek.DtypeError, match=r"^source: expected a function that returns an iterable .* got None") as e:
+        list(ek.Batches(lambda: None))
+    assert e.value.argument == "source"
+
+
+def test_every_bad_batch_is_the_source_s():
+    rows = np.zeros((4, 3))
+    frame = pl.DataFrame({"a": ["x"]})
+    for batches in ([rows, rows[:, :2]], [rows, rows.astype(np.float32)], rows, [rows * 1j], [frame], [None]):
+        with pytest.raises(ek.ElbokitError, match=r"^batch ") as caught:
+            list(ek.Batches(batches))
+        assert caught.value.argument == "source"
+
+
+def test_what_is_no_parquet_file_is_refused(tmp_path):
+    path = tmp_path / "x.parquet"
+    pl.DataFrame(COLUMNS).write_parquet(path)
+    with pytest.raises(
+        ek.ArgumentError, match=r"^columns: expected columns of .*x.parquet, got 'q'; use some of 'a', 'b'"
+    ):
+        list(ek.Batches.parquet(path, columns=["q"]))
+    with (
+        pq.ParquetFile(path) as file,
+        pytest.raises(ek.ArgumentError, match=r"^columns: expected columns of batch 0, got 'q'"),
+    ):
+        list(ek.Batches.parquet(file, columns=["a", "q"]))
+    np.save(tmp_path / "x.npy", np.zeros((4, 3)))
+    path.write_bytes(path.read_bytes()[:-9])
+    for name in ("x.npy", "x.parquet"):
+        with pytest.raises(
+            ek.ArgumentError, match=f"^path: expected a readable Parquet file, got .*{name}.*;"
+        ) as caught:
+            list(ek.Batches.parquet(tmp_path / name))
+        assert caught.value.argument == "path"
+    with pytest.raises(ek.DtypeError, match=r"^path: expected a path or an open Parquet file, got 3; give one"):
+        ek.Batches.parquet(3)
+
+
 def test_an_iterator_serves_one_pass():
     x, _ = data()
     spent = ek.Batches(iter(parts(x)))

@@ -16,6 +16,7 @@ import pytest
 
 import elbokit as ek
 from elbokit import _metadata, cli, tables
+from elbokit.cli import options as cli_options
 
 _SCORES = [*ek.ElboTerms._fields, "lower", "estimate", "upper", "estimate_error", "khat", "ess", "num_observed"]
 _SMALL = ["--epochs", "2", "--latent-dim", "2", "--hidden", "8", "--num-particles", "20"]
@@ -185,31 +186,38 @@ def test_score_of_no_rows_has_the_header_alone(tmp_path, capsys, model):
         (["--likelihood", "gaussian(-1)"], "--likelihood gaussian(-1)"),
         (["--likelihood", "bernoulli(2)"], "expected gaussian"),
         (["--likelihood", "bernoulli"], "Gaussian"),
-        (["--activation", "abs"], "activation"),
+        (["--activation", "abs"], "error: --activation: expected"),
         (["--epochs", "few"], "--epochs"),
-        (["--epochs", "-1"], "epochs"),
-        (["--batch-size", "0"], "batch_size"),
-        (["--learning-rate", "nan"], "learning_rate"),
-        (["--latent-dim", "0"], "latent_dim"),
+        (["--epochs", "-1"], "error: --epochs: expected"),
+        (["--batch-size", "0"], "error: --batch-size: expected"),
+        (["--learning-rate", "nan"], "error: --learning-rate: expected"),
+        (["--latent-dim", "0"], "error: --latent-dim: expected"),
         (["--hidden", "8,,8"], "--hidden"),
-        (["--hidden", "0"], "hidden"),
+        (["--hidden", "0"], "error: --hidden: expected"),
         (["--validation", "1"], "--validation"),
         (["--validation", "nan"], "--validation"),
         (["--key", "-1"], "key"),
-        (["--key", str(2**64)], "key"),
-        (["--num-threads", "0"], ""),
+        (["--key", str(2**64)], "error: --key: expected 0 <= --key < 2**64"),
+        (["--num-threads", "0"], "error: --num-threads: expected"),
         (["--plot", "no-folder/x.png"], "no folder"),
         (["--plot", "x.docx"], ".png"),
         (["--plot", "model"], "same file"),
         (["--speed", "fast"], "--speed"),
-        (["--prior", "gaussian"], "prior: expected one of"),
-        (["--prior", "mixture", "--prior-components", "0"], "prior_components"),
+        (["--prior", "gaussian"], "error: --prior: expected one of"),
+        (["--prior", "mixture", "--prior-components", "0"], "error: --prior-components: expected"),
         (["--prior", "vamp", "--prior-components", "55"], "at most the 54 training rows"),
         (["--estimator", "reinforce"], "estimator"),
-        (["--estimator", "score"], "num_particles: expected at least 2"),
-        (["--estimator", "stl", "--objective", "iwae"], 'give estimator="dreg"'),
+        (["--estimator", "score"], "error: --train-particles: expected at least 2 with --estimator score,"),
+        (["--estimator", "score"], "give more particles, or --estimator pathwise"),
+        (["--estimator", "stl", "--objective", "iwae"], "with --objective iwae"),
+        (["--estimator", "stl", "--objective", "iwae"], "give --estimator dreg"),
+        (["--train-particles", "0"], "error: --train-particles: expected at least 1"),
+        (["--num-particles", "0"], "error: --num-particles: expected at least 1"),
+        (["--patience", "2", "--validation", "0"], "error: --patience: expected held-out rows"),
+        (["--patience", "2", "--validation", "0"], "give --validation 0.1"),
         (["--objective", "vae"], "objective"),
         (["--condition", "5"], "by place from 0 to 4, got '5'"),
+        (["--condition", "-1"], "by place from 0 to 4, got '-1'"),
         (["--condition", "age"], "column_0, column_1, column_2, column_3, column_4"),
         (["--condition", ""], "--condition : expected different columns"),
         (["--condition", "1,column_1"], "different columns"),
@@ -290,7 +298,7 @@ def test_report_of_no_rows_and_what_it_refuses(tmp_path, capsys, model, rows):
     assert "same file" in _refused(capsys, ["report", model, rows, "--out", rows])[0]
     assert ".html" in _refused(capsys, ["report", model, rows, "--out", str(tmp_path / "report.pdf")])[0]
     assert "no folder" in _refused(capsys, ["report", model, rows, "--out", str(tmp_path / "no" / "r.html")])[0]
-    assert "num_particles" in _refused(capsys, ["report", model, rows, "--num-particles", "0"])[0]
+    assert "error: --num-particles: " in _refused(capsys, ["report", model, rows, "--num-particles", "0"])[0]
     (tmp_path / "model").write_bytes(b"no model")
     assert "model" in _refused(capsys, ["report", str(tmp_path / "model"), rows])[0]
     assert "nowhere" in _refused(capsys, ["report", str(tmp_path / "nowhere"), rows])[0]
@@ -500,7 +508,7 @@ def _apart(beside):
 
 def test_a_condition_is_taken_out_of_the_rows_by_name_or_place(tmp_path, capsys, beside, conditional):
     assert ek.VAE.load(conditional).condition_width == 2
-    for number, columns in enumerate(("3,1", "kind, 1", "-2,-4")):
+    for number, columns in enumerate(("3,1", "kind, 1", "3,dose")):
         out = tmp_path / f"{number}"
         arguments = ["fit", beside, "--out", str(out), f"--condition={columns}", *_SMALL]
         assert cli.main(arguments) == 0
@@ -648,7 +656,8 @@ def test_sample_beside_a_condition(tmp_path, capsys, conditional):
         ("--given", "1"): "--given 1: expected 2 columns",
         ("--given", str(tmp_path / "c.npy"), "--n", "5"): "expected 5 rows, or one for all, got 4",
         ("--given", "no.csv"): "no.csv: No such file",
-        ("--given", "1,nan"): "condition",
+        ("--given", "1,nan"): "error: --given 1,nan: expected finite numbers",
+        ("--given", "1,1", "--n", "-1"): "error: --n: expected",
     }.items():
         assert message in _refused(capsys, ["sample", conditional, *options])[0]
 
@@ -761,7 +770,7 @@ def test_impute_fills_the_missing_cells_alone(tmp_path, capsys, model, rows):
     assert np.array_equal(expected[~np.isnan(holes)], X[~np.isnan(holes)])
     assert cli.main(arguments) == 0
     assert capsys.readouterr().out == (tmp_path / "x.csv").read_text()
-    assert "num_particles" in _refused(capsys, [*arguments, "--num-particles", "0"])[0]
+    assert "error: --num-particles: " in _refused(capsys, [*arguments, "--num-particles", "0"])[0]
     assert "same file" in _refused(capsys, [*arguments, "--out", str(tmp_path / "holes.npy")])[0]
 
 
@@ -784,3 +793,60 @@ def test_impute_keeps_observed_cells_and_the_dtypes_of_columns_without_a_hole(tm
         assert filled.drop("pulse").equals(frame.drop("pulse"))
         assert np.array_equal(filled["pulse"].to_numpy(), pulse)
         capsys.readouterr()
+
+
+def test_a_warning_names_options():
+    text = "3 of 9 steps were not taken; lower learning_rate, or look for extreme values in X"
+    assert cli_options.in_options(text).endswith("lower --learning-rate, or look for extreme values in X")
+
+
+def test_an_error_of_data_stays_as_it_is():
+    text = "key.csv: column 3 ('prior=\"a\"'), row 0: expected learning_rate=1"
+    with pytest.raises(ek.ShapeError) as caught, cli_options.named():
+        raise ek.ShapeError(text, argument="key.csv")
+    assert str(caught.value) == text
+
+
+def _numbered(id_type, hole):
+    """Ids past 2**53 beside numbers of another column, with a hole there or among the ids."""
+    ids = [2**60 + 1 + i for i in range(60)] if id_type != pl.UInt64 else [2**63 + 2**60 + 1 + i for i in range(60)]
+    x = np.random.default_rng(0).normal(size=60).tolist()
+    (x if hole == "x" else ids)[4] = None
+    if id_type == pl.Decimal:
+        return pl.DataFrame({"id": ids, "x": x}, schema={"id": pl.Decimal(38, 0), "x": pl.Float64})
+    return pl.DataFrame({"id": ids, "x": x}, schema={"id": id_type, "x": pl.Float64})
+
+
+@pytest.mark.parametrize("hole", ["x", "id"])
+@pytest.mark.parametrize("id_type", [pl.Int64, pl.UInt64, pl.Decimal])
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_impute_keeps_whole_numbers_that_no_float_holds(tmp_path, capsys, ending, id_type, hole):
+    frame = _numbered(id_type, hole)
+    data, out = tmp_path / f"x.{ending}", tmp_path / f"filled.{ending}"
+    frame.write_csv(data) if ending == "csv" else frame.write_parquet(data)
+    assert cli.main(["fit", str(data), "--out", str(tmp_path / "m"), "--quiet", *_SMALL]) == 0
+    assert cli.main(["impute", str(tmp_path / "m"), str(data), "--out", str(out), "--num-particles", "9"]) == 0
+    capsys.readouterr()
+    filled = pl.read_csv(out) if ending == "csv" else pl.read_parquet(out)
+    assert filled.null_count().sum_horizontal().item() == 0
+    for name in frame.columns:
+        there = frame[name].is_not_null()
+        of = float if name == "x" else int
+        assert list(map(of, filled[name].filter(there))) == list(map(of, frame[name].filter(there)))
+    if ending == "parquet":
+        assert filled.schema == frame.schema
+
+
+def test_impute_keeps_whole_numbers_with_spaces_and_without_end(tmp_path, capsys):
+    data, out = tmp_path / "x.csv", tmp_path / "filled.csv"
+    data.write_text("id,long,x\n" + "".join(f" {2**60 + 1 + i}, {i},{2**65 + 1 + i}\n" for i in range(40)) + " 7, ,3\n")
+    assert cli.main(["fit", str(data), "--out", str(tmp_path / "m"), "--quiet", *_SMALL]) == 0
+    assert cli.main(["impute", str(tmp_path / "m"), str(data), "--out", str(out), "--num-particles", "9"]) == 0
+    capsys.readouterr()
+    cells = [line.split(",") for line in out.read_text().splitlines()[1:]]
+    assert [(int(a), int(c)) for a, _, c in cells[:-1]] == [(2**60 + 1 + i, 2**65 + 1 + i) for i in range(40)]
+    assert (cells[-1][0], cells[-1][2]) == ("7", "3")
+    # One array has one dtype, which is said.
+    array = str(tmp_path / "filled.npy")
+    assert cli.main(["impute", str(tmp_path / "m"), str(data), "--out", array, "--num-particles", "9"]) == 0
+    assert "filled.npy: an array of floats rounds 'id', 'x'; write .csv or .parquet" in capsys.readouterr().err

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import pickle
 import runpy
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 import elbokit as ek
-from elbokit import _metadata
-from elbokit._frames import _whole
+from elbokit import _metadata, _schema
+from elbokit._frames import Made, _to_polars, _whole
 from elbokit.table_model import TableVAE
 
 lik = ek.likelihood
@@ -322,6 +325,154 @@ def test_a_broken_schema_is_a_model_file_error(tmp_path):
     ):
         with pytest.raises(ek.ModelFileError, match=r"broken: expected"):
             load(library, columns)
+
+
+THINGS = {
+    "date": dt.date(2026, 1, 1), "time": dt.time(1), "list": [1, 2], "dict": {"a": 1},
+    "Decimal": Decimal("1.5"), "bytes": b"a", "complex": 1j,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("thing", THINGS)
+def test_objects_that_are_not_modelled_are_left_out(thing):
+    cells = pd.Series([THINGS[thing], None] * 20, dtype=object)
+    df = pd.DataFrame({"x": np.arange(40) / 7, "d": cells})
+    model = ek.VAE.for_table(df, latent_dim=1, hidden=(4,))
+    assert [column.name for column in model.columns if column.likelihood is None] == ["d"]
+    assert model.columns[1].reason == f"values of type {thing} are not modelled"
+    # Beside text they are no kind of thing either.
+    mixed = df.assign(d=[THINGS[thing], "a"] * 20)
+    for kinds, frame in ((None, mixed), ({"d": "leave_out"}, df), ({"d": "leave_out"}, mixed)):
+        assert ek.VAE.for_table(frame, kinds).columns[1].likelihood is None
+    for kind in ("gaussian", "categorical", "condition"):
+        with pytest.raises(ek.DtypeError, match=f"column 'd' for .*{kind}.*, got {thing}"):
+            ek.VAE.for_table(df, {"d": kind})
+    model.fit(df, epochs=1, progress=False)
+    assert model.impute(df).equals(df)
+    # Where the fit's table had values there, it is an error that says what came.
+    coded = fitted(df.assign(d=["a", "b"] * 20), epochs=1)
+    with pytest.raises(ek.DtypeError, match=f"^df: expected values of the fit in column 'd', got {thing}; convert"):
+        coded.elbo(df)
+
+
+def test_a_column_of_two_kinds_can_be_left_out():
+    df = pd.DataFrame({"x": np.arange(40) / 7, "d": pd.Series([1, "a"] * 20, dtype=object)})
+    with pytest.raises(ek.DtypeError, match=r'got int, str; .* leave it out with the kind "leave_out"'):
+        ek.VAE.for_table(df)
+    assert ek.VAE.for_table(df, {"d": "leave_out"}).columns[1].likelihood is None
+
+
+@pytest.mark.parametrize("kinds", ["x", 3, [1]])
+def test_kinds_that_are_no_mapping_are_refused(kinds):
+    df = pl.DataFrame({"x": np.arange(40) / 7})
+    with pytest.raises(
+        ek.ArgumentError, match=r"^kinds: expected a mapping of columns to kinds, got .*; give one"
+    ) as e:
+        ek.VAE.for_table(df, kinds=kinds)
+    assert e.value.argument == "kinds"
+
+
+@pytest.mark.parametrize("made", [pd.DataFrame, pl.DataFrame, lambda c: pd.DataFrame(c, dtype=object)])
+def test_numbers_that_float64_rounds_are_counted_as_they_are(made):
+    def proposed(cells):
+        return ek.VAE.for_table(made({"x": [j / 7 for j in range(60)], "id": cells})).columns[1]
+
+    one = proposed([2**62 + i for i in range(60)])
+    assert (one.likelihood, one.reason) == (None, "60 numbers that are one in float64")
+    two = proposed([2**62 + 20 * i for i in range(60)])
+    assert two.likelihood == lik.Gaussian("per_feature")
+    assert two.reason == "60 numbers, of which float64 tells 2 apart"
+    assert proposed([2**62] * 60).reason == "one value only"
+    assert proposed([1e300, float("nan")] * 30).reason == "one value only"
+    assert proposed([2**62, 0] * 30).likelihood == lik.Bernoulli()
+
+
+def test_decimals_come_back_as_decimals(tmp_path):
+    rng = np.random.default_rng(0)
+    cents = [Decimal(int(x)).scaleb(-2) for x in rng.integers(-99999, 99999, 120)]
+    df = pl.DataFrame(
+        {
+            "price": cents,
+            "code": [Decimal(i % 3) for i in range(120)],
+            "given": cents[::-1],
+            "real": rng.normal(size=120),
+        },
+        schema={"price": pl.Decimal(6, 2), "code": pl.Decimal(38, 1), "given": pl.Decimal(5, 2), "real": pl.Float64},
+    )
+    model = fitted(df, kinds={"given": "condition"})
+    holes = df.with_columns(price=pl.when(pl.int_range(120) % 4 == 0).then(None).otherwise("price"))
+    assert holes.schema == df.schema
+    model.save(tmp_path / "m")
+    given = df.select("given").head(9)
+    for other in (model, TableVAE.load(tmp_path / "m")):
+        filled, back, drawn = other.impute(holes), other.reconstruct(df), other.sample(9, key=1, condition=given)
+        for made in (filled, back, drawn):
+            assert made.schema == df.schema
+        assert filled.filter(pl.int_range(120) % 4 != 0).equals(df.filter(pl.int_range(120) % 4 != 0))
+        assert back["given"].equals(df["given"])
+        assert drawn["given"].equals(given["given"])
+        assert set(drawn["code"]) <= {Decimal(0), Decimal(1), Decimal(2)}
+    # A given number that its digits cannot hold is of floats, as one that an integer dtype cannot hold.
+    fine = pl.DataFrame({"given": [Decimal("1.125")]})
+    assert model.sample(2, key=1, condition=fine)["given"].to_list() == [1.125] * 2
+
+
+@pytest.mark.parametrize(
+    "digits", [(1, 0), (4, 4), (12, 2), (15, 3), (23, 0), (26, 2), (27, 25), (36, 12), (38, 0), (38, 38)]
+)
+def test_decimals_saturate_at_their_digits(digits):
+    made = Made("Decimal({}, {})".format(*digits), np.array([1e300, -1e300, 0.04]))
+    most, least, small = _to_polars("x", made).to_list()
+    limit = (Decimal(10) ** digits[0] - 1).scaleb(-digits[1])
+    assert limit * (1 - Decimal(2) ** -49) <= most == least.copy_negate() <= limit
+    assert abs(float(small) - 0.04) <= 0.5 * 10.0 ** -digits[1]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("kinds", [None, {"y": "condition"}])
+def test_an_unknown_dtype_is_a_model_file_error(tmp_path, library, kinds):
+    columns = {"x": np.arange(40) / 7, "y": np.arange(40) / 3}
+    model = fitted(pd.DataFrame(columns) if library == "pandas" else pl.DataFrame(columns), kinds=kinds, epochs=1)
+    path = tmp_path / "m"
+    model.save(path)
+    name = {"pandas": b"float64", "polars": b"Float64"}[library]
+    for other in (
+        name[:5] + b"xx",
+        b"Unknown",
+        name[:5] + b"641",
+        b"List",
+        b"datetime64[ns]",
+        b"Decimal(39, 1)",
+        b"Decimal(3, 4)",
+    ):
+        data = model.vae._to_bytes(**{_metadata.TABLE: _text(model).replace(name.decode(), other.decode())})
+        path.write_bytes(data)
+        with pytest.raises(ek.ModelFileError, match=f"m: expected a dtype of {library} for column 'x', got "):
+            TableVAE.load(path)
+
+
+def _text(model):
+    columns = [_schema.written(column) for column in model.columns]
+    return json.dumps({"library": model.library, "columns": columns})
+
+
+def test_rare_dtypes_are_read_again(tmp_path):
+    cells = np.array([0.5, 1.5, 2.25, 7.0] * 10)
+    df = pd.DataFrame(
+        {
+            "arrow": pd.array(cells, dtype="double[pyarrow]"),
+            "foreign": cells.astype(">f8"),
+            "sparse": pd.array(cells, dtype="Sparse[float64]"),
+            "digits": pd.Series([Decimal("1.5"), Decimal("2.5"), Decimal(4), Decimal(8)] * 10).astype(
+                pd.ArrowDtype(pa.decimal128(10, 2))
+            ),
+            "text": pd.Series(["a", "b"] * 20, dtype="string[pyarrow]"),
+            "when": pd.Timestamp("2026-01-01"),
+        }
+    )
+    model = fitted(df, epochs=1)
+    model.save(tmp_path / "m")
+    assert TableVAE.load(tmp_path / "m").columns == model.columns
 
 
 def test_what_does_not_fit_the_table_is_named():

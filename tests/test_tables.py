@@ -95,6 +95,26 @@ def test_parquet(tmp_path):
     np.testing.assert_array_equal(table.rows, [[1, 1, 1.5], [np.nan, 0, np.nan]])
 
 
+def test_whole_numbers_that_rows_round_stand_beside_them(tmp_path):
+    big = 2**60 + 1
+    frame = pl.DataFrame({"a": [big, None], "b": [2**60, 3], "c": [0.5, 1.5], "d": [Decimal(big), None]})
+    frame.write_parquet(tmp_path / "x.parquet")
+    table = tables.read(str(tmp_path / "x.parquet"))
+    assert table.rows.dtype == np.float64
+    assert {j: [None if x is None else int(x) for x in whole] for j, whole in table.wholes.items()} == {
+        0: [big, None], 3: [big, None]
+    }  # fmt: skip
+    # Where the rows hold them all nothing is kept twice.
+    frame.select("b", a=pl.lit(big)).write_parquet(tmp_path / "x.parquet")
+    assert not tables.read(str(tmp_path / "x.parquet")).wholes
+
+
+def test_whole_numbers_past_64_bits(write):
+    table = tables.read(write("x.csv", f"a,b\n{2**65 + 1},1\n3,4\n"))
+    np.testing.assert_array_equal(table.rows, [[2.0**65, 1], [3, 4]])
+    assert table.wholes[0].to_list() == [2**65 + 1, 3]
+
+
 def test_parquet_keeps_float32(tmp_path):
     pl.DataFrame({"a": [1.0], "b": [2.0]}).cast(pl.Float32).write_parquet(tmp_path / "x.parquet")
     assert tables.read(str(tmp_path / "x.parquet")).rows.dtype == np.float32

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import numbers
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,10 +21,32 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FLOAT64", "LIBRARIES", "Cells", "Made", "column", "exact", "fill", "frame", "library_of", "names_of"]
+__all__ = [
+    "FLOAT64",
+    "LIBRARIES",
+    "Cells",
+    "Made",
+    "column",
+    "dtype_of",
+    "exact",
+    "fill",
+    "frame",
+    "known",
+    "library_of",
+    "names_of",
+]
 
 LIBRARIES = ("pandas", "polars")
 FLOAT64 = {"pandas": "float64", "polars": "Float64"}
+# Dtypes of columns that can be modelled, which a file may name without its library being there.
+_DTYPES = {
+    "pandas": r"[Ii]nt(8|16|32|64)|[Uu][Ii]nt(8|16|32|64)|[Ff]loat(32|64)|bool(ean)?|object|category|str(ing)?",
+    "polars": r"U?Int(8|16|32|64|128)|Float(16|32|64)|Boolean|String|Categorical|Enum|Decimal(\(\d\d?, \d\d?\))?",
+}
+# Every whole number below it is a float64.
+_WHOLE = 2.0**53
+# A decimal's digits at most, and as many as every float64 has.
+_DIGITS, _EXACT_DIGITS = 38, 15
 
 
 class Cells(NamedTuple):
@@ -38,6 +61,10 @@ class Cells(NamedTuple):
     levels: list[Any] | None = None
     """The values that the dtype declares, in order."""
     ordered: bool = False
+    held: str = ""
+    """Of "other" objects, the names of their types."""
+    distinct: int = 0
+    """How many numbers the column itself holds, where float64 may tell fewer apart; else 0."""
 
 
 class Made(NamedTuple):
@@ -83,6 +110,33 @@ def names_of(df: Any, argument: str = "df") -> list[str | int]:
 def column(df: Any, name: str | int, argument: str = "df") -> Cells:
     """A column of the frame."""
     return _from_pandas(df[name], name, argument) if library_of(df) == "pandas" else _from_polars(df[name])
+
+
+def dtype_of(series: Any) -> str:
+    """The library's own name of a column's dtype, of a decimal with its digits, all and behind the point."""
+    if not hasattr(series.dtype, "base_type"):
+        return str(series.dtype)
+    text = str(series.dtype.base_type())
+    return text if text != "Decimal" else f"Decimal({series.dtype.precision or _DIGITS}, {series.dtype.scale})"
+
+
+def known(library: str, dtype: str) -> bool:
+    """Whether a column that is modelled may have a dtype of this name; rare ones of pandas are its own to know."""
+    if re.fullmatch(_DTYPES[library], dtype):
+        if "(" not in dtype:
+            return True
+        precision, scale = _digits(dtype)
+        return scale <= precision and 0 < precision <= _DIGITS
+    if library != "pandas":
+        return False
+    try:
+        types = _module("pandas").api.types
+        return bool(types.is_numeric_dtype(types.pandas_dtype(dtype)))
+    except TypeError:
+        return False
+    # Its arrays of Arrow's decimals have a name that it does not take back.
+    except (ImportError, NotImplementedError):
+        return True
 
 
 def frame(library: str, columns: dict[str | int, Made], like: Any = None) -> Any:
@@ -131,7 +185,7 @@ def _module(library: str) -> Any:
 
 def _from_pandas(series: Any, name: str | int, argument: str) -> Cells:
     pd = _module("pandas")
-    dtype, text = series.dtype, str(series.dtype)
+    dtype, text = series.dtype, dtype_of(series)
     if isinstance(dtype, pd.CategoricalDtype):
         return Cells(
             "category", "text", _objects(series, series.isna()), dtype.categories.tolist(), bool(dtype.ordered)
@@ -143,27 +197,35 @@ def _from_pandas(series: Any, name: str | int, argument: str) -> Cells:
     boolean = pd.api.types.is_bool_dtype(dtype)
     if boolean or (pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)):
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        return Cells(text, "bool" if boolean else "number", values)
+        whole = not (boolean or pd.api.types.is_float_dtype(dtype))
+        distinct = series.nunique() if whole and _rounded(values) else 0
+        return Cells(text, "bool" if boolean else "number", values, distinct=distinct)
     return Cells(text, "other", np.empty(0))
+
+
+def _rounded(values: NDArray[np.float64]) -> bool:
+    """Whether whole numbers may have been rounded to these."""
+    return bool((np.abs(values) >= _WHOLE).any())
 
 
 def _from_polars(series: Any) -> Cells:
     pl = _module("polars")
-    dtype, text = series.dtype, str(series.dtype.base_type())
+    dtype, text = series.dtype, dtype_of(series)
     if dtype == pl.Enum:
         return Cells(text, "text", _objects(series, series.is_null()), dtype.categories.to_list())
     if dtype in (pl.String, pl.Categorical):
         return Cells(text, "text", _objects(series, series.is_null()))
     if dtype == pl.Boolean or dtype.is_numeric():
         values = series.cast(pl.Float64).to_numpy()
-        return Cells(text, "bool" if dtype == pl.Boolean else "number", values)
+        distinct = series.drop_nulls().n_unique() if not dtype.is_float() and _rounded(values) else 0
+        return Cells(text, "bool" if dtype == pl.Boolean else "number", values, distinct=distinct)
     return Cells(text, "other", np.empty(0))
 
 
 def _objects(series: Any, missing: Any) -> NDArray[Any]:
     """The cells as Python's own objects, None for a missing one."""
-    objects = np.empty(len(series), dtype=object)
-    objects[:] = series.to_list()
+    # Item by item: lists of one length would be taken for rows.
+    objects = np.fromiter(series.to_list(), dtype=object, count=len(series))
     objects[np.asarray(missing, dtype=bool)] = None
     return objects
 
@@ -174,12 +236,16 @@ def _mixed(dtype: str, cells: NDArray[Any], name: str | int, argument: str) -> C
     if all(issubclass(kind, (bool, np.bool_)) for kind in held):
         return Cells(dtype, "bool", cells.astype(np.float64))
     if all(issubclass(kind, numbers.Real) for kind in held):
-        return Cells(dtype, "number", cells.astype(np.float64))
+        values = cells.astype(np.float64)
+        return Cells(dtype, "number", values, distinct=len({*cells} - {None}) if _rounded(values) else 0)
     if all(issubclass(kind, str) for kind in held):
         return Cells(dtype, "text", cells)
     kinds = ", ".join(sorted(kind.__name__ for kind in held))
+    if not all(issubclass(kind, (np.bool_, numbers.Real, str)) for kind in held):
+        return Cells(dtype, "other", np.empty(0), held=kinds)
     raise DtypeError(
-        f"{argument}: expected column {name!r} to hold one kind of thing, got {kinds}; convert it with .astype",
+        f"{argument}: expected column {name!r} to hold one kind of thing, got {kinds}; convert it with .astype, or "
+        'leave it out with the kind "leave_out"',
         argument=argument,
     )
 
@@ -198,13 +264,32 @@ def _to_polars(name: str, made: Made) -> Any:
     cells = made.cells if isinstance(made.cells, list) else _whole(made.cells, made.dtype)
     if made.levels is not None and made.dtype == "Enum":
         return pl.Series(name, cells, dtype=pl.Enum(list(made.levels)))
-    if made.dtype == "Decimal":
-        return pl.Series(name, cells)
+    if made.dtype.startswith("Decimal"):
+        series = pl.Series(name, cells)
+        # Older files do not tell the digits.
+        return series.cast(pl.Decimal(*_digits(made.dtype))) if made.dtype != "Decimal" else series
     return pl.Series(name, cells, dtype=getattr(pl, made.dtype))
 
 
+def _digits(dtype: str) -> tuple[int, int]:
+    """Those of a decimal, all and behind the point."""
+    precision, scale = map(int, re.findall(r"\d+", dtype))
+    return precision, scale
+
+
+def _decimal(cells: NDArray[np.float64], precision: int, scale: int) -> NDArray[np.float64]:
+    """Numbers rounded to the digits of a decimal, within its range."""
+    largest = (10**precision - 1) / 10**scale
+    if precision > _EXACT_DIGITS:
+        # So far below, that no product with a power of ten is rounded to the first number beyond.
+        largest *= 1 - 2.0**-50
+    return np.round(cells.clip(-largest, largest), scale).clip(-largest, largest)
+
+
 def _whole(cells: NDArray[np.float64], dtype: str) -> NDArray[Any]:
-    """Numbers rounded into the range of an integer dtype; of any other as they are."""
+    """Numbers rounded into the range of an integer dtype or a decimal; of any other as they are."""
+    if dtype.startswith("Decimal("):
+        return _decimal(cells, *_digits(dtype))
     name = dtype.lower().partition("[")[0]
     if not name.startswith(("int", "uint")):
         return cells

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from elbokit._frames import Cells
 
-__all__ = ["NAMES", "Column", "beside", "described", "joint", "parts", "propose", "read", "written"]
+__all__ = ["NAMES", "Column", "beside", "described", "joint", "left_out", "parts", "propose", "read", "written"]
 
 # A learned scale for all rows and not a predicted one: the density of a column with repeated values (zeros of an
 # amount, say) grows without end where a predicted scale may fall to 0.
@@ -103,6 +103,13 @@ class Column:
                     column=place,
                 )
             return cells.values
+        if cells.kind == "other":
+            raise DtypeError(
+                f"{argument}: expected values of the fit in column {self.name!r}, got {cells.held or cells.dtype}; "
+                "convert it with .astype",
+                argument=argument,
+                column=place,
+            )
         codes = {self.values[code]: float(code) for code in self.condition or range(len(self.values))}
         missing = missing_of(cells)
         coded = np.array(
@@ -139,7 +146,7 @@ def missing_of(cells: Cells) -> NDArray[np.bool_]:
 
 
 def propose(name: str | int, cells: Cells, kind: str | Likelihood | None, place: int | None = None) -> Column:
-    """The column by its cells, or as asked for: a name of `NAMES`, a likelihood, "condition", "leave_out".
+    """The column by its cells, or as asked for: a name of `NAMES`, a likelihood, "condition".
 
     `place` is its number in the frame, which an error carries.
 
@@ -148,8 +155,6 @@ def propose(name: str | int, cells: Cells, kind: str | Likelihood | None, place:
     NonFiniteError
         For an infinite cell.
     """
-    if isinstance(kind, str) and kind == "leave_out":
-        return Column(name, cells.dtype, None, reason="as asked")
     if cells.kind == "number" and (beyond := np.isinf(cells.values)).any():
         row = int(np.argmax(beyond))
         raise NonFiniteError(
@@ -166,6 +171,11 @@ def propose(name: str | int, cells: Cells, kind: str | Likelihood | None, place:
         return _as_asked(name, cells, kind)
     likelihood, reason = _by_cells(cells)
     return _made(name, cells, likelihood, reason)
+
+
+def left_out(name: str | int, dtype: str) -> Column:
+    """A column that shall be left out, which needs no look at its cells."""
+    return Column(name, dtype, None, reason="as asked")
 
 
 def _made(name: str | int, cells: Cells, likelihood: Likelihood | None, reason: str) -> Column:
@@ -190,10 +200,12 @@ def _coded_values(cells: Cells, likelihood: Likelihood | None) -> tuple[Any, ...
 
 def _by_cells(cells: Cells) -> tuple[Likelihood | None, str]:
     if cells.kind == "other":
-        return None, f"{cells.dtype} is not modelled"
+        return None, f"values of type {cells.held} are not modelled" if cells.held else f"{cells.dtype} is not modelled"
     observed, values = cells.values[~missing_of(cells)], _values(cells)
     if why := _left_out(cells, len(observed), values):
         return None, why
+    if cells.distinct > len(values):
+        return Gaussian("per_feature"), f"{cells.distinct} numbers, of which float64 tells {len(values)} apart"
     if len(values) == 2:
         return Bernoulli(), "booleans" if cells.kind == "bool" else f"two values, {values[0]!r} and {values[1]!r}"
     if cells.kind == "text":
@@ -208,7 +220,7 @@ def _left_out(cells: Cells, observed: int, values: list[Any]) -> str | None:
     if not all(isinstance(value, _WRITABLE) for value in values):
         return f"values of type {type(values[0]).__name__} are not modelled"
     if len(values) == 1:
-        return "one value only"
+        return f"{cells.distinct} numbers that are one in float64" if cells.distinct > 1 else "one value only"
     if cells.kind == "text" and cells.levels is None and len(values) > max(2, min(_MOST_LEVELS, observed / 2)):
         return f"{len(values)} values in {observed} rows: names or texts"
     return None
@@ -241,7 +253,8 @@ def _as_asked(name: str | int, cells: Cells, kind: str | Likelihood) -> Column:
     numbers = cells.kind in ("number", "bool")
     if cells.kind == "other" or not (numbers or found is Categorical or isinstance(found, (Bernoulli, Categorical))):
         raise DtypeError(
-            f"kinds: expected numbers in column {name!r} for {kind!r}, got {cells.dtype}; convert it with .astype",
+            f"kinds: expected numbers in column {name!r} for {kind!r}, got {cells.held or cells.dtype}; convert it "
+            "with .astype",
             argument="kinds",
         )
     if not isinstance(found, Likelihood):
@@ -262,7 +275,7 @@ def _as_condition(name: str | int, cells: Cells) -> Column:
     if cells.kind == "other" or not all(isinstance(value, _WRITABLE) for value in values or ()):
         raise DtypeError(
             f'kinds: expected numbers, booleans, text or categories in column {name!r} for "condition", got '
-            f"{cells.dtype}; convert it with .astype",
+            f"{cells.held or cells.dtype}; convert it with .astype",
             argument="kinds",
         )
     observed = set(cells.values[~missing_of(cells)])
@@ -276,7 +289,7 @@ def _as_condition(name: str | int, cells: Cells) -> Column:
     if values is not None and cells.kind == "text":
         seen = tuple(code for code, value in enumerate(values) if value in observed)
         reason = f"as asked, one of {len(seen)} values"
-    if len(observed) == 1:
+    if max(len(observed), cells.distinct) == 1:
         reason += ", which never changes"
     return Column(
         name, cells.dtype, None, None if values is None else tuple(values), cells.levels is not None, cells.ordered,

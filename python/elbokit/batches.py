@@ -28,7 +28,7 @@ import numpy as np
 
 from elbokit._arrays import Stream, count, float_type, rows_of
 from elbokit._condition import condition_of
-from elbokit.errors import DtypeError, ElbokitError, ShapeError
+from elbokit.errors import ArgumentError, DtypeError, ElbokitError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 __all__ = ["Batches"]
+
+# As many columns of a wide frame as an error names.
+_MOST_NAMED = 12
 
 
 class Batches(Stream):
@@ -62,6 +65,8 @@ class Batches(Stream):
         For a batch of another width, and for a stream without a batch.
     DtypeError
         For a batch of another dtype, or that holds something other than numbers.
+    ArgumentError
+        For columns that a batch does not have.
 
     Notes
     -----
@@ -94,7 +99,12 @@ class Batches(Stream):
                 argument="source",
             )
         self.source = source
-        self.columns = None if columns is None else list(columns)
+        try:
+            self.columns = None if columns is None else list(columns)
+        except TypeError:
+            raise ArgumentError(
+                f"columns: expected a sequence of names or numbers, got {columns!r}; give [{columns!r}]"
+            ) from None
         self.dtype: np.dtype[Any] | None = None if dtype is None else float_type(dtype)
         self.folder = folder
 
@@ -127,6 +137,10 @@ class Batches(Stream):
             When it is iterated, where the library is not installed.
         OSError
             Then, where the file cannot be opened.
+        ArgumentError
+            Then, where it is no Parquet file, or lacks one of the columns.
+        DtypeError
+            For a path that is none.
 
         Examples
         --------
@@ -142,7 +156,13 @@ class Batches(Stream):
             return cls(
                 lambda: path.iter_batches(batch_size=size, columns=columns), columns=columns, dtype=dtype, folder=folder
             )
-        return cls(lambda: _row_groups(os.fspath(path), columns, size), columns=columns, dtype=dtype, folder=folder)
+        try:
+            place = os.fspath(path)
+        except TypeError:
+            raise DtypeError(
+                f"path: expected a path or an open Parquet file, got {path!r}; give one", argument="path"
+            ) from None
+        return cls(lambda: _row_groups(place, columns, size), columns=columns, dtype=dtype, folder=folder)
 
     def __repr__(self) -> str:
         options = {name: getattr(self, name) for name in ("columns", "dtype", "folder")}
@@ -152,7 +172,7 @@ class Batches(Stream):
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Each batch as a C-contiguous array (rows, columns), of one width and dtype."""
         first: NDArray[Any] | None = None
-        for number, batch in enumerate(self.source() if callable(self.source) else self.source):
+        for number, batch in enumerate(self._batches()):
             rows = self._rows(batch, f"batch {number}")
             if first is None:
                 first = rows[:0]
@@ -194,11 +214,33 @@ class Batches(Stream):
             file.flush()
             return np.asarray(np.memmap(file, rows.dtype, "r", shape=shape))
 
+    def _batches(self) -> Iterable[Any]:
+        if not callable(self.source):
+            return self.source
+        made = self.source()
+        if not (hasattr(made, "__iter__") or hasattr(made, "__getitem__")):
+            raise DtypeError(
+                f"source: expected a function that returns an iterable of batches, got {made!r} from it; return or "
+                "yield them",
+                argument="source",
+            )
+        return made
+
     def _rows(self, batch: Any, name: str) -> NDArray[Any]:
         cells = _of_frame(batch, self.columns, self.dtype, name)
         if cells is None:
-            cells = rows_of(name, batch)
-            cells = cells if self.columns is None else cells[:, np.asarray(self.columns)]
+            try:
+                cells = rows_of(name, batch)
+            except ElbokitError as error:
+                error.argument = "source"
+                raise
+            try:
+                cells = cells if self.columns is None else cells[:, np.asarray(self.columns)]
+            except (IndexError, ValueError):
+                raise ArgumentError(
+                    f"columns: expected numbers of the {cells.shape[1]} columns of {name}, an array, got "
+                    f"{self.columns}; count from 0"
+                ) from None
         return np.ascontiguousarray(cells, dtype=self.dtype)
 
 
@@ -231,13 +273,31 @@ def streamed(
 def _of_frame(frame: Any, columns: list[Any] | None, dtype: np.dtype[Any] | None, name: str) -> NDArray[Any] | None:
     """The numbers of a frame, NaN for an empty cell; None for what is no frame."""
     kinds = {(base.__module__.partition(".")[0], base.__name__) for base in type(frame).__mro__}
+    of: Callable[[Any, np.dtype[Any] | None, str], NDArray[Any]]
     if ("polars", "DataFrame") in kinds:
-        return _of_polars(frame if columns is None else frame.select(columns), dtype, name)
-    if ("pandas", "DataFrame") in kinds:
-        return _of_pandas(frame if columns is None else frame[columns], dtype, name)
-    if ("pyarrow", "RecordBatch") in kinds or ("pyarrow", "Table") in kinds:
-        return _of_arrow(frame if columns is None else frame.select(columns), dtype, name)
-    return None
+        of, select, names = _of_polars, frame.select, frame.columns
+    elif ("pandas", "DataFrame") in kinds:
+        of, select, names = _of_pandas, frame.__getitem__, frame.columns
+    elif ("pyarrow", "RecordBatch") in kinds or ("pyarrow", "Table") in kinds:
+        of, select, names = _of_arrow, frame.select, frame.schema.names
+    else:
+        return None
+    return of(frame if columns is None else _chosen(select, columns, names, name), dtype, name)
+
+
+def _chosen(select: Callable[[list[Any]], Any], columns: list[Any], names: Iterable[Any], name: str) -> Any:
+    """The columns of a batch, whose library says in its own way that it lacks one."""
+    polars = sys.modules.get("polars")
+    foreign = () if polars is None else (polars.exceptions.PolarsError,)
+    try:
+        return select(columns)
+    except (LookupError, TypeError, ValueError, *foreign) as error:
+        there = list(names)
+        lacking = [column for column in columns if isinstance(column, (str, int)) and column not in there]
+        known = ", ".join(map(repr, there[:_MOST_NAMED])) + (", …" if len(there) > _MOST_NAMED else "")
+        raise ArgumentError(
+            f"columns: expected columns of {name}, got {lacking[0] if lacking else columns!r}; use some of {known}"
+        ) from error
 
 
 def _of_polars(frame: Any, dtype: np.dtype[Any] | None, name: str) -> NDArray[Any]:
@@ -306,8 +366,22 @@ def _row_groups(path: str, columns: Sequence[str] | None, size: int) -> Iterator
     # Opened here once, so that a missing file is the same OSError for every format.
     with open(path, "rb"):  # noqa: PTH123
         pass
-    lazy = pl.scan_parquet(path, hive_partitioning=False)
-    lazy = lazy if columns is None else lazy.select(columns)
-    rows = lazy.select(pl.len()).collect().item()
-    for first in range(0, rows, size):
-        yield lazy.slice(first, size).collect()
+    try:
+        lazy = pl.scan_parquet(path, hive_partitioning=False)
+        names = lazy.collect_schema().names()
+        if columns is not None:
+            lazy = _chosen(lambda wanted: _resolved(lazy.select(wanted)), list(columns), names, path)
+        rows = lazy.select(pl.len()).collect().item()
+        for first in range(0, rows, size):
+            yield lazy.slice(first, size).collect()
+    except pl.exceptions.PolarsError as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ArgumentError(
+            f"path: expected a readable Parquet file, got {path!r} ({said}); give one, or write it again"
+        ) from error
+
+
+def _resolved(lazy: Any) -> Any:
+    """The query, of which it is known by now that its columns are there."""
+    lazy.collect_schema()
+    return lazy

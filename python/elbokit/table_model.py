@@ -83,11 +83,19 @@ class TableVAE:
 
     @classmethod
     def _for(cls, df: Any, kinds: Mapping[Any, str | Likelihood] | None, options: dict[str, Any]) -> TableVAE:
-        library, names, asked = _frames.library_of(df), _frames.names_of(df), dict(kinds or {})
+        library, names = _frames.library_of(df), _frames.names_of(df)
+        try:
+            asked = dict(kinds or {})
+        except (TypeError, ValueError):
+            cure = 'give one, such as {"age": "gaussian"}'
+            raise ArgumentError(f"kinds: expected a mapping of columns to kinds, got {kinds!r}; {cure}") from None
         if unknown := [name for name in asked if name not in names]:
             raise ArgumentError(f"kinds: expected columns of the table, got {unknown[0]!r}; use one of {names}")
         columns = tuple(
-            _schema.propose(name, _frames.column(df, name), asked.get(name), place) for place, name in enumerate(names)
+            _schema.left_out(name, _frames.dtype_of(df[name]))
+            if isinstance(kind := asked.get(name), str) and kind == "leave_out"
+            else _schema.propose(name, _frames.column(df, name), kind, place)
+            for place, name in enumerate(names)
         )
         if all(column.likelihood is None for column in columns):
             raise ShapeError(
@@ -344,7 +352,7 @@ class TableVAE:
         for j, column in enumerate(self._modelled):
             missing = np.isnan(rows[:, j])
             if missing.any():
-                columns[column.name] = missing, self._made(column, filled[:, j], _frames.column(df, column.name).dtype)
+                columns[column.name] = missing, self._made(column, filled[:, j], _frames.dtype_of(df[column.name]))
         return _frames.fill(df, columns)
 
     def _frame(self, cells: NDArray[Any], given: NDArray[np.float64], like: Any = None) -> Any:
@@ -396,6 +404,13 @@ def _columns(text: str | None, vae: VAE) -> tuple[tuple[Column, ...], str]:
         raise ModelFileError(f"expected one of {_frames.LIBRARIES}, got {found['library']!r}; {_metadata.CURE}")
     likelihoods = _schema.parts(vae.likelihood)
     columns = [_schema.read(described, likelihoods) for described in found["columns"]]
+    for column in columns:
+        modelled = column.likelihood is not None or column.condition is not None
+        if modelled and not _frames.known(found["library"], column.dtype):
+            raise ModelFileError(
+                f"expected a dtype of {found['library']} for column {column.name!r}, got {column.dtype!r}; "
+                f"{_metadata.CURE}"
+            )
     if likelihoods:
         raise ModelFileError(f"expected as many columns as the model has, got fewer; {_metadata.CURE}")
     width = sum(len(column.condition) or 1 for column in columns if column.condition is not None)

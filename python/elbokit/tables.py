@@ -24,7 +24,7 @@ import numpy as np
 from elbokit.errors import ElbokitError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import polars as pl
     from numpy.typing import NDArray
@@ -56,6 +56,8 @@ class Table(NamedTuple):
         Of each column by itself, where the source has one for each; `rows` has the one that holds them all.
     named : bool
         Whether the source itself names its columns, otherwise than by numbers from 0.
+    wholes : mapping of int to Series of polars, or None
+        By their places, columns of whole numbers that `rows` rounds, null for an empty cell.
     """
 
     rows: NDArray[Any]
@@ -64,6 +66,7 @@ class Table(NamedTuple):
     image_shape: tuple[int, int] | None = None
     dtypes: tuple[np.dtype[Any], ...] | None = None
     named: bool = False
+    wholes: Mapping[int, pl.Series] | None = None
 
 
 def read(source: str) -> Table:
@@ -239,19 +242,41 @@ def _from_frame(frame: pl.DataFrame, path: Path, named: bool) -> Table:
     names = tuple(name.strip() for name in frame.columns)
     if len(set(names)) < len(names):
         names = tuple(frame.columns)
-    return Table(np.stack(columns, axis=1), names, dtypes=dtypes, named=named)
+    rows = np.stack(columns, axis=1)
+    wholes = {}
+    if rows.dtype.kind == "f":
+        found = ((j, _wholes(series, pl)) for j, series in enumerate(frame))
+        wholes = {j: whole for j, whole in found if whole is not None}
+    return Table(rows, names, dtypes=dtypes, named=named, wholes=wholes)
+
+
+def _wholes(series: Any, pl: Any) -> pl.Series | None:
+    """The column's whole numbers, where a float64 has no place for one of them."""
+    if series.dtype == pl.String:
+        numbers = _stripped(series).cast(pl.Int64, strict=False)
+        series = numbers if numbers.null_count() == _stripped(series).null_count() else series
+    if not (series.dtype.is_integer() or (series.dtype.is_decimal() and not series.dtype.scale)):
+        return None
+    back = series.cast(pl.Float64).cast(series.dtype, strict=False)
+    return series if back.ne_missing(series).any() else None
+
+
+def _stripped(series: pl.Series) -> pl.Series:
+    """A column of text, whose numbers have spaces around them, with null for an empty cell."""
+    series = series.str.strip_chars()
+    return series.set(series.is_in(_EMPTY), None)
 
 
 def _numbers(series: pl.Series, path: Path) -> NDArray[Any]:
     """Array of the column's numbers, in its own dtype where NumPy has that dtype and no cell is empty."""
     pl = import_polars(path)
-    if series.dtype.is_integer() or series.dtype.is_float():
+    # Whole numbers, of a length that NumPy has no dtype for.
+    long = str(series.dtype) in ("Int128", "UInt128")
+    if (series.dtype.is_integer() and not long) or series.dtype.is_float():
         return series.to_numpy()
     if series.dtype == pl.String:
-        # Spaces around its cells make a column of numbers look like text.
-        series = series.str.strip_chars()
-        series = series.set(series.is_in(_EMPTY), None)
-    elif not (series.dtype.is_decimal() or series.dtype in (pl.Boolean, pl.Null)):
+        series = _stripped(series)
+    elif not (long or series.dtype.is_decimal() or series.dtype in (pl.Boolean, pl.Null)):
         raise TableError(f"{path}: column {series.name!r}: expected numbers, got {series.dtype}; leave it out")
     numbers = series.cast(pl.Float64, strict=False)
     lost = (numbers.is_null() & series.is_not_null()).arg_true()

@@ -23,7 +23,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from elbokit.cli import encode, fit, impute, report, sample, score
+from elbokit.cli import encode, fit, impute, options, report, sample, score
 from elbokit.cli.outputs import UserError, complain
 from elbokit.errors import ElbokitError
 from elbokit.threads import set_num_threads
@@ -54,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         if args.num_threads is not None:
-            set_num_threads(args.num_threads)
-        args.run(args)
+            with options.named("threads"):
+                set_num_threads(args.num_threads)
+        with options.named():
+            args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return complain("interrupted", _INTERRUPTED)

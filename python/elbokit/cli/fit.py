@@ -12,6 +12,7 @@ import numpy as np
 
 import elbokit as ek
 from elbokit import plot
+from elbokit._arrays import count
 from elbokit._files import whole
 from elbokit.cli import options, rows
 from elbokit.cli.bounds import bounds_of, print_bounds
@@ -102,6 +103,7 @@ def _fit(args: argparse.Namespace) -> None:
     check_outputs({"--out": args.out, "--plot": args.plot}, inputs=[args.data])
     if args.plot is not None:
         check_ending(args.plot, [f".{ending}" for ending in plot.formats()], "--plot")
+    count("num_particles", args.num_particles, 1)
     chosen = likelihood(args.likelihood, args.data)
     given = rows.split(args.data, args.condition)
     table = given.table
@@ -114,14 +116,15 @@ def _fit(args: argparse.Namespace) -> None:
         layer_norm=args.layer_norm, residual=args.residual, prior=args.prior, prior_components=args.prior_components,
     )  # fmt: skip
     if not args.quiet:
-        count, columns = table.rows.shape
+        num_rows, columns = table.rows.shape
         missing = int(np.isnan(table.rows).sum())
         beside = "" if given.condition is None else f", beside a condition of {len(given.places)}"
-        print(f"{args.data}: {count} rows, {columns} columns{beside}, {table.rows.dtype}, {missing} missing cells")
+        print(f"{args.data}: {num_rows} rows, {columns} columns{beside}, {table.rows.dtype}, {missing} missing cells")
         print(f"{chosen!r}: {len(train)} rows to train, {len(held_out)} held out", flush=True)
 
     started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught, given.worded(args.data, train, held_out):
+    words = given.worded(args.data, train, held_out)
+    with warnings.catch_warnings(record=True) as caught, options.named("training"), words:
         warnings.simplefilter("always")
         history = vae.fit(
             table.rows[train],
@@ -139,7 +142,7 @@ def _fit(args: argparse.Namespace) -> None:
         )
     seconds = time.perf_counter() - started
     for warning in caught:
-        complain(f"warning: {warning.message}", 0)
+        complain(f"warning: {options.in_options(str(warning.message), 'training')}", 0)
     if not np.isfinite(history.elbo[-1]):
         raise UserError("the training's ELBO has left the range, nothing is written; lower --learning-rate")
     vae._names = given.names
@@ -173,9 +176,9 @@ def _split(data: str, rows: int, share: float | None, key: int) -> tuple[NDArray
     if key < 0:
         raise UserError(f"--key: expected a number from 0, got {key}")
     # One row at least on either side, where there are two to share out.
-    count = min(max(round(rows * share), 1), rows - 1) if share > 0.0 else 0
+    held = min(max(round(rows * share), 1), rows - 1) if share > 0.0 else 0
     order = np.random.default_rng(key).permutation(rows)
-    return order[count:], order[:count]
+    return order[held:], order[:held]
 
 
 def _held_out(given: Rows, held_out: NDArray[np.int64]) -> Any:

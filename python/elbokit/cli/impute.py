@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 import elbokit as ek
+from elbokit import _frames
 from elbokit.cli import options, rows, writing
+from elbokit.cli.outputs import complain
 
 if TYPE_CHECKING:
     import argparse
+
+    import polars as pl
+    from numpy.typing import NDArray
 
 __all__ = ["add"]
 
@@ -42,8 +47,23 @@ def _impute(args: argparse.Namespace) -> None:
     source = given.source
     # A column without a missing cell has lost nothing on its way through the table's one dtype.
     kinds = source.dtypes or (filled.dtype,) * filled.shape[1]
-    columns = {name: filled[:, j].astype(kinds[j]) for j, name in enumerate(source.columns)}
+    columns: dict[str, Any] = {}
+    for j, name in enumerate(source.columns):
+        if source.wholes and j in source.wholes:
+            columns[name] = _filled(source.wholes[j], np.isnan(source.rows[:, j]), filled[:, j])
+        else:
+            columns[name] = filled[:, j].astype(kinds[j])
+    if source.wholes and args.out is not None and args.out.suffix.lower() in (".npy", ".npz"):
+        rounded = ", ".join(repr(source.columns[j]) for j in source.wholes)
+        complain(f"warning: {args.out}: an array of floats rounds {rounded}; write .csv or .parquet to keep them", 0)
     writing.write(args.out, columns, {"X": filled})
     if args.out is not None:
         holes = int(np.isnan(source.rows).sum())
         print(f"{args.data}, {len(filled)} rows: {holes} cells filled; wrote {args.out}")
+
+
+def _filled(wholes: pl.Series, missing: NDArray[np.bool_], cells: NDArray[Any]) -> pl.Series:
+    """Whole numbers that a float has no place for, as they were read, with the missing ones rounded."""
+    made = _frames.Made(_frames.dtype_of(wholes), cells.astype(np.float64))
+    frame = _frames.fill(wholes.to_frame(), {wholes.name: (missing, made)})
+    return cast("pl.Series", frame.to_series())

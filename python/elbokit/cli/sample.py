@@ -10,6 +10,7 @@ import numpy as np
 import elbokit as ek
 from elbokit import tables
 from elbokit._names import Names
+from elbokit._naming import Worded, Words
 from elbokit.cli import options, rows, writing
 from elbokit.cli.outputs import UserError
 
@@ -55,7 +56,8 @@ def _sample(args: argparse.Namespace) -> None:
     n = args.n
     if n is None:
         n = _ROWS if condition is None or len(condition) == 1 else len(condition)
-    X = vae.sample(n, key=args.key, condition=condition)
+    with Worded({"condition": Words(f"--given {args.given}")}):
+        X = vae.sample(n, key=args.key, condition=condition)
     names = vae._names or Names(_numbered("column", X.shape[1]), _numbered("condition", vae.condition_width))
     columns = {name: X[:, j] for j, name in enumerate(names.columns)}
     if condition is not None:

@@ -45,14 +45,14 @@ def check_out(out: Path | None, inputs: list[str]) -> None:
         tables.import_polars(out)
 
 
-def write(out: Path | None, columns: dict[str, NDArray[Any]], arrays: dict[str, NDArray[Any]] | None = None) -> None:
+def write(out: Path | None, columns: dict[str, Any], arrays: dict[str, NDArray[Any]] | None = None) -> None:
     """Write columns by their names, each (rows,).
 
     Parameters
     ----------
     out : Path or None
         None is CSV on standard output.
-    columns : dict of ndarray
+    columns : dict of ndarray, or of Series of polars beside `arrays`
         What a .csv and a .parquet file hold.
     arrays : dict of ndarray, optional
         What an .npz file holds, by default the columns; where it is one array, a .npy file holds that one, otherwise
@@ -72,7 +72,7 @@ def write(out: Path | None, columns: dict[str, NDArray[Any]], arrays: dict[str, 
             _write_numpy(columns, arrays, path)
 
 
-def _write_numpy(columns: dict[str, NDArray[Any]], arrays: dict[str, NDArray[Any]], path: Path) -> None:
+def _write_numpy(columns: dict[str, Any], arrays: dict[str, NDArray[Any]], path: Path) -> None:
     with path.open("wb") as file:
         if path.suffix.lower() == ".npz":
             np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes the names for its own options
@@ -88,13 +88,13 @@ def _structured(columns: dict[str, NDArray[Any]]) -> NDArray[Any]:
     return table
 
 
-def _write_csv(columns: dict[str, NDArray[Any]], file: TextIO) -> None:
+def _write_csv(columns: dict[str, Any], file: TextIO) -> None:
     csv.writer(file, lineterminator="\n").writerow(columns)
     file.writelines(",".join(cells) + "\n" for cells in zip(*map(_texts, columns.values()), strict=True))
 
 
-def _texts(values: NDArray[Any]) -> Iterator[str]:
+def _texts(values: Any) -> Iterator[str]:
     """Each number in as few digits as bring it back; a whole one without a point."""
-    if values.dtype.kind == "b":
+    if values.dtype == bool:
         return ("true" if value else "false" for value in values)
     return (str(value).removesuffix(".0") for value in values)
