@@ -209,6 +209,8 @@ def test_what_is_wrong_with_a_condition_is_named(fitted):
             call(fitted, condition=c[:8])
         with pytest.raises(ek.ShapeError, match=r"got shape \(9,\); give one column as condition\[:, None\]"):
             call(fitted, condition=c[:, 0])
+        with pytest.raises(ek.ShapeError, match="condition: expected rows of one length, got 3 numbers in row 0"):
+            call(fitted, condition=[[0, 1, 2], [3]])
         with pytest.raises(ek.NonFiniteError) as error:
             call(fitted, condition=bad)
         assert (error.value.argument, error.value.row, error.value.column) == ("condition", 4, 1), name

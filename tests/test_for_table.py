@@ -298,6 +298,13 @@ def test_a_model_is_one_file_with_its_columns(library, tmp_path):
         TableVAE.load(second)
 
 
+def test_what_is_no_path_is_refused_by_name():
+    model = fitted(pl.DataFrame({"y": np.arange(40) / 3}))
+    for call in (model.save, TableVAE.load):
+        with pytest.raises(ek.ArgumentError, match=r"^path: expected a file's path, got 3;"):
+            call(3)
+
+
 def test_a_broken_schema_is_a_model_file_error(tmp_path):
     df = pl.DataFrame({"x": ["a", "b"] * 20, "y": np.arange(40) / 3})
     model = fitted(df)

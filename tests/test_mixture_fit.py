@@ -294,6 +294,7 @@ def test_what_cannot_be_fitted_is_named():
         ({"covariance": ["full"]}, ValueError, "covariance: expected one of full, diagonal, spherical, got .'full'"),
         ({"tol": np.nan}, ek.ArgumentError, "tol: expected a finite number not below 0, got nan"),
         ({"tol": np.inf}, ek.ArgumentError, "tol: expected a finite number not below 0, got inf"),
+        ({"tol": 10**400}, ek.ArgumentError, "tol: expected a number, got 1000"),
         ({"tol": -1e-9}, ek.ArgumentError, "tol: expected a finite number not below 0, got -1e-09"),
         ({"regularisation": np.nan}, ek.ArgumentError, "regularisation: expected a number that is not negative"),
         ({"regularisation": np.inf}, ek.ArgumentError, "regularisation: expected a number that is not negative"),

@@ -107,6 +107,8 @@ def test_a_finite_number_past_float32_is_said_as_it_is(counts):
     beyond(lambda: vae.impute(wrong, draws=2))
     beyond(lambda: vae.calibrate(wrong), "X_ref")
     refused(lambda: vae.decode([[0.0], [1e39]]), ek.NonFiniteError, "z", 1, 0, 1e39)
+    stream = sklearn.VAE(latent_dim=1, hidden=(4,), epochs=1).partial_fit(counts)
+    beyond(lambda: stream.partial_fit(wrong))
     with pytest.raises(ek.NonFiniteError, match=r"row 60: X: expected .*, got -1e\+39 at row 7, column 3;") as caught:
         vae.elbo(ek.Batches([counts, wrong]))
     assert (caught.value.row, caught.value.value) == (67, -1e39)

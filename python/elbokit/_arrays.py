@@ -157,7 +157,7 @@ def number(argument: str, value: Any) -> float:
     """A real number."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         # Of a schedule the epoch stands behind the argument's name.
         name = argument.partition(" ")[0]
         raise ArgumentError(f"{argument}: expected a number, got {value!r}; give one", argument=name) from None
@@ -169,6 +169,14 @@ def not_negative(argument: str, value: Any, cure: str) -> float:
     if not 0 <= got < np.inf:
         raise ArgumentError(f"{argument}: expected a finite number not below 0, got {got:g}; {cure}")
     return got
+
+
+def rank(array: Any) -> int | None:
+    """How many axes an array has; of rows of several lengths there is no saying."""
+    try:
+        return int(np.ndim(array))
+    except ValueError:
+        return None
 
 
 def is_one_of(value: Any, names: Collection[str]) -> TypeGuard[str]:

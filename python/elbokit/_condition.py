@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elbokit._arrays import Stream, rows_of
+from elbokit._arrays import Stream, rank, rows_of
 from elbokit.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def condition_of(
     condition: ArrayLike | Stream, rows: int | None, width: int | None, argument: str = "condition", of: str = "X"
 ) -> NDArray[Any]:
     """A condition in any real dtype, (rows, columns), as many as asked for."""
-    if not isinstance(condition, Stream) and np.ndim(condition) == 1:
+    if not isinstance(condition, Stream) and rank(condition) == 1:
         raise ShapeError(
             f"{argument}: expected an array (rows, columns), got shape {np.shape(condition)}; give one column as "
             "condition[:, None]",

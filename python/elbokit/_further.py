@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from elbokit import _plan, _scaling, training
 from elbokit._arrays import rows_of
-from elbokit._naming import AS_GIVEN
+from elbokit._naming import say_given
+from elbokit.errors import ElbokitError
 from elbokit.random import Key
 from elbokit.training import History
 
@@ -35,10 +36,13 @@ def train(vae: VAE, rows: NDArray[Any], options: dict[str, Any], key: Key, momen
     plan = _plan.checked(vae, rows, given, key.seed, splitting)
     core = vae.core
     history = History(data=_scaling.described(vae, rows, plan))
-    with AS_GIVEN:
+    try:
         core.check(rows, plan.condition)
         core.start(plan.num_rows, plan.batch_size, plan.num_particles)
         if moments is not None:
             core.resume(*moments)
         training.run(vae, core, training.State(core, plan, history), noise, scoring)
+    except ElbokitError as error:
+        say_given(error, vae.dtype, x=rows, condition=plan.condition)
+        raise
     return history

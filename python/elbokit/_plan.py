@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from elbokit import random
-from elbokit._arrays import Stream, count, file_path, is_one_of, number, rows_of
+from elbokit._arrays import Stream, count, file_path, is_one_of, number, rank, rows_of
 from elbokit._checkpoint import Checkpoint, fingerprint
 from elbokit._condition import condition_of
 from elbokit._naming import FOREIGN, Worded, Words, say_given
@@ -236,7 +236,7 @@ def _split(
         )
     if len(rows) >= 1 << 32:
         raise ShapeError(f"X: expected less than 2**32 rows, got {len(rows)}; fit a part of them", argument="X")
-    if not isinstance(validation, (list, tuple, Stream)) and np.ndim(validation) == 0:
+    if not isinstance(validation, Stream) and rank(validation) == 0:
         share = number("validation", validation)
         if not 0 <= share < 1:
             raise ArgumentError(f"validation: expected a share from 0 to below 1 or rows, got {share}; use 0.1")
@@ -266,7 +266,7 @@ def _split(
 def _is_pair(validation: Any) -> bool:
     """Whether it is rows with their conditions, and no tuple of rows."""
     pair = isinstance(validation, tuple) and len(validation) == 2
-    return pair and (isinstance(validation[0], Stream) or np.ndim(validation[0]) == 2)
+    return pair and (isinstance(validation[0], Stream) or rank(validation[0]) == 2)
 
 
 def _given(

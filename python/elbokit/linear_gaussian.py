@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import count, floats, is_one_of, not_negative, number, observed, rows_of_floats
+from elbokit._arrays import count, floats, is_one_of, not_negative, number, observed, rank, rows_of_floats
 from elbokit.errors import ArgumentError, ElbokitError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _is_full
 from elbokit.random import Key, _double, _word, seed_of
@@ -376,9 +376,7 @@ class LinearGaussian:
 
 def _variances(noise_var: ArrayLike) -> NDArray[Any]:
     """One number, or an array of them."""
-    # Of a list whose parts differ in length np.ndim has no answer; `floats` names it.
-    several = isinstance(noise_var, (list, tuple)) or np.ndim(noise_var)
-    return floats("noise_var", noise_var) if several else np.asarray(number("noise_var", noise_var))
+    return floats("noise_var", noise_var) if rank(noise_var) != 0 else np.asarray(number("noise_var", noise_var))
 
 
 def _cells(X: ArrayLike, mask: ArrayLike | None) -> NDArray[Any]:

@@ -32,12 +32,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from elbokit import _frames, _metadata, _schema
+from elbokit._arrays import file_path
 from elbokit._codes import likeliest
 from elbokit._files import whole
 from elbokit._naming import Worded, Words
@@ -374,7 +374,7 @@ class TableVAE:
         """
         columns = [_schema.written(column) for column in self.columns]
         data = self.vae._to_bytes(**{_KEY: json.dumps({"library": self.library, "columns": columns})})
-        with whole(path) as draft:
+        with whole(file_path("path", path)) as draft:
             draft.write_bytes(data)
 
     @classmethod
@@ -388,7 +388,7 @@ class TableVAE:
         OSError
         """
         try:
-            data = Path(path).read_bytes()
+            data = file_path("path", path).read_bytes()
             vae = VAE._from_bytes(data)
             return cls(*_columns(_metadata.texts(data).get(_KEY), vae), vae)
         except ModelFileError as error:
