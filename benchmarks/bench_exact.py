@@ -45,7 +45,7 @@ def mixtures(peer):
         )  # fmt: skip
 
         def ours(kind=kind, start=start):
-            options = {"covariance": kind, "start": start, "tol": 0.0, "max_iter": ITERATIONS}
+            options = {"covariance": kind, "start": start, "tol": -1.0, "max_iter": ITERATIONS}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 fitted = ek.GaussianMixture.fit(X, COMPONENTS, key=0, **options)

@@ -126,6 +126,12 @@ def test_a_dtype_that_is_none_is_named():
 COLUMNS = {"a": [1.0, 2.0], "b": [3.0, 4.0]}
 
 
+def test_columns_that_a_frame_has_and_does_not_give_are_told_by_its_library():
+    wide = pl.DataFrame({"a": [300.0]})
+    with pytest.raises(ek.ArgumentError, match=r"^columns: expected columns that batch 0 gives, .*conversion"):
+        list(ek.Batches([wide], columns=[pl.col("a").cast(pl.Int8)]))
+
+
 @pytest.mark.parametrize("made", [pl.DataFrame, pd.DataFrame, pa.table, pa.RecordBatch.from_pydict])
 def test_columns_that_a_frame_lacks_are_named(made):
     rows = ek.Batches([made(COLUMNS)], columns=["b", "zz"])

@@ -217,7 +217,7 @@ def test_score_of_no_rows_has_the_header_alone(tmp_path, capsys, model):
         (["--patience", "2", "--validation", "0"], "give --validation 0.1"),
         (["--objective", "vae"], "objective"),
         (["--condition", "5"], "by place from 0 to 4, got '5'"),
-        (["--condition", "-1"], "by place from 0 to 4, got '-1'"),
+        (["--condition", "-6"], "by place from 0 to 4, got '-6'"),
         (["--condition", "age"], "column_0, column_1, column_2, column_3, column_4"),
         (["--condition", ""], "--condition : expected different columns"),
         (["--condition", "1,column_1"], "different columns"),
@@ -508,7 +508,7 @@ def _apart(beside):
 
 def test_a_condition_is_taken_out_of_the_rows_by_name_or_place(tmp_path, capsys, beside, conditional):
     assert ek.VAE.load(conditional).condition_width == 2
-    for number, columns in enumerate(("3,1", "kind, 1", "3,dose")):
+    for number, columns in enumerate(("3,1", "kind, 1", "-2,-4")):
         out = tmp_path / f"{number}"
         arguments = ["fit", beside, "--out", str(out), f"--condition={columns}", *_SMALL]
         assert cli.main(arguments) == 0
@@ -795,9 +795,20 @@ def test_impute_keeps_observed_cells_and_the_dtypes_of_columns_without_a_hole(tm
         capsys.readouterr()
 
 
-def test_a_warning_names_options():
-    text = "3 of 9 steps were not taken; lower learning_rate, or look for extreme values in X"
-    assert cli_options.in_options(text).endswith("lower --learning-rate, or look for extreme values in X")
+def test_a_warning_names_options(tmp_path, capsys, rows):
+    cli.main(["fit", rows, "--out", str(tmp_path / "m"), *_SMALL, "--learning-rate", "1e30"])
+    warning = next(line for line in capsys.readouterr().err.splitlines() if "were not taken" in line)
+    assert warning.endswith("; lower --learning-rate, or look for extreme values in X")
+
+
+def test_no_cure_is_named_that_the_command_does_not_have(tmp_path, capsys):
+    far = tmp_path / "far.csv"
+    far.write_text("a,b\n" + "1,2\n3,5\n4,1e300\n" * 9)
+    told = _refused(capsys, ["fit", str(far), "--out", str(tmp_path / "m"), *_SMALL])[0]
+    assert "got 1e+300 at row" in told
+    assert told.endswith("; scale the column\n")
+    quoted = "X: column 'learning_rate' of learning_rate/x.csv; lower learning_rate"
+    assert cli_options.in_options(quoted) == "X: column 'learning_rate' of learning_rate/x.csv; lower --learning-rate"
 
 
 def test_an_error_of_data_stays_as_it_is():

@@ -332,6 +332,14 @@ def test_bad_rows_and_scores_are_named():
             value[1, 0] = np.nan
         return value
 
+    calls = []
+
+    def broken_beside_a_row(x, t):
+        calls.append(t)
+        return -x if len(calls) == 1 else np.full_like(x, np.nan)
+
+    with pytest.raises(ek.NonFiniteError, match=r"score: .* nan at row 0, column 0 of t = 1"):
+        ek.Diffusion([0.9, 0.8], "optimal").elbo(x0, broken_beside_a_row, key=0)
     with pytest.raises(ek.NonFiniteError, match=r"score: .* nan at row 1, column 0 of t = 2") as caught:
         steps.elbo(x0, broken, key=0)
     assert (caught.value.argument, caught.value.row, caught.value.column) == ("score", 1, 0)

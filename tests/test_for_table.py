@@ -474,6 +474,8 @@ def test_rare_dtypes_are_read_again(tmp_path):
                 pd.ArrowDtype(pa.decimal128(10, 2))
             ),
             "text": pd.Series(["a", "b"] * 20, dtype="string[pyarrow]"),
+            "truth": pd.Series([True, False] * 20, dtype="bool[pyarrow]"),
+            "filled": pd.array([5, 5, 2, 7] * 10, dtype=pd.SparseDtype(int, 5)),
             "when": pd.Timestamp("2026-01-01"),
         }
     )

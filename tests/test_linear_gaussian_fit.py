@@ -164,10 +164,8 @@ def test_active_latents_are_the_eigenvalues_above_the_noise(cancer):
         ({"noise": ["diagonal"]}, ValueError, 'noise: expected "isotropic" or "diagonal", got .\'diagonal'),
         ({"noise_var": np.nan}, ek.ArgumentError, "noise_var: expected a positive number"),
         ({"noise_var": np.inf}, ek.ArgumentError, "noise_var: expected a positive number"),
-        ({"noise": "diagonal", "tol": np.nan}, ek.ArgumentError, "tol: expected a finite number not below 0, got nan"),
-        ({"noise": "diagonal", "tol": np.inf}, ek.ArgumentError, "tol: expected a finite number not below 0, got inf"),
-        ({"noise": "diagonal", "tol": -1.0}, ek.ArgumentError, "tol: expected a finite number not below 0, got -1"),
-        ({"tol": np.nan}, ek.ArgumentError, "tol: expected a finite number not below 0, got nan"),
+        ({"noise": "diagonal", "tol": np.nan}, ek.ArgumentError, "tol: expected a number, got nan"),
+        ({"tol": np.nan}, ek.ArgumentError, "tol: expected a number, got nan"),
     ],
 )
 def test_what_cannot_be_fitted_is_named(cancer, options, error, message):

@@ -196,13 +196,10 @@ def test_iterations_are_scikit_learns_from_the_same_start(kind):
     start = mixture(kind, 4, 5, seed=8)
     start = ek.GaussianMixture(start.weights, start.locs + 10, start.variances * 5)
     for iterations, regularisation in ((1, 0.0), (7, 1e-6), (40, 1e-3)):
-        options = {"key": 0, "covariance": kind, "tol": 0, "regularisation": regularisation}
-        fitted = fit(X, 4, start=start, max_iter=iterations, **options)
+        options = {"covariance": kind, "start": start, "tol": -1.0, "max_iter": iterations}
+        fitted = fit(X, 4, key=0, regularisation=regularisation, **options)
         peer = peer_fit(X, start, kind, iterations, regularisation)
-        assert regularisation == 1e-3 or len(fitted.history) == iterations
-        # What is added may lower the evidence, which is an end for us and none for the peer.
-        for _ in range(len(fitted.history), iterations):
-            fitted = fit(X, 4, start=fitted, max_iter=1, **options)
+        assert len(fitted.history) == iterations
         np.testing.assert_allclose(fitted.weights, peer.weights_, rtol=1e-9)
         np.testing.assert_allclose(fitted.locs, peer.means_, rtol=1e-9)
         np.testing.assert_allclose(fitted.variances, peer.covariances_, rtol=0, atol=1e-9)
@@ -215,7 +212,7 @@ def test_iterations_are_scikit_learns_from_the_same_start(kind):
 def test_the_bound_never_falls_without_regularisation(kind, dtype):
     X = mixture(kind, 5, 3, spread=1.5).sample(4000, key=3, dtype=dtype)
     for key in range(3):
-        fitted = fit(X, 5, key=key, covariance=kind, regularisation=0, tol=0, max_iter=150)
+        fitted = fit(X, 5, key=key, covariance=kind, regularisation=0, tol=-1.0, max_iter=150)
         assert np.diff(fitted.history).min() > -1e-12
         assert fitted.history[-1] > fitted.history[0]
     assert fitted.log_evidence(X).mean(dtype=np.float64) >= fitted.history[-1] - 1e-6
@@ -292,10 +289,8 @@ def test_what_cannot_be_fitted_is_named():
         ({"X": X * 1e-200}, ValueError, "X: expected variances within float64's range, got an underflow"),
         ({"X": X * 1e-200, "n_components": 51}, ValueError, "n_components: expected 1 to 50"),
         ({"covariance": ["full"]}, ValueError, "covariance: expected one of full, diagonal, spherical, got .'full'"),
-        ({"tol": np.nan}, ek.ArgumentError, "tol: expected a finite number not below 0, got nan"),
-        ({"tol": np.inf}, ek.ArgumentError, "tol: expected a finite number not below 0, got inf"),
+        ({"tol": np.nan}, ek.ArgumentError, "tol: expected a number, got nan"),
         ({"tol": 10**400}, ek.ArgumentError, "tol: expected a number, got 1000"),
-        ({"tol": -1e-9}, ek.ArgumentError, "tol: expected a finite number not below 0, got -1e-09"),
         ({"regularisation": np.nan}, ek.ArgumentError, "regularisation: expected a number that is not negative"),
         ({"regularisation": np.inf}, ek.ArgumentError, "regularisation: expected a number that is not negative"),
         ({"start": spherical, "n_components": 3}, ValueError, r'start: .* shape \(3, 4, 4\) for covariance="full"'),
@@ -334,6 +329,9 @@ def test_what_fails_for_another_reason_is_not_the_starts():
     X = mixture("full").sample(50, key=0)
     ones = np.tile(np.eye(4), (2, 1, 1))
     near = ek.GaussianMixture([0.5, 0.5], X[:2], ones)
+    small = ek.GaussianMixture([0.5, 0.5], X[:2] * 1e-200, np.ones((2, 4)))
+    with pytest.raises(ek.ArgumentError, match="X: expected variances within float64's range, got an underflow"):
+        fit(X * 1e-200, 2, key=0, start=small, covariance="diagonal", regularisation=0)
     with pytest.raises(ek.ArgumentError, match="X: expected variances within float64's range, got an overflow"):
         fit(X * 1e200, 2, key=0, start=ek.GaussianMixture([0.5, 0.5], X[:2] * 1e200, ones))
     # A component that no row belongs to stays where it is and does no harm; one of few rows is too narrow.

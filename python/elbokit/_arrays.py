@@ -163,12 +163,12 @@ def number(argument: str, value: Any) -> float:
         raise ArgumentError(f"{argument}: expected a number, got {value!r}; give one", argument=name) from None
 
 
-def not_negative(argument: str, value: Any, cure: str) -> float:
-    """A finite number not below 0."""
-    got = number(argument, value)
-    if not 0 <= got < np.inf:
-        raise ArgumentError(f"{argument}: expected a finite number not below 0, got {got:g}; {cure}")
-    return got
+def tolerance(value: Any) -> float:
+    """The gain below which a fit ends; below 0 nothing but max_iter ends it."""
+    gain = number("tol", value)
+    if np.isnan(gain):
+        raise ArgumentError("tol: expected a number, got nan; give nats a row, such as 1e-6")
+    return gain
 
 
 def rank(array: Any) -> int | None:

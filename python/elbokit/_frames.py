@@ -131,10 +131,12 @@ def known(library: str, dtype: str) -> bool:
         return False
     try:
         types = _module("pandas").api.types
-        return bool(types.is_numeric_dtype(types.pandas_dtype(dtype)))
+        kind = types.pandas_dtype(dtype)
+        return bool(types.is_numeric_dtype(kind) or types.is_bool_dtype(kind))
     except TypeError:
-        return False
-    # Its arrays of Arrow's decimals have a name that it does not take back.
+        # A sparse one with a fill of its own has a name that it does not take back.
+        return dtype.startswith("Sparse[")
+    # Nor has an array of Arrow's decimals.
     except (ImportError, NotImplementedError):
         return True
 

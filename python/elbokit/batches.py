@@ -22,6 +22,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -293,11 +294,14 @@ def _chosen(select: Callable[[list[Any]], Any], columns: list[Any], names: Itera
         return select(columns)
     except (LookupError, TypeError, ValueError, *foreign) as error:
         there = list(names)
-        lacking = [column for column in columns if isinstance(column, (str, int)) and column not in there]
+        lacking = [column for column in columns if isinstance(column, (str, Integral)) and column not in there]
+        if not lacking:
+            said = str(error).strip().partition("\n")[0]
+            raise ArgumentError(
+                f"columns: expected columns that {name} gives, got {columns!r} ({said}); give names"
+            ) from error
         known = ", ".join(map(repr, there[:_MOST_NAMED])) + (", …" if len(there) > _MOST_NAMED else "")
-        raise ArgumentError(
-            f"columns: expected columns of {name}, got {lacking[0] if lacking else columns!r}; use some of {known}"
-        ) from error
+        raise ArgumentError(f"columns: expected columns of {name}, got {lacking[0]!r}; use some of {known}") from error
 
 
 def _of_polars(frame: Any, dtype: np.dtype[Any] | None, name: str) -> NDArray[Any]:

@@ -365,6 +365,12 @@ class Diffusion:
             up[:, j], down[:, j] = above[:, j], below[:, j]
             # What the score itself does is not hushed.
             high, low = (_returned(score, rows, t)[:, j] for rows in (up, down))
+            # An infinity may be the range's end; what is no number, so near, is the score's mistake.
+            wrong = (np.isnan(high) | np.isnan(low)) & (steps[:, j] <= width / 4)
+            if wrong.any():
+                told = gradient.copy()
+                told[wrong, j] = np.nan
+                _check_finite("score", told, f" of t = {t}")
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
                 apart = above[:, j] - below[:, j]
                 slope[:, j] = (high - low) / apart

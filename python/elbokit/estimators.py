@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import count, observed, rank
+from elbokit._arrays import count, observed
 from elbokit.errors import ArgumentError, ShapeError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _divergence, _is_full
 from elbokit.gradients import _ESTIMATORS, _OBJECTIVES, _check_choice, elbo_grad
@@ -160,9 +160,12 @@ def compare_estimators(
     """
     _check_choice("objective", objective, _OBJECTIVES)
     particles, repeats = count("num_particles", num_particles, 1), count("num_repeats", num_repeats, 2)
-    if estimators is not None and rank(estimators) != 1:
-        raise ArgumentError(f'estimators: expected a sequence of names, got {estimators!r}; give ["pathwise", "dreg"]')
-    chosen = tuple(_allowed(objective, particles) if estimators is None else estimators)
+    try:
+        chosen = tuple(_allowed(objective, particles) if estimators is None else estimators)
+    except TypeError:
+        chosen = ()
+    if isinstance(estimators, str) or not chosen:
+        raise ArgumentError(f'estimators: expected names, got {estimators!r}; give ["pathwise", "dreg"]')
     for estimator in chosen:
         _check_choice("estimators", estimator, _ESTIMATORS)
     # All that has rows is checked before it is repeated.

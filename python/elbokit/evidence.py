@@ -307,7 +307,9 @@ class _Terms:
         loc, spread = self.post
         z, log_ratio = draw(loc, spread, self.seed, number, self.first_row, first)
         if self.weigh:
-            gaussian._difference(log_ratio, self._log_prior(z), np.inf, out=log_ratio)
+            # ∞ − ∞ stays NaN until all that it enters is known.
+            with np.errstate(over="ignore", invalid="ignore"):
+                np.subtract(log_ratio, self._log_prior(z), out=log_ratio)
         return z.reshape(number * self.batch, self.latent), log_ratio
 
     def _log_prior(self, z: NDArray[Any]) -> NDArray[Any]:

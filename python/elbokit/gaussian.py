@@ -15,6 +15,7 @@ is ±inf.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -485,7 +486,9 @@ def _log_density_of_draws(z: NDArray[Any], log_density: Callable[[NDArray[Any]],
 def _difference(a: NDArray[Any], b: NDArray[Any], undecided: float, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """a − b of log densities, ±inf past the range; ∞ − ∞, which says nothing of their ratio, is `undecided`."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return _decided(np.subtract(a, b, out=out), undecided)
+        result = np.subtract(a, b, out=out)
+        # One look at all, for the sake of small calls.
+        return result if math.isfinite(np.add.reduce(result, axis=None)) else _decided(result, undecided)
 
 
 def _decided(values: NDArray[Any], undecided: float) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit import bounds, random
-from elbokit._arrays import agree, count, floats, is_one_of, not_negative, number
+from elbokit._arrays import agree, count, floats, is_one_of, number
 from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _divergence, _is_full
 from elbokit.joint import _log_density, log_weights_joint
@@ -156,7 +156,9 @@ def fit_gaussian(
         )
     if not is_one_of(covariance, {"full", "diagonal"}):
         raise ArgumentError(f'covariance: expected "full" or "diagonal", got {covariance!r}; use one of them')
-    rate, least_gain = number("learning_rate", learning_rate), not_negative("tolerance", tolerance, "use 1e-4")
+    rate, least_gain = number("learning_rate", learning_rate), number("tolerance", tolerance)
+    if not 0 <= least_gain < math.inf:
+        raise ArgumentError(f"tolerance: expected a finite number not below 0, got {least_gain}; use 1e-4")
     if not 0 < rate <= 1:
         raise ArgumentError(f"learning_rate: expected a number above 0 and at most 1, got {rate}; use 0.1")
     steps, checks = count("max_steps", max_steps, 1), count("check_particles", check_particles, 1)

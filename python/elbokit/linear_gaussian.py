@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import count, floats, is_one_of, not_negative, number, observed, rank, rows_of_floats
+from elbokit._arrays import count, floats, is_one_of, number, observed, rank, rows_of_floats, tolerance
 from elbokit.errors import ArgumentError, ElbokitError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _is_full
 from elbokit.random import Key, _double, _word, seed_of
@@ -119,7 +119,7 @@ class LinearGaussian:
             With isotropic noise, σ² is not fitted but this: a latent is then active, its column of W not 0, if its
             eigenvalue is above σ² (`active_latents`).
         tol : float
-            Factor analysis ends when a cycle of three steps gains less, in nats a row; not negative.
+            Factor analysis ends when a cycle of three steps gains less, in nats a row; below 0, never.
         max_iter : int
             The most cycles.
 
@@ -156,7 +156,7 @@ class LinearGaussian:
         if not is_one_of(noise, {"isotropic", "diagonal"}):
             raise ArgumentError(f'noise: expected "isotropic" or "diagonal", got {noise!r}; use one of them')
         rows, latents = rows_of_floats("X", X), count("latent_dim", latent_dim, 1)
-        gain, limit = not_negative("tol", tol, "give nats a row, such as 1e-6"), count("max_iter", max_iter, 1)
+        gain, limit = tolerance(tol), count("max_iter", max_iter, 1)
         given = None if noise_var is None else number("noise_var", noise_var)
         if noise == "diagonal" and given is not None:
             raise ArgumentError('noise_var: expected nothing with noise="diagonal", which fits it; leave it out')

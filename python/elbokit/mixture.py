@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import agree, count, floats, is_one_of, not_negative, number, rows_of_floats
+from elbokit._arrays import agree, count, floats, is_one_of, number, rows_of_floats, tolerance
 from elbokit.errors import ArgumentError, ElbokitError, ShapeError
 from elbokit.random import Key, _double, _word, seed_of
 
@@ -110,7 +110,7 @@ class GaussianMixture:
             Draws the rows to start from.
         covariance : {"full", "diagonal", "spherical"}
         tol : float
-            The fit ends when an iteration gains less, in nats a row; not negative.
+            The fit ends when an iteration gains less, in nats a row; below 0, never.
         max_iter : int
             The most iterations.
         regularisation : float
@@ -166,7 +166,7 @@ class GaussianMixture:
         given = None if start is None or rows.ndim != 2 else _given(start, (k, rows.shape[1]), covariance)
         seed, limit = seed_of(key), count("max_iter", max_iter, 1)
         gain, added = (
-            not_negative("tol", tol, "give nats a row, such as 1e-6"),
+            tolerance(tol),
             number("regularisation", regularisation),
         )
         try:
@@ -396,18 +396,18 @@ def _cause(
     error: ElbokitError, rows: NDArray[Any], k: int, start: GaussianMixture | None, regularisation: float
 ) -> ElbokitError | None:
     """What to say instead of an error that names what the core made, where what it was made from is to blame."""
+    past = "X: expected variances within float64's range, got an {}flow; scale the columns"
     if start is None:
         # Rows that differ by less than has a square look equal.
         alike = error.argument == "n_components" and len(np.unique(rows, axis=0)) >= k
-        if not alike and error.argument != "variances":
-            return None
-        return ArgumentError("X: expected variances within float64's range, got an underflow; scale the columns")
+        return ArgumentError(past.format("under")) if alike or error.argument == "variances" else None
     if error.argument != "regularisation" or not 0 <= regularisation < np.inf:
         return None
     with np.errstate(all="ignore"):
         spread = np.sqrt(np.var(rows, axis=0, dtype=np.float64) + regularisation)
-        if not np.isfinite(spread).all():
-            return ArgumentError("X: expected variances within float64's range, got an overflow; scale the columns")
+        lost = (spread == 0) & (rows != rows[:1]).any(axis=0)
+        if lost.any() or not np.isfinite(spread).all():
+            return ArgumentError(past.format("under" if lost.any() else "over"))
         off = np.abs(start.locs - rows.mean(axis=0, dtype=np.float64)) / spread
     # A column without any spread needs regularisation, and a component without any row stays where it is.
     off[:, spread == 0] = 0

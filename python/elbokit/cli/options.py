@@ -43,10 +43,11 @@ def named(part: str = "") -> Iterator[None]:
     try:
         yield
     except ElbokitError as error:
-        options = _OPTIONS | _OF_PART.get(part, {})
+        options, text = _OPTIONS | _OF_PART.get(part, {}), str(error)
         if error.argument in options:
-            error.args = (in_options(str(error), part),)
+            text = in_options(text, part)
             error.argument = options[error.argument]
+        error.args = (_possible(text),)
         raise
 
 
@@ -55,7 +56,12 @@ def in_options(text: str, part: str = "") -> str:
     for name, option in (_OPTIONS | _OF_PART.get(part, {})).items():
         text = re.sub(rf'\b{name}(?:=| (?="))"?([\w.+-]+)"?', rf"{option} \1", text)
         text = re.sub(rf"(^|<= ){name}(?=: | <)", rf"\1{option}", text)
-        # Other names are words of the language too.
+        # Other names are words of the language too, and one in quotes is of a column or a file.
         if "_" in name:
-            text = text.replace(name, option)
-    return text
+            text = re.sub(rf"(?<![\w'\"/.]){name}(?![\w'\"/.])", option, text)
+    return _possible(text)
+
+
+def _possible(text: str) -> str:
+    """Without the cure of another dtype, for which no command has an option."""
+    return re.sub(r'use VAE\(dtype="float64"\), or |, or (?:use |with )dtype="float64"', "", text)

@@ -128,12 +128,12 @@ def _place(name: str, table: tables.Table, data: str, condition: str) -> int:
         number = int(name)
     except ValueError:
         number = width
-    if not 0 <= number < width:
+    if not -width <= number < width:
         raise UserError(
             f"--condition {condition}: expected columns of {data}, by name ({_some(table.columns)}) or by place from 0 "
             f"to {width - 1}, got {name!r}"
         )
-    return number
+    return number % width
 
 
 def of_model(args: argparse.Namespace, vae: VAE) -> Rows:

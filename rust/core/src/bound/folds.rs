@@ -122,17 +122,15 @@ impl Folds {
         *dealt += len;
     }
 
-    fn each(&self) -> Vec<Fold> {
-        let counts = (0..self.len).map(|f| self.dealt / self.len + usize::from(f < self.dealt % self.len));
-        counts
-            .enumerate()
-            .map(|(f, count)| Fold { count, largest: self.largest[f], sum: self.sums[f], squares: self.squares[f] })
-            .collect()
+    fn fold(&self, f: usize) -> Fold {
+        let count = self.dealt / self.len + usize::from(f < self.dealt % self.len);
+        Fold { count, largest: self.largest[f], sum: self.sums[f], squares: self.squares[f] }
     }
 
     /// The bounds by what was dealt, one particle at least.
     pub(crate) fn bounds(&self) -> Bounds {
-        let each = self.each();
+        let each: [Fold; FOLDS] = std::array::from_fn(|f| self.fold(f));
+        let each = &each[..self.len];
         let (k, m) = (self.dealt as f64, each.len() as f64);
         let (log_sum, squares, sum) = join(each.iter());
         let lower = log_sum - libm::log(k);
@@ -143,7 +141,7 @@ impl Folds {
         }
         let largest = each.iter().fold(f64::NEG_INFINITY, |m, f| m.max(f.largest));
         let mut over = [0.0; FOLDS];
-        over.iter_mut().zip(&each).for_each(|(over, fold)| *over = fold.over(largest)[0]);
+        over.iter_mut().zip(each).for_each(|(over, fold)| *over = fold.over(largest)[0]);
         let (mut shortfall, mut upper) = (0.0, 0.0);
         let mut without = [0.0; FOLDS];
         for (i, fold) in each.iter().enumerate() {

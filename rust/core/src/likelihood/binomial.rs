@@ -1,4 +1,4 @@
-//! Counts of 0 to n: ln C(n, x) − x softplus(−logit) − (n − x) softplus(logit), and its gradient x sigmoid(−logit) − (n − x) sigmoid(logit).
+//! Counts of 0 to n: ln C(n, x) − a |logit| − n ln(1 + e^−|logit|), a = n − x, or x where the logit is negative, and its gradient x sigmoid(−logit) − (n − x) sigmoid(logit).
 
 use super::cells::{CellOp, Cells, Family, Params, ParamsMut, exponentials_first, flaw, in_blocks, seen};
 use super::count::{Counts, LN_2PI_HALF};
@@ -176,7 +176,7 @@ impl<F: Float> WithCoefficients<F> {
     }
 }
 
-/// ln C(n, x) − (n − x or x, what the logit speaks against) |logit| − n ln(1 + e^−|logit|). Of a finite logit a count of 0 adds 0.
+/// The value of a vector of cells from t = e^−|logit|. Of a finite logit a count of 0 adds 0.
 #[inline(always)]
 fn term_of<F: Float, S: Simd>(
     simd: S,
