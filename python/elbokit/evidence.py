@@ -308,8 +308,7 @@ class _Terms:
         z, log_ratio = draw(loc, spread, self.seed, number, self.first_row, first)
         if self.weigh:
             # ∞ − ∞ stays NaN until all that it enters is known.
-            with np.errstate(over="ignore", invalid="ignore"):
-                np.subtract(log_ratio, self._log_prior(z), out=log_ratio)
+            gaussian._difference(log_ratio, self._log_prior(z), None, out=log_ratio)
         return z.reshape(number * self.batch, self.latent), log_ratio
 
     def _log_prior(self, z: NDArray[Any]) -> NDArray[Any]:
@@ -332,8 +331,7 @@ class _Means:
         if self.divergence is None:
             self.means[1].push(log_ratio)
             # ∞ − ∞ may stay NaN here: so is then the mean, and `result` decides it.
-            with np.errstate(over="ignore", invalid="ignore"):
-                self.means[2].push(np.subtract(log_likelihood, log_ratio, out=log_ratio))
+            self.means[2].push(gaussian._difference(log_likelihood, log_ratio, None, out=log_ratio))
 
     def result(self) -> ElboTerms:
         value, error = self.means[0].result()
@@ -343,8 +341,8 @@ class _Means:
         else:
             with np.errstate(over="ignore", invalid="ignore"):
                 bound, value, error = (part.astype(self.dtype) for part in (value - divergence, value, error))
-        # Infinities have met nowhere where the bound is finite.
-        if not np.isfinite(bound).all():
+        # Infinities have met nowhere where the bound is a number above −∞; NaN counts as the least.
+        if bound.size and not bound.item(bound.argmin()) > -np.inf:
             bound, value = (gaussian._decided(part, -np.inf) for part in (bound, value))
             divergence = gaussian._decided(divergence, np.inf)
         return ElboTerms(bound, value, divergence, error)

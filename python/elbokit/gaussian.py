@@ -46,6 +46,8 @@ __all__ = [
 
 # Numbers of z that are drawn at a time where particles are only averaged.
 _BLOCK = 1 << 18
+# Small beside the largest number of either type, and far past the log density of any row.
+_MODERATE = 1e30
 
 
 def rsample(
@@ -483,17 +485,27 @@ def _log_density_of_draws(z: NDArray[Any], log_density: Callable[[NDArray[Any]],
     return np.where(inside, values, z.dtype.type(-np.inf))
 
 
-def _difference(a: NDArray[Any], b: NDArray[Any], undecided: float, out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """a − b of log densities, ±inf past the range; ∞ − ∞, which says nothing of their ratio, is `undecided`."""
+def _difference(
+    a: NDArray[Any], b: NDArray[Any], undecided: float | None, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """a − b of log densities, ±inf past the range; ∞ − ∞, which says nothing of their ratio, is `undecided`.
+
+    Where that is None it stays NaN.
+    """
+    # Beside moderate numbers nothing overflows and no infinities meet: two looks cost a small call less than hushing
+    # the warnings does.
+    result: NDArray[Any]
+    if b.size and b.item(b.argmin()) > -_MODERATE and b.item(b.argmax()) < _MODERATE:
+        result = np.subtract(a, b, out=out)
+        return result
     with np.errstate(over="ignore", invalid="ignore"):
         result = np.subtract(a, b, out=out)
-        # One look at all, for the sake of small calls.
-        return result if math.isfinite(np.add.reduce(result, axis=None)) else _decided(result, undecided)
+    return result if undecided is None else _decided(result, undecided)
 
 
 def _decided(values: NDArray[Any], undecided: float) -> NDArray[Any]:
     """`values` with `undecided`, the end that lowers the bound, where infinities of both signs met in one."""
-    met = np.isnan(values)
-    if met.any():
-        values[met] = undecided
+    # NaN counts as the least.
+    if values.size and math.isnan(values.item(values.argmin())):
+        values[np.isnan(values)] = undecided
     return values
