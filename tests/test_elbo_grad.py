@@ -429,7 +429,7 @@ def never(_):
         ({"estimator": "stl", "objective": "iwae"}, r'^estimator: .+; give estimator="dreg"$'),
         ({"estimator": "score", "num_particles": 1}, r"^num_particles: expected at least 2 .+; give more particles"),
         ({"estimator": "reinforce"}, r"^estimator: expected one of .+, got 'reinforce'; use one of them$"),
-        ({"objective": "cubo"}, r"^objective: expected one of \"elbo\", \"iwae\", got 'cubo'; use one of them$"),
+        ({"objective": "cubo"}, r"^objective: expected \"elbo\" or \"iwae\", got 'cubo'; use one of them$"),
         ({"kl": "exact"}, r"^kl: "),
         ({"prior": PRIORS["mixture"]}, r'^kl: .+; give kl="monte_carlo"$'),
         ({"num_particles": 0}, r"^num_particles: "),

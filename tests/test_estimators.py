@@ -214,7 +214,7 @@ def test_arrays_are_checked_as_given():
         ({"estimators": 3}, "^estimators: expected names"),
         ({"estimators": np.array("stl")}, "^estimators: expected names"),
         ({"estimators": [np.array(["stl", "dreg"])]}, "^estimators: expected one of"),
-        ({"objective": np.array(["elbo", "iwae"])}, "^objective: expected one of"),
+        ({"objective": np.array(["elbo", "iwae"])}, '^objective: expected "elbo" or "iwae"'),
         ({"key": -1}, "^key: "),
         ({"key": None}, "^key: "),
     ],

@@ -20,7 +20,6 @@ from elbokit.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from typing import TypeGuard
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -179,10 +178,19 @@ def rank(array: Any) -> int | None:
         return None
 
 
-def is_one_of(value: Any, names: Collection[str]) -> TypeGuard[str]:
-    """Whether an option has one of these names."""
+def choice(argument: str, value: Any, names: Collection[str]) -> str:
+    """One of these names."""
     # What is no text may not even have a hash.
-    return isinstance(value, str) and value in names
+    if isinstance(value, str) and value in names:
+        return value
+    quoted = [f'"{name}"' for name in names]
+    expected = " or ".join(quoted) if len(quoted) == 2 else f"one of {', '.join(quoted)}"
+    raise ArgumentError(f"{argument}: expected {expected}, got {value!r}; use one of them", argument=argument)
+
+
+def out_of_range(end: str) -> ArgumentError:
+    """Of rows whose variances have left the range at this end, "underflow" or "overflow"."""
+    return ArgumentError(f"X: expected variances within float64's range, got an {end}; scale the columns")
 
 
 def file_path(argument: str, value: Any) -> Path:

@@ -136,7 +136,7 @@ def known(library: str, dtype: str) -> bool:
     except TypeError:
         # A sparse one with a fill of its own has a name that it does not take back.
         return dtype.startswith("Sparse[")
-    # Nor has an array of Arrow's decimals.
+    # Nor has an array of Arrow's decimals: pandas itself has not implemented it, or is not there to ask.
     except (ImportError, NotImplementedError):
         return True
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from elbokit import random
-from elbokit._arrays import Stream, count, file_path, is_one_of, number, rank, rows_of
+from elbokit._arrays import Stream, choice, count, file_path, number, rank, rows_of
 from elbokit._checkpoint import Checkpoint, fingerprint
 from elbokit._condition import condition_of
 from elbokit._naming import FOREIGN, Worded, Words, say_given
@@ -125,7 +125,7 @@ def checked(vae: VAE, rows: NDArray[Any], given: Options, seed: int, splitting: 
     train, held_out = _split(rows, condition, given.validation, splitting)
     epochs, batch_size = count("epochs", given.epochs, 1), count("batch_size", given.batch_size, 1)
     steps = -(-(len(rows) if train is None else len(train)) // batch_size)
-    importance_weighted = _choice("objective", given.objective, ("elbo", "iwae")) == "iwae"
+    importance_weighted = choice("objective", given.objective, ("elbo", "iwae")) == "iwae"
     free_bits = _at_least_zero("free_bits", given.free_bits, "0.0")
     if importance_weighted and free_bits > 0:
         raise ArgumentError(
@@ -203,7 +203,7 @@ def _known_by(vae: VAE, plan: Plan, given: Options, seed: int) -> dict[str, Any]
 
 def _estimator(given: Options, importance_weighted: bool, free_bits: float) -> str:
     """The estimator's name, where the other options allow it."""
-    estimator = _choice("estimator", given.estimator, ("pathwise", "stl", "dreg", "score"))
+    estimator = choice("estimator", given.estimator, ("pathwise", "stl", "dreg", "score"))
     if estimator == "stl" and importance_weighted:
         raise ArgumentError(
             'estimator: expected "pathwise", "dreg" or "score" with objective="iwae", of which "stl" is biased, '
@@ -289,12 +289,6 @@ def _given(
     return HeldOut(others, None, conditions) if len(others) else None
 
 
-def _choice(argument: str, value: Any, names: tuple[str, ...]) -> str:
-    if not is_one_of(value, names):
-        raise ArgumentError(f"{argument}: expected one of {names}, got {value!r}; use one of them")
-    return value
-
-
 def _positive(argument: str, value: Any, cure: str) -> float:
     x = number(argument, value)
     if not (x > 0 and np.isfinite(x)):
@@ -313,7 +307,7 @@ def _at_least_zero(argument: str, value: Any, cure: str) -> float:
 
 def _decay(optimizer: str, weight_decay: float | None) -> float:
     """AdamW's decay; Adam's is 0."""
-    if _choice("optimizer", optimizer, ("adam", "adamw")) == "adamw":
+    if choice("optimizer", optimizer, ("adam", "adamw")) == "adamw":
         return 0.01 if weight_decay is None else _at_least_zero("weight_decay", weight_decay, "0.01")
     if weight_decay is not None:
         raise ArgumentError(
@@ -330,7 +324,7 @@ def _schedule(given: Options, epochs: int, steps: int) -> tuple[int, int | None,
     first = round(warmup * steps)
     if isinstance(given.schedule, Plateau):
         return first, None, given.schedule
-    name = _choice("schedule", given.schedule, ("constant", "cosine", "plateau"))
+    name = choice("schedule", given.schedule, ("constant", "cosine", "plateau"))
     return first, epochs * steps if name == "cosine" else None, Plateau() if name == "plateau" else None
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core, gaussian, random
-from elbokit._arrays import agree, count, floats, is_one_of
+from elbokit._arrays import agree, choice, count, floats
 from elbokit._naming import Worded, Words
 from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.evidence import ElboTerms
@@ -116,8 +116,7 @@ class Diffusion:
                 f"alphas: expected numbers between 0 and 1, got {steps[t]} at step {t + 1}; give α_t, the share of the "
                 "variance that a step leaves"
             )
-        if not is_one_of(variance, {"alpha", "optimal"}):
-            raise ArgumentError(f'variance: expected "alpha" or "optimal", got {variance!r}; use one of them')
+        choice("variance", variance, ("alpha", "optimal"))
         for name, value in (("alphas", steps), ("alpha_bar", np.cumprod(steps)), ("variance", variance)):
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
@@ -350,6 +349,20 @@ class Diffusion:
             loc = (_beside(root, x + beta * gradient) / root).astype(x.dtype, copy=False)
         if self.variance == "alpha":
             return loc, np.full_like(x, beta)
+        slope, error, near = self._slopes(x, t, score)
+        # The variance given x_0 too is the least that it can be, and 0 at the last step. Below its error none is known.
+        before = float(self.alpha_bar[t - 2]) if t > 1 else 1.0
+        least = max((1 - before) / (1 - float(self.alpha_bar[t - 1])), _LEAST) * beta
+        eps = float(np.finfo(x.dtype).eps)
+        with np.errstate(over="ignore", invalid="ignore"):
+            optimal = beta / alpha * (1 + beta * slope)
+            doubt = beta / alpha * (eps + beta * error)
+            known = near & (doubt <= _RESOLVED * np.maximum(optimal, beta)) & np.isfinite(optimal)
+            variance = np.where(known, np.maximum(np.maximum(optimal, least), doubt), beta)
+        return loc, variance.astype(x.dtype, copy=False)
+
+    def _slopes(self, x: NDArray[Any], t: int, score: Score) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+        """∂score_j / ∂x_j, what rounding of the score may make of it, and where the two points are near in p_t."""
         eps, most = float(np.finfo(x.dtype).eps), np.finfo(x.dtype).max
         # p_t is no narrower than the noise in it: a step of 1e-4 of that has an error of 1e-8 of the derivative.
         width = (1 - float(self.alpha_bar[t - 1])) ** 0.5
@@ -358,7 +371,7 @@ class Diffusion:
             # Or of a few neighbours of a large x; where they are no longer near in p_t, nothing is known.
             steps = np.maximum(4 * eps * np.abs(x), x.dtype.type(step))
             above, below = np.minimum(x + steps, most), np.maximum(x - steps, -most)
-        # A derivative, and what rounding of the score may make of it.
+        near = steps <= width / 4
         slope, error = np.empty_like(x), np.empty_like(x)
         for j in range(x.shape[1]):
             up, down = x.copy(), x.copy()
@@ -366,24 +379,16 @@ class Diffusion:
             # What the score itself does is not hushed.
             high, low = (_returned(score, rows, t)[:, j] for rows in (up, down))
             # An infinity may be the range's end; what is no number, so near, is the score's mistake.
-            wrong = (np.isnan(high) | np.isnan(low)) & (steps[:, j] <= width / 4)
+            wrong = (np.isnan(high) | np.isnan(low)) & near[:, j]
             if wrong.any():
-                told = gradient.copy()
+                told = np.zeros_like(x)
                 told[wrong, j] = np.nan
                 _check_finite("score", told, f" of t = {t}")
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
                 apart = above[:, j] - below[:, j]
                 slope[:, j] = (high - low) / apart
                 error[:, j] = eps * (np.abs(high) + np.abs(low)) / apart
-        # The variance given x_0 too is the least that it can be, and 0 at the last step. Below its error none is known.
-        before = float(self.alpha_bar[t - 2]) if t > 1 else 1.0
-        least = max((1 - before) / (1 - float(self.alpha_bar[t - 1])), _LEAST) * beta
-        with np.errstate(over="ignore", invalid="ignore"):
-            optimal = beta / alpha * (1 + beta * slope)
-            doubt = beta / alpha * (eps + beta * error)
-            known = (doubt <= _RESOLVED * np.maximum(optimal, beta)) & (steps <= width / 4) & np.isfinite(optimal)
-            variance = np.where(known, np.maximum(np.maximum(optimal, least), doubt), beta)
-        return loc, variance.astype(x.dtype, copy=False)
+        return slope, error, near
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a Diffusion does not change; make another")

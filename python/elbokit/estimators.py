@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import count, observed
+from elbokit._arrays import choice, count, observed
 from elbokit.errors import ArgumentError, ShapeError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _divergence, _is_full
-from elbokit.gradients import _ESTIMATORS, _OBJECTIVES, _check_choice, elbo_grad
+from elbokit.gradients import _ESTIMATORS, _OBJECTIVES, elbo_grad
 from elbokit.random import Key, seed_of
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def compare_estimators(
     ----------
     Rainforth et al. (2018), "Tighter variational bounds are not necessarily better", equation 5.
     """
-    _check_choice("objective", objective, _OBJECTIVES)
+    choice("objective", objective, _OBJECTIVES)
     particles, repeats = count("num_particles", num_particles, 1), count("num_repeats", num_repeats, 2)
     try:
         chosen = tuple(_allowed(objective, particles) if estimators is None else estimators)
@@ -167,7 +167,7 @@ def compare_estimators(
     if isinstance(estimators, str) or not chosen:
         raise ArgumentError(f'estimators: expected names, got {estimators!r}; give ["pathwise", "dreg"]')
     for estimator in chosen:
-        _check_choice("estimators", estimator, _ESTIMATORS)
+        choice("estimators", estimator, _ESTIMATORS)
     # All that has rows is checked before it is repeated.
     post = _coerced("post", post)
     cells = observed(x, post[0].dtype, mask)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit import _core, gaussian, mvn
-from elbokit._arrays import agree, count, floats, is_one_of, observed, pair
+from elbokit._arrays import agree, choice, count, floats, observed, pair
 from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.likelihood import Likelihood
 from elbokit.mixture import GaussianMixture
@@ -192,8 +192,7 @@ def log_weights(
 
 
 def _check_form(kl: Any, prior: GaussianParams | MvnParams | GaussianMixture | None) -> None:
-    if not is_one_of(kl, {"analytic", "monte_carlo"}):
-        raise ArgumentError(f'kl: expected "analytic" or "monte_carlo", got {kl!r}; use one of them')
+    choice("kl", kl, ("analytic", "monte_carlo"))
     if kl == "analytic" and isinstance(prior, GaussianMixture):
         raise ArgumentError(
             'kl: expected "monte_carlo" with a GaussianMixture as prior, which has no closed form, got "analytic"; '

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit import bounds, random
-from elbokit._arrays import agree, count, floats, is_one_of, number
+from elbokit._arrays import agree, choice, count, floats, number
 from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _divergence, _is_full
 from elbokit.joint import _log_density, log_weights_joint
@@ -154,8 +154,7 @@ def fit_gaussian(
             "log_joint_grad: expected a function from z to (log p(x, z), its gradient), "
             f"got {log_joint_grad!r}; give one"
         )
-    if not is_one_of(covariance, {"full", "diagonal"}):
-        raise ArgumentError(f'covariance: expected "full" or "diagonal", got {covariance!r}; use one of them')
+    choice("covariance", covariance, ("full", "diagonal"))
     rate, least_gain = number("learning_rate", learning_rate), number("tolerance", tolerance)
     if not 0 <= least_gain < math.inf:
         raise ArgumentError(f"tolerance: expected a finite number not below 0, got {least_gain}; use 1e-4")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import agree, floats, is_one_of
+from elbokit._arrays import agree, choice, floats
 from elbokit._pullbacks import Diagonal, Full, prior_pull
 from elbokit.errors import ArgumentError, NonFiniteError, ShapeError
 from elbokit.evidence import (
@@ -137,8 +137,8 @@ def elbo_grad(
         raise ArgumentError(
             f"decoder_vjp: expected a function from z to (params, pullback), got {decoder_vjp!r}; give one"
         )
-    _check_choice("estimator", estimator, _ESTIMATORS)
-    _check_choice("objective", objective, _OBJECTIVES)
+    choice("estimator", estimator, _ESTIMATORS)
+    choice("objective", objective, _OBJECTIVES)
     _check_form(kl, prior)
     if (estimator, objective) == ("stl", "iwae"):
         raise ArgumentError(
@@ -203,12 +203,6 @@ def elbo_grad(
             proposal.add(d_z)
     with np.errstate(**_QUIET):
         return (means.result(), *proposal.result(entropy=estimator == "pathwise" and not exact, divergence=exact))
-
-
-def _check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
-    if not is_one_of(value, choices):
-        named = ", ".join(f'"{choice}"' for choice in choices)
-        raise ArgumentError(f"{argument}: expected one of {named}, got {value!r}; use one of them")
 
 
 # The decoder's two ways.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import count, floats, is_one_of, number, observed, rank, rows_of_floats, tolerance
+from elbokit._arrays import choice, count, floats, number, observed, out_of_range, rank, rows_of_floats, tolerance
 from elbokit.errors import ArgumentError, ElbokitError
 from elbokit.evidence import GaussianParams, MvnParams, _coerced, _is_full
 from elbokit.random import Key, _double, _word, seed_of
@@ -153,8 +153,7 @@ class LinearGaussian:
         >>> bool(np.abs(fitted.weight - truth.weight).max() < 0.05)
         True
         """
-        if not is_one_of(noise, {"isotropic", "diagonal"}):
-            raise ArgumentError(f'noise: expected "isotropic" or "diagonal", got {noise!r}; use one of them')
+        choice("noise", noise, ("isotropic", "diagonal"))
         rows, latents = rows_of_floats("X", X), count("latent_dim", latent_dim, 1)
         gain, limit = tolerance(tol), count("max_iter", max_iter, 1)
         given = None if noise_var is None else number("noise_var", noise_var)
@@ -168,9 +167,7 @@ class LinearGaussian:
         except ElbokitError as error:
             # What the fit itself made of rows whose squares are out of range is no argument of the caller's.
             if given is None and error.argument in {"noise_var", "weight"}:
-                raise ArgumentError(
-                    "X: expected variances within float64's range, got an underflow; scale the columns"
-                ) from None
+                raise out_of_range("underflow") from None
             raise
         weight, offset, variances, _, constant, floored, converged = fitted
         if noise == "diagonal" and constant:

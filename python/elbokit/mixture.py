@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import _core
-from elbokit._arrays import agree, count, floats, is_one_of, number, rows_of_floats, tolerance
+from elbokit._arrays import agree, choice, count, floats, number, out_of_range, rows_of_floats, tolerance
 from elbokit.errors import ArgumentError, ElbokitError, ShapeError
 from elbokit.random import Key, _double, _word, seed_of
 
@@ -156,8 +156,7 @@ class GaussianMixture:
         (array([[-2.],
                [ 2.]]), array([0.3, 0.7]))
         """
-        if not is_one_of(covariance, _AXES):
-            raise ArgumentError(f"covariance: expected one of {', '.join(_AXES)}, got {covariance!r}; use one of them")
+        choice("covariance", covariance, _AXES)
         rows, k = rows_of_floats("X", X), count("n_components", n_components, 1)
         if start is None and rows.ndim == 2 and len(rows) < 2:
             # Before the core, which would first find too few rows for the components.
@@ -396,18 +395,17 @@ def _cause(
     error: ElbokitError, rows: NDArray[Any], k: int, start: GaussianMixture | None, regularisation: float
 ) -> ElbokitError | None:
     """What to say instead of an error that names what the core made, where what it was made from is to blame."""
-    past = "X: expected variances within float64's range, got an {}flow; scale the columns"
     if start is None:
         # Rows that differ by less than has a square look equal.
         alike = error.argument == "n_components" and len(np.unique(rows, axis=0)) >= k
-        return ArgumentError(past.format("under")) if alike or error.argument == "variances" else None
+        return out_of_range("underflow") if alike or error.argument == "variances" else None
     if error.argument != "regularisation" or not 0 <= regularisation < np.inf:
         return None
     with np.errstate(all="ignore"):
         spread = np.sqrt(np.var(rows, axis=0, dtype=np.float64) + regularisation)
         lost = (spread == 0) & (rows != rows[:1]).any(axis=0)
         if lost.any() or not np.isfinite(spread).all():
-            return ArgumentError(past.format("under" if lost.any() else "over"))
+            return out_of_range("underflow" if lost.any() else "overflow")
         off = np.abs(start.locs - rows.mean(axis=0, dtype=np.float64)) / spread
     # A column without any spread needs regularisation, and a component without any row stays where it is.
     off[:, spread == 0] = 0

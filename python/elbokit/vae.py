@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from elbokit import _condition, _core, _metadata, _plan, _scaling, training
 from elbokit import likelihood as likelihoods
-from elbokit._arrays import count, file_path, float_type, floats, rows_of
+from elbokit._arrays import choice, count, file_path, float_type, floats, rows_of
 from elbokit._calibration import Calibrated, Calibration
 from elbokit._files import whole
 from elbokit._names import Names
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from elbokit.table_model import TableVAE
 
 __all__ = ["VAE", "Evidence"]
+
+_Told = TypeVar("_Told")
 
 _PRIORS = ("standard", "mixture", "vamp")
 _ACTIVATIONS = ("relu", "tanh", "silu", "softplus", "gelu")
@@ -152,12 +154,8 @@ class VAE(Calibrated):
             raise ArgumentError(
                 f"likelihood: expected one of elbokit.likelihood, got {likelihood!r}; make one, such as Bernoulli()"
             )
-        if activation not in _ACTIVATIONS:
-            raise ArgumentError(f"activation: expected one of {_ACTIVATIONS}, got {activation!r}; use one of them")
-        self.activation = activation
-        if prior not in _PRIORS:
-            raise ArgumentError(f"prior: expected one of {_PRIORS}, got {prior!r}; use one of them")
-        self.prior = prior
+        self.activation = choice("activation", activation, _ACTIVATIONS)
+        self.prior = choice("prior", prior, _PRIORS)
         self.prior_components = count("prior_components", prior_components, 1)
         if standardize != "auto" and standardize is not False:
             raise ArgumentError(f'standardize: expected "auto" or False, got {standardize!r}; use one of them')
@@ -374,11 +372,7 @@ class VAE(Calibrated):
             if error.argument == "hidden":
                 raise _plan.too_large(self, rows.shape[1]) from None
             raise
-        try:
-            core.check(rows, plan.condition)
-        except ElbokitError as error:
-            say_given(error, self.dtype, x=rows, condition=plan.condition)
-            raise
+        self._of_given(core.check, rows, plan.condition)
         if plan.held_out is not None and plan.held_out.index is None:
             _plan.check_held_out(core, plan.held_out, self.dtype)
         if self.prior == "vamp":
@@ -458,12 +452,9 @@ class VAE(Calibrated):
         Of `Categorical` columns it holds the classes' probabilities, as `likelihood_.mean` does. A row for which a
         network leaves the float range is a NonFiniteError.
         """
-        rows, beside = self._checked(X, condition)
-        try:
-            return self.core.mean(self.core.encode(rows, beside)[0], beside)
-        except ElbokitError as error:
-            say_given(error, self.dtype, x=rows, condition=beside)
-            raise
+        core = self.core
+        given = self._checked(X, condition)
+        return self._of_given(lambda rows, beside: core.mean(core.encode(rows, beside)[0], beside), *given)
 
     def sample(self, n: int, *, key: Key | int, condition: ArrayLike | None = None, first_row: int = 0) -> NDArray[Any]:
         """Rows drawn from the model, (n, features): z from the prior, then x from p(x | z).
@@ -552,12 +543,8 @@ class VAE(Calibrated):
         2
         """
         particles = count("num_particles", num_particles, 1)
-        rows, beside = self._checked(X, condition)
-        try:
-            return self.core.elbo_per_column(rows, seed_of(key), particles, beside)
-        except ElbokitError as error:
-            say_given(error, self.dtype, x=rows, condition=beside)
-            raise
+        core, seed, given = self.core, seed_of(key), self._checked(X, condition)
+        return self._of_given(lambda rows, beside: core.elbo_per_column(rows, seed, particles, beside), *given)
 
     def impute(
         self,
@@ -625,15 +612,15 @@ class VAE(Calibrated):
         """
         laplace, particles = _is_laplace(proposal), count("num_particles", num_particles, 1)
         copies = None if draws is None else count("draws", draws, 1)
-        rows, beside = self._checked(X, condition)
-        try:
+        core, seed = self.core, seed_of(key)
+
+        def filled_in(rows: NDArray[Any], beside: NDArray[Any] | None) -> NDArray[Any]:
             if copies is None:
-                filled = self.core.impute(rows, seed_of(key), particles, laplace, beside)
-            else:
-                filled = self.core.impute_draws(rows, seed_of(key), particles, copies, laplace, beside)
-        except ElbokitError as error:
-            say_given(error, self.dtype, x=rows, condition=beside)
-            raise
+                return core.impute(rows, seed, particles, laplace, beside)
+            return core.impute_draws(rows, seed, particles, copies, laplace, beside)
+
+        rows, beside = self._checked(X, condition)
+        filled = self._of_given(filled_in, rows, beside)
         if filled.dtype == rows.dtype:
             return filled
         if rows.dtype.kind != "f":
@@ -928,7 +915,12 @@ class VAE(Calibrated):
         """Arrays that `of` makes of each row and its condition, batch by batch where they come so."""
         if isinstance(X, Batches):
             return streamed(X, condition, lambda rows, beside: self._each(rows, beside, of))
-        rows, beside = self._checked(X, condition)
+        return self._of_given(of, *self._checked(X, condition))
+
+    def _of_given(
+        self, of: Callable[[NDArray[Any], NDArray[Any] | None], _Told], rows: NDArray[Any], beside: NDArray[Any] | None
+    ) -> _Told:
+        """What the core makes of rows and their conditions; its errors speak of them as they were given."""
         try:
             return of(rows, beside)
         except ElbokitError as error:
