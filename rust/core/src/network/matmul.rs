@@ -150,7 +150,7 @@ pub fn multiply<F: Float>(
     c: &mut [F],
     c_stride: usize,
 ) {
-    multiply_parts(rows, columns, std::iter::once(Part { a, b, depth }), finish, c, c_stride);
+    multiply_parts(rows, columns, [Part { a, b, depth }].iter().copied(), finish, c, c_stride);
 }
 
 /// As [`multiply`], the inner dimension being given in parts that are chained in order, as if they stood in one matrix.
@@ -196,7 +196,9 @@ impl<'a, F: Float, I: Iterator<Item = Part<'a, F>>> Kernel for Product<'_, F, I>
             let mut k = 0;
             while k < part.depth {
                 let depth = each.min(part.depth - k);
-                if len == SEGMENTS || total + depth > DEPTH {
+                // What is sparse is a cut of its own.
+                let apart = len > 0 && (part.a.sparse || cut[len - 1].sparse);
+                if len == SEGMENTS || total + depth > DEPTH || apart {
                     sums.add(simd, &cut[..len], Finish::Sums);
                     (len, total) = (0, 0);
                 }

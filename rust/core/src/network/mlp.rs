@@ -6,8 +6,9 @@
 
 use super::activation::{Activation, Slope};
 use super::aligned::Aligned;
+use super::around::Around;
 use super::layer_norm::{Normalised, back, normalise};
-use super::matmul::{Finish, Left, Part, Right, multiply, multiply_parts};
+use super::matmul::{Finish, Left, Part, Right, multiply_parts};
 use super::panels::{pack_rows, pack_transposed, packed_len, panel, strip};
 use super::segment::HIGHEST;
 use crate::float::Float;
@@ -101,27 +102,70 @@ impl Mlp {
 
     /// Runs `rows` rows forward; the result is [`Trace::output`].
     pub fn forward<F: Float>(&self, parameters: &Parameters<F>, x: &[F], rows: usize, trace: &mut Trace<F>) {
+        self.forward_in_groups(parameters, None, x, rows, trace);
+    }
+
+    /// The same, as seen from a centre whose [`set_centre`](Around::set_centre) was true, for the output alone.
+    pub fn forward_around<F: Float>(
+        &self,
+        parameters: &Parameters<F>,
+        around: &Around<F>,
+        x: &[F],
+        rows: usize,
+        trace: &mut Trace<F>,
+    ) {
+        self.forward_in_groups(parameters, Some(around), x, rows, trace);
+    }
+
+    fn forward_in_groups<F: Float>(
+        &self,
+        parameters: &Parameters<F>,
+        around: Option<&Around<F>>,
+        x: &[F],
+        rows: usize,
+        trace: &mut Trace<F>,
+    ) {
         let group = if trace.alike { GROUP } else { rows.max(1) };
         for first in (0..rows).step_by(group) {
-            self.forward_group(parameters, x, first, group.min(rows - first), trace);
+            self.forward_group(parameters, around, &x[first * self.layers[0].inputs..], first, group.min(rows - first), trace);
         }
     }
 
-    /// The rows from `first` on, whose hidden layers go to the front of their buffers.
-    fn forward_group<F: Float>(&self, parameters: &Parameters<F>, x: &[F], first: usize, rows: usize, trace: &mut Trace<F>) {
+    /// The rows `input`, of which the first is row `first`; their hidden layers go to the front of their buffers.
+    fn forward_group<F: Float>(
+        &self,
+        parameters: &Parameters<F>,
+        around: Option<&Around<F>>,
+        input: &[F],
+        first: usize,
+        rows: usize,
+        trace: &mut Trace<F>,
+    ) {
         let last = self.layers.len() - 1;
         for (l, layer) in self.layers.iter().enumerate() {
             let (before, here) = trace.outputs.split_at_mut(l);
-            let x = before.last().map_or_else(|| &x[first * layer.inputs..], |x| &x[..]);
+            let x = before.last().map_or(input, |x| &x[..]);
             let at = if l == last { first * layer.outputs } else { 0 };
             let y = &mut here[0][at..][..rows * layer.outputs];
-            let left = self.input_of(l, x, trace.alike);
-            let right = Right::packed(&parameters.packed[layer.packed..], layer.inputs);
-            let bias = &parameters.flat[layer.bias..];
+            let (mut weights, mut bias) = (&parameters.packed[layer.packed..], &parameters.flat[layer.bias..]);
+            let mut straight = None;
+            match (l, around) {
+                (0, Some(around)) => (weights, bias) = (&around.turned, &around.turned_bias),
+                (1, Some(around)) => {
+                    let depth = self.layers[0].inputs;
+                    straight = Some(Part { a: Left::rows(input, depth), b: Right::packed(&around.straight, depth), depth });
+                    bias = &around.constant;
+                }
+                _ => {}
+            }
+            let a = self.input_of(l, x, trace.alike);
+            let part = Part { a, b: Right::packed(weights, layer.inputs), depth: layer.inputs };
+            let parts = [straight.unwrap_or(part), part];
+            let parts = &parts[usize::from(straight.is_none())..];
             // Before the sums leave the registers, relu costs no pass over memory.
             let activated = self.output_tells_slope(l) && layer.norm.is_none();
             let finish = if activated { Finish::BiasRelu(bias) } else { Finish::Bias(bias) };
-            multiply(rows, layer.outputs, layer.inputs, left, right, finish, y, layer.outputs);
+            multiply_parts(rows, layer.outputs, parts.iter().copied(), finish, y, layer.outputs);
             if let Some((gain, shift)) = layer.norm(parameters) {
                 normalise(y, gain, shift, trace.norms.get_mut(l));
             }

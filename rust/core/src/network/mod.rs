@@ -5,6 +5,7 @@
 
 pub mod activation;
 mod aligned;
+pub mod around;
 pub mod layer_norm;
 mod live;
 pub mod matmul;
@@ -16,6 +17,7 @@ mod tile;
 
 pub use activation::{Activation, Slope};
 pub use aligned::Aligned;
+pub use around::Around;
 pub use mlp::{Hidden, Layer, Mlp, Parameters, Trace};
 
 use crate::float::Float;

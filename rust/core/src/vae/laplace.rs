@@ -67,6 +67,11 @@ impl<F: Float> Peak<F> {
         Some(Self { loc, turn, log_det })
     }
 
+    /// Where it is.
+    pub(super) fn loc(&self) -> &[F] {
+        &self.loc
+    }
+
     /// Draws z from its particles' noise, and each particle's log p(z) − log q(z), which is ½ Σ (ε − z)(ε + z) + `log_det`, or the same of another prior, from its `components`.
     pub(super) fn draw_and_weigh(&self, components: Option<&Components>, noise: &[F], z: &mut [F], log_ratio: &mut [f64]) {
         let width = self.loc.len();

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::likelihood::Prepared;
 use crate::network::mlp::GROUP;
-use crate::network::{Mlp, Trace};
+use crate::network::{Around, Mlp, Trace};
 use crate::random::{Draw, Key, fill_normals};
 use crate::threads::{Interrupt, Outputs, for_rows};
 
@@ -22,6 +22,9 @@ const ROWS: usize = 32;
 /// Draws that the decoder takes at a time: whole groups of its rows, and whole deals of the folds.
 pub(super) const DRAWS: usize = 240;
 const _: () = assert!(DRAWS.is_multiple_of(GROUP) && DRAWS.is_multiple_of(FOLDS));
+
+/// A row of more particles than this has the decoder's runs to itself.
+const ALONE: usize = DRAWS / 2;
 
 /// About the nanoseconds of a row through a network.
 pub(super) fn work(network: &Mlp) -> usize {
@@ -140,8 +143,10 @@ struct Draws<F> {
     log_ratio: Vec<f64>,
     decoder: Trace<F>,
     /// Put together from the decoder's output and learned scales; empty where there are none.
-    params: Vec<F>,
+    completed: Vec<F>,
     log_prob: Vec<F>,
+    /// Where the decoder can be seen from a row's centre.
+    around: Option<Around<F>>,
 }
 
 impl<'m, F: Float + Draw> Scorer<'m, F> {
@@ -292,6 +297,14 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
         let wanted: Vec<usize> = (0..self.rows).filter(|row| wanted(&self.x[row * features..][..features])).collect();
         for rows in wanted.chunks(together) {
             let mut tallies: Vec<T> = rows.iter().map(|_| make()).collect();
+            let around = match rows {
+                &[row] if num_particles > ALONE => {
+                    let at = row * latent_dim..(row + 1) * latent_dim;
+                    let centre = self.peaks.get(row).and_then(Option::as_ref).map_or(&self.loc[at], Peak::loc);
+                    draws.see_from(model, centre, &self.conditions[row * beside..][..beside])
+                }
+                _ => false,
+            };
             for particle in (0..num_particles).step_by(DRAWS) {
                 interrupt.poll()?;
                 let count = DRAWS.min(num_particles - particle);
@@ -308,14 +321,13 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
                     }
                     draws.place(i * count, count, latent_dim, &self.conditions[row * beside..][..beside]);
                 }
-                draws.decode(model, rows.len() * count);
+                draws.decode(model, around, rows.len() * count);
                 for ((i, &row), tally) in rows.iter().enumerate().zip(&mut tallies) {
                     let x = &self.x[row * features..][..features];
-                    let from = if draws.params.is_empty() { draws.decoder.output() } else { &draws.params };
-                    let params = &from[i * count * num_params..][..count * num_params];
-                    let log_prob = &mut draws.log_prob[..count];
-                    log_prob_of_any(&model.likelihood, x, params, log_prob)?;
-                    push(tally, Drawn { x, params, log_prob, log_ratio: &draws.log_ratio[i * count..][..count] })?;
+                    draws.score(model, around, x, i * count, count)?;
+                    let params = &draws.params()[i * count * num_params..][..count * num_params];
+                    let (log_prob, log_ratio) = (&draws.log_prob[..count], &draws.log_ratio[i * count..][..count]);
+                    push(tally, Drawn { x, params, log_prob, log_ratio })?;
                 }
             }
             for (&index, tally) in rows.iter().zip(tallies) {
@@ -341,8 +353,8 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
         for row in 0..self.rows {
             draws.place(row, 1, latent_dim, &self.conditions[row * beside..][..beside]);
         }
-        draws.decode(model, self.rows);
-        let from = if draws.params.is_empty() { draws.decoder.output() } else { &draws.params };
+        draws.decode(model, false, self.rows);
+        let from = draws.params();
         for (row, out) in out.iter_mut().enumerate() {
             let (x, params) = (&self.x[row * features..][..features], &from[row * num_params..][..num_params]);
             log_prob_of_any(&model.likelihood, x, params, std::slice::from_mut(out))?;
@@ -385,9 +397,8 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
             }
             let beside = model.condition.width;
             draws.place(0, particles.len(), latent_dim, &self.conditions[index * beside..][..beside]);
-            draws.decode(model, particles.len());
-            let from = if draws.params.is_empty() { draws.decoder.output() } else { &draws.params };
-            body(p * piece, &mut from[..particles.len() * model.assembly.num_params].to_vec())?;
+            draws.decode(model, false, particles.len());
+            body(p * piece, &mut draws.params()[..particles.len() * model.assembly.num_params].to_vec())?;
         }
         Ok(())
     }
@@ -402,8 +413,9 @@ impl<F: Float + Draw> Draws<F> {
             inputs: vec![F::ZERO; if model.condition.width > 0 { draws * model.decoder.layers[0].inputs } else { 0 }],
             log_ratio: vec![0.0; draws],
             decoder: Trace::output_of_alike(&model.decoder, draws),
-            params: vec![F::ZERO; if model.assembly.num_learned > 0 { draws * model.assembly.num_params } else { 0 }],
+            completed: vec![F::ZERO; if model.assembly.num_learned > 0 { draws * model.assembly.num_params } else { 0 }],
             log_prob: vec![F::ZERO; draws],
+            around: Around::new(&model.decoder),
         }
     }
 
@@ -415,28 +427,69 @@ impl<F: Float + Draw> Draws<F> {
         }
     }
 
-    /// Runs the first `count` draws through the decoder, and completes their params.
-    fn decode(&mut self, model: &Model<F>, count: usize) {
+    /// Whether the decoder can be seen from where the draws of a row are centred.
+    fn see_from(&mut self, model: &Model<F>, centre: &[F], condition: &[F]) -> bool {
+        self.z[..centre.len()].copy_from_slice(centre);
+        self.place(0, 1, centre.len(), condition);
         let inputs = if self.inputs.is_empty() { &self.z } else { &self.inputs };
-        model.decoder.forward(&model.parameters, inputs, count, &mut self.decoder);
-        if !self.params.is_empty() {
-            let outputs = &self.decoder.output()[..count * model.assembly.num_outputs];
-            model.assembly.put_together(outputs, model.learned(), &mut self.params);
+        let centre = &inputs[..model.decoder.layers[0].inputs];
+        self.around.as_mut().is_some_and(|around| around.set_centre(&model.decoder, &model.parameters, centre))
+    }
+
+    /// Runs the first `count` draws through the decoder, and completes their params.
+    fn decode(&mut self, model: &Model<F>, around: bool, count: usize) {
+        let inputs = if self.inputs.is_empty() { &self.z } else { &self.inputs };
+        match &self.around {
+            Some(centre) if around => model.decoder.forward_around(&model.parameters, centre, inputs, count, &mut self.decoder),
+            _ => model.decoder.forward(&model.parameters, inputs, count, &mut self.decoder),
         }
+        if !self.completed.is_empty() {
+            let outputs = &self.decoder.output()[..count * model.assembly.num_outputs];
+            model.assembly.put_together(outputs, model.learned(), &mut self.completed);
+        }
+    }
+
+    /// Of all draws that were decoded.
+    fn params(&self) -> &[F] {
+        if self.completed.is_empty() { self.decoder.output() } else { &self.completed }
+    }
+
+    /// log p(x | z) of `count` draws of a row, from the `first` of those that were decoded on. Draws that left the range as they were seen from their centre, which differences
+    /// may where the whole does not, are decoded once more.
+    fn score(&mut self, model: &Model<F>, around: bool, x: &[F], first: usize, count: usize) -> Result<()> {
+        let width = model.assembly.num_params;
+        let mut log_prob = std::mem::take(&mut self.log_prob);
+        let own = first * width..(first + count) * width;
+        let mut done = model.likelihood.log_prob(x, &self.params()[own.clone()], &mut log_prob[..count]);
+        if around && left_range(&done) {
+            self.decode(model, false, count);
+        }
+        if left_range(&done) {
+            done = log_prob_of_any(&model.likelihood, x, &self.params()[own], &mut log_prob[..count]);
+        }
+        self.log_prob = log_prob;
+        done
     }
 }
 
 /// log p(x | params) of each row of params; −∞ where the decoder has left the range.
 pub(super) fn log_prob_of_any<F: Float>(likelihood: &Prepared<F>, x: &[F], params: &[F], out: &mut [F]) -> Result<()> {
-    match likelihood.log_prob(x, params, out) {
-        Err(Error::NonFinite { argument: "params", .. }) => {}
-        done => return done,
+    let done = likelihood.log_prob(x, params, out);
+    if !left_range(&done) {
+        return done;
     }
     for (params, out) in params.chunks_exact(likelihood.num_params()).zip(out) {
-        match likelihood.log_prob(x, params, std::slice::from_mut(out)) {
-            Err(Error::NonFinite { argument: "params", .. }) => *out = F::ZERO - F::INFINITY,
-            done => done?,
+        let done = likelihood.log_prob(x, params, std::slice::from_mut(out));
+        if left_range(&done) {
+            *out = F::ZERO - F::INFINITY;
+        } else {
+            done?;
         }
     }
     Ok(())
+}
+
+/// Whether params were refused as not finite.
+fn left_range(done: &Result<()>) -> bool {
+    matches!(done, Err(Error::NonFinite { argument: "params", .. }))
 }

@@ -16,14 +16,14 @@ const KINDS: [Hidden; 4] = [
 const WIDTHS: [&[usize]; 4] = [&[5, 7, 7, 7, 4], &[6, 6, 6, 3], &[3, 37, 37, 2], &[4, 2]];
 const ROWS: usize = 9;
 
-struct Case<F> {
-    network: Mlp,
-    parameters: Parameters<F>,
+pub(crate) struct Case<F> {
+    pub(crate) network: Mlp,
+    pub(crate) parameters: Parameters<F>,
     back: Vec<F>,
-    x: Vec<F>,
+    pub(crate) x: Vec<F>,
 }
 
-fn case<F: Float>(widths: &[usize], activation: Activation, hidden: Hidden) -> Case<F> {
+pub(crate) fn case<F: Float>(widths: &[usize], activation: Activation, hidden: Hidden) -> Case<F> {
     let mut extent = Extent::default();
     let network = Mlp::new::<F>(widths, activation, hidden, &mut extent);
     let mut parameters = Parameters::zeros(extent);
@@ -46,7 +46,7 @@ fn activated(activation: Activation, x: f64) -> f64 {
 }
 
 /// One row through the network, number by number.
-fn slow(network: &Mlp, parameters: &[f64], x: &[f64]) -> Vec<f64> {
+pub(crate) fn slow(network: &Mlp, parameters: &[f64], x: &[f64]) -> Vec<f64> {
     let mut x = x.to_vec();
     let last = network.layers.len() - 1;
     for (l, layer) in network.layers.iter().enumerate() {
@@ -75,7 +75,7 @@ fn slow(network: &Mlp, parameters: &[f64], x: &[f64]) -> Vec<f64> {
     x
 }
 
-fn wide<F: Float>(x: &[F]) -> Vec<f64> {
+pub(crate) fn wide<F: Float>(x: &[F]) -> Vec<f64> {
     x.iter().map(|x| x.to_f64()).collect()
 }
 

@@ -6,5 +6,6 @@
 mod reference;
 
 mod activation;
+mod around;
 mod layers;
 mod matmul;
