@@ -161,6 +161,18 @@ def test_a_row_for_which_the_decoder_leaves_the_range_is_named(dtype, rate):
     vae.fit(rows, epochs=4, learning_rate=rate, progress=False)
     left(lambda: vae.reconstruct(rows), "X", "rows", "decoder", 0, dtype)
     left(lambda: vae.sample(5, key=0), "n", "draws", "decoder", 0, dtype)
+    left(lambda: vae.decode(vae.encode(rows[:3]).loc), "z", "rows", "decoder", 0, dtype)
+
+
+def test_a_latent_for_which_the_decoder_leaves_the_range_is_named():
+    rows = np.random.default_rng(0).normal(size=(150, 4))
+    vae = ek.VAE(2, hidden=(8,))
+    vae.fit(rows, epochs=2, progress=False)
+    far = np.array([[0.0, 1.0], [1e10, 0.0], [3e38, -3e38]])
+    assert np.isfinite(vae.decode(far[:2])).all()
+    put(vae, {"decoder.0.weight": np.full((8, 2), 3.0) * [1, -1]})
+    left(lambda: vae.decode(far), "z", "rows", "decoder", 2)
+    assert vae.decode(far[:0]).shape == (0, vae.likelihood_.num_params(4))
 
 
 def test_draws_for_which_the_prior_leaves_the_range_are_named(counts):

@@ -145,6 +145,12 @@ def test_no_mode_is_told_of_and_q_is_kept():
         around = vae.log_evidence(rows, num_particles=50)
     for ours, of_q in zip(around, vae.log_evidence(rows, num_particles=50, proposal="posterior"), strict=True):
         assert np.array_equal(ours, of_q)
+    holes = rows.astype(np.float64)
+    holes[::2, 1] = np.nan
+    for draws in (None, 2):
+        with pytest.warns(RuntimeWarning, match="impute: no mode was found for 15 of 30 rows, which are drawn from q"):
+            filled = vae.impute(holes, draws=draws)
+        assert np.array_equal(filled, vae.impute(holes, draws=draws, proposal="posterior"))
 
 
 def test_one_particle_has_no_upper_bound_and_a_lower_one_that_is_the_weight(fitted, digits):

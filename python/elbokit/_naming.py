@@ -99,7 +99,7 @@ def say_given(error: ElbokitError, dtype: np.dtype[Any], of: str = "X", **given:
     ----------
     error : ElbokitError
     dtype : dtype
-    of : {"X", "n"}
+    of : {"X", "z", "n"}
         The argument that tells the rows of what the networks make.
     **given : ndarray or None
         What the core read, by its own names.
@@ -125,7 +125,7 @@ def _say_number(error: NonFiniteError, given: NDArray[Any] | None, dtype: np.dty
 
 
 def _say_row(error: NonFiniteError, of: str, dtype: np.dtype[Any]) -> None:
-    rows = "rows" if of == "X" else "draws"
+    rows = "draws" if of == "n" else "rows"
     cure = "scale the columns, or fit with a smaller learning_rate"
     if dtype == np.float32:
         cure += ', or with dtype="float64"'

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elbokit import bounds, gaussian, likelihood, random
+from elbokit.diffusion import Diffusion
 from elbokit.evidence import GaussianParams, elbo, log_weights
 from elbokit.gradients import elbo_grad
 from elbokit.linear_gaussian import LinearGaussian
@@ -82,9 +83,10 @@ def self_test() -> SelfTest:
     """Check the installed binary against what is known exactly; half a second.
 
     The generator against its published answers; draws against their law; KL, evidence, bounds, gradients and k-hat
-    against models whose evidence is known; results of one thread against those of several, bit for bit. What a row
-    says is how far off the worst number was, of how far it may be: relative to the terms' magnitudes for what rounding
-    alone should separate, in standard errors for what is drawn, a count of differing bytes where the bits must agree.
+    against models whose evidence is known, a linear VAE and a diffusion of a Gaussian among them; results of one thread
+    against those of several, bit for bit. What a row says is how far off the worst number was, of how far it may be:
+    relative to the terms' magnitudes for what rounding alone should separate, in standard errors for what is drawn, a
+    count of differing bytes where the bits must agree.
 
     Returns
     -------
@@ -100,7 +102,9 @@ def self_test() -> SelfTest:
     >>> all(check.found <= check.allowed for check in self_test().checks)
     True
     """
-    groups = (_generator, _divergence, _linear_gaussian, _mixture, _gradient, _threads, _training)
+    groups = (
+        _generator, _divergence, _linear_gaussian, _mixture, _diffusion, _gradient, _threads, _training, _importance
+    )  # fmt: skip
     return SelfTest(tuple(check for group in groups for check in group()), build_info())
 
 
@@ -113,15 +117,23 @@ def _worst(errors: Any) -> float:
     return float(np.max(np.abs(errors)))
 
 
+def _with_mean(off: NDArray[Any]) -> NDArray[Any]:
+    """The rows' errors, in standard errors, and their mean's, which sees what is wrong with all of them a little."""
+    return np.append(off, off.sum() / off.size**0.5)
+
+
 def _bytes_apart(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.count_nonzero(np.ascontiguousarray(a).view(np.uint8) != np.ascontiguousarray(b).view(np.uint8)))
 
 
 def _generator() -> Iterator[Check]:
     zeros = np.array([0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8], np.uint32)
+    ones = np.array([0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD], np.uint32)
     words = np.array([0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1], np.uint32)
     counter = 0x0370734413198A2E85A308D3243F6A88
     yield Check("Philox4x32-10 of zeros: its published words", _bytes_apart(random.raw(4, key=0), zeros), 0.0)
+    got = random.raw(4, key=2**64 - 1, counter=2**128 - 1)
+    yield Check("Philox4x32-10 of ones: its published words", _bytes_apart(got, ones), 0.0)
     got = random.raw(4, key=0x299F31D0A4093822, counter=counter)
     yield Check("Philox4x32-10 of the digits of π: its published words", _bytes_apart(got, words), 0.0)
     z = random.normal((1 << 18,), key=1, dtype=np.float64)
@@ -184,6 +196,26 @@ def _mixture() -> Iterator[Check]:
     yield Check("k-hat of a tail of known shape", abs(float(bounds.psis(ratio).khat[0]) - 0.51), 0.2)
 
 
+def _diffusion() -> Iterator[Check]:
+    # Of a Gaussian with its exact score and the optimal variance the reverse steps are exact at any α, and after forty
+    # halvings p_T is N(0, 1) to 1e-12: the bound's mean is log p itself, and what is drawn is p.
+    loc, variance, n = 1.5, 0.25, 4096
+    gaussian_law = GaussianMixture([1.0], [[loc]], [variance])
+    steps = Diffusion(np.full(40, 0.5), variance="optimal")
+    score = steps.score_of(gaussian_law)
+    x = gaussian_law.sample(32, key=14)
+    bound = steps.elbo(x, score, key=15, num_particles=500)
+    off = (bound.elbo - gaussian_law.log_evidence(x)) / bound.standard_error
+    yield Check("diffusion of a Gaussian: its bound is log p, in standard errors", _worst(_with_mean(off)), _ERRORS)
+    path = steps.forward(gaussian_law.sample(n, key=16), key=17)[1:, :, 0]
+    left = steps.alpha_bar
+    laws = [(path, left**0.5 * loc, left * variance + 1 - left)]
+    laws.append((steps.reverse(score, n, dim=1, key=18).T, np.array([loc]), np.array([variance])))
+    for what, (rows, mean, spread) in zip(("forward to", "reverse from"), laws, strict=True):
+        off = np.stack([(rows.mean(1) - mean) / (spread / n) ** 0.5, (rows.var(1) / spread - 1) / (2 / n) ** 0.5])
+        yield Check(f"diffusion of a Gaussian, {what} noise: moments, in standard errors", _worst(off), _ERRORS)
+
+
 def _gradient() -> Iterator[Check]:
     x = random.normal((16, 3), key=8, dtype=np.float64)
     exact = GaussianParams(x / 2, np.full((16, 3), np.log(0.5)))
@@ -220,3 +252,28 @@ def _training() -> Iterator[Check]:
     bound = vae.log_evidence(x[:32], num_particles=64)
     crossed = float(np.max(bound.lower - bound.upper))
     yield Check("log evidence: lower above upper", crossed, 0.0)
+
+
+def _importance() -> Iterator[Check]:
+    # A VAE without hidden layers is a linear Gaussian model; its q has the posterior's mean, 1.2 times the deviation of
+    # its marginals, and no correlation.
+    model = LinearGaussian(random.normal((6, 2), key=19, dtype=np.float64), np.arange(6.0), 0.5)
+    x = model.sample(32, key=20)
+    factor = model.posterior(x).scale_tril
+    gain = factor @ factor.T @ (model.weight.T / model.noise_var)
+    log_var = np.log(1.44 * (factor**2).sum(-1))
+    given = {
+        "encoder.0.weight": np.concatenate([gain, np.zeros_like(gain)]),
+        "encoder.0.bias": np.concatenate([-gain @ model.offset, log_var]),
+        "decoder.0.weight": model.weight,
+        "decoder.0.bias": model.offset,
+    }
+    noise = likelihood.Gaussian(0.5**0.5)
+    vae = VAE(latent_dim=2, hidden=(), likelihood=noise, standardize=False, dtype="float64")
+    vae.fit(x, epochs=1, progress=False, validation=0.0)
+    vae.core.restore(np.concatenate([given[name].ravel() for name in vae.parameters()]))
+    evidence = model.log_evidence(x)
+    for proposal, drawn in (("posterior", "of q"), ("laplace", "around the mode")):
+        found = vae.log_evidence(x, key=21, num_particles=1000, proposal=proposal)
+        off = (found.estimate - evidence) / found.standard_error
+        yield Check(f"log evidence of 1000 draws {drawn}, in standard errors", _worst(_with_mean(off)), _ERRORS)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elbokit import gaussian
-from elbokit._arrays import count
-from elbokit.errors import ArgumentError, NonFiniteError
+from elbokit._arrays import choice, count
+from elbokit.errors import NonFiniteError
 from elbokit.likelihood import Columns, Gaussian, Laplace, StudentT
 from elbokit.random import Key, seed_of
 
@@ -214,8 +214,7 @@ def self_check(
 ) -> SelfCheck:
     """`VAE.self_check`."""
     rows, particles = count("n", n, 1), count("num_particles", num_particles, 1)
-    if proposal not in ("laplace", "posterior"):
-        raise ArgumentError(f'proposal: expected "laplace" or "posterior", got {proposal!r}; use one of these')
+    choice("proposal", proposal, ("laplace", "posterior"))
     latents, cells, noise, ranking = Key(seed_of(key)).split(4)
     z = vae.core.sample_prior(rows, latents.seed)
     beside = vae._condition_of_latents(condition, z, "n")
@@ -311,7 +310,7 @@ def _simulated(
     """A row of each z, its params, and whether all its cells are finite."""
     kept = np.isfinite(z).all(axis=1)
     # A draw is addressed by its row, so what stands in the place of bad latents or params touches no other.
-    params = vae.decode(np.where(kept[:, None], z, z.dtype.type(0)), condition=condition)
+    params = vae.core.decode(np.where(kept[:, None], z, z.dtype.type(0)), condition, finite=False)
     kept &= np.isfinite(params).all(axis=1)
     x = vae.likelihood_.sample(np.where(kept[:, None], params, 0), key=key)
     return x, params, kept & np.isfinite(x).all(axis=1)

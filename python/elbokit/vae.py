@@ -436,14 +436,15 @@ class VAE(Calibrated):
     def decode(self, z: ArrayLike, *, condition: ArrayLike | None = None) -> NDArray[Any]:
         """The likelihood's params at each row of z, (rows, num_params), for rows as given and `likelihood_`.
 
-        A conditional model takes as many rows of `condition`, or one for all.
+        A conditional model takes as many rows of `condition`, or one for all. A row for which the decoder leaves the
+        float range is a NonFiniteError.
         """
         given = floats("z", z)
         beside = self._condition_of_latents(condition, given, "z")
         try:
             return self.core.decode(self._latents(given), beside)
         except ElbokitError as error:
-            say_given(error, self.dtype, z=given, condition=beside)
+            say_given(error, self.dtype, "z", z=given, condition=beside)
             raise
 
     def reconstruct(self, X: ArrayLike, *, condition: ArrayLike | None = None) -> NDArray[Any]:
@@ -588,6 +589,11 @@ class VAE(Calibrated):
         ------
         SupportError, ShapeError, DtypeError, NonFiniteError, NotFittedError, ValueError
 
+        Warns
+        -----
+        RuntimeWarning
+            As `log_evidence`, of the rows with a missing cell.
+
         Notes
         -----
         The mean is right in the limit of many particles, and where r covers the posterior. Given few cells, or cells
@@ -614,13 +620,14 @@ class VAE(Calibrated):
         copies = None if draws is None else count("draws", draws, 1)
         core, seed = self.core, seed_of(key)
 
-        def filled_in(rows: NDArray[Any], beside: NDArray[Any] | None) -> NDArray[Any]:
+        def filled_in(rows: NDArray[Any], beside: NDArray[Any] | None) -> tuple[NDArray[Any], int]:
             if copies is None:
                 return core.impute(rows, seed, particles, laplace, beside)
             return core.impute_draws(rows, seed, particles, copies, laplace, beside)
 
         rows, beside = self._checked(X, condition)
-        filled = self._of_given(filled_in, rows, beside)
+        filled, without = self._of_given(filled_in, rows, beside)
+        _tell_of_q("impute", without, len(rows))
         if filled.dtype == rows.dtype:
             return filled
         if rows.dtype.kind != "f":
@@ -694,12 +701,7 @@ class VAE(Calibrated):
             return evidence
 
         evidence = Evidence(*self._each(X, condition, bounds))
-        if without:
-            warnings.warn(
-                f"log_evidence: no mode was found for {without} of {len(evidence.lower)} rows, which are drawn from q",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        _tell_of_q("log_evidence", without, len(evidence.lower))
         return evidence
 
     # What the model is worth
@@ -962,9 +964,13 @@ def _widths(hidden: Any) -> tuple[int, ...]:
 
 
 def _is_laplace(proposal: str) -> bool:
-    if proposal not in ("laplace", "posterior"):
-        raise ArgumentError(f'proposal: expected "laplace" or "posterior", got {proposal!r}; use one of these')
-    return proposal == "laplace"
+    return choice("proposal", proposal, ("laplace", "posterior")) == "laplace"
+
+
+def _tell_of_q(method: str, without: int, rows: int) -> None:
+    if without:
+        text = f"{method}: no mode was found for {without} of {rows} rows, which are drawn from q"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def _likelihood(name: str, arguments: list[Any]) -> Likelihood:

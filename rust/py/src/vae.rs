@@ -232,10 +232,10 @@ impl Vae {
         typed!(&self.typed, state => scores::encode(py, state, &data))
     }
 
-    /// params of each row of z, for rows as given.
-    #[pyo3(signature = (z, condition=None))]
-    fn decode<'py>(&self, z: &Any<'py>, condition: Option<&Any<'py>>) -> PyResult<Any<'py>> {
-        typed!(&self.typed, state => scores::decode(state, z, condition))
+    /// params of each row of z, for rows as given; those out of the range too unless they must be `finite`.
+    #[pyo3(signature = (z, condition=None, finite=true))]
+    fn decode<'py>(&self, z: &Any<'py>, condition: Option<&Any<'py>>, finite: bool) -> PyResult<Any<'py>> {
+        typed!(&self.typed, state => scores::decode(state, z, condition, finite))
     }
 
     /// The likelihood's mean at each row of z, for rows as given.
@@ -290,7 +290,7 @@ impl Vae {
         num_particles: usize,
         laplace: bool,
         condition: Option<&Any<'py>>,
-    ) -> PyResult<Any<'py>> {
+    ) -> PyResult<(Any<'py>, usize)> {
         let data = Data::new(x, condition)?;
         typed!(&self.typed, state => scores::impute(py, state, &data, Key(key), num_particles, proposal(laplace)))
     }
@@ -306,7 +306,7 @@ impl Vae {
         num_draws: usize,
         laplace: bool,
         condition: Option<&Any<'py>>,
-    ) -> PyResult<Any<'py>> {
+    ) -> PyResult<(Any<'py>, usize)> {
         let data = Data::new(x, condition)?;
         typed!(&self.typed, state => scores::impute_draws(py, state, &data, Key(key), num_particles, num_draws, proposal(laplace)))
     }

@@ -5,6 +5,8 @@
 //! of [`score`](super::score): normals of particle k give zₖ, uniform d chooses the z of draw d, and key `split(0)` draws row d of its cells. So a row's cells are the same
 //! bits alone, shuffled, repeated or in chunks, and draw d does not depend on how many there are.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::evidence::Proposal;
 use super::laplace;
 use super::members::{is_real, kinds_of_columns};
@@ -20,7 +22,7 @@ use crate::rows::check_len;
 use crate::threads::{Interrupt, Outputs, RowsMut};
 
 /// Rows with their missing cells filled, (rows, columns): by the mean for real and count columns, by the most probable value for bits and codes. Observed cells stay. A row without
-/// an observed cell, and one without a mode, is drawn from q whatever the proposal.
+/// an observed cell, and one without a mode, is drawn from q whatever the proposal. Returns for how many rows no mode was found.
 ///
 /// # Errors
 /// As [`check`](super::check), and [`Error::Value`] for 0 particles.
@@ -32,15 +34,16 @@ pub fn impute<F: Float + Draw>(
     proposal: Proposal,
     interrupt: &Interrupt,
     out: &mut [F],
-) -> Result<()> {
+) -> Result<usize> {
     check_particles(num_particles)?;
     let width = model.config().num_features;
     let mut out = RowsMut::new(out, width);
     copy(source, width, &mut out)?;
     let kinds = kinds_of_columns(&model.config().likelihood, width);
     let work = work_of_row(model, num_particles, proposal);
+    let without = AtomicUsize::new(0);
     over_rows(model, source, work, interrupt, out, |scorer, mut out: RowsMut<F>| {
-        start(scorer, proposal, interrupt)?;
+        without.fetch_add(start(scorer, proposal, interrupt)?, Ordering::Relaxed);
         let num_means = model.likelihood.num_means();
         let mut scratch = Vec::new();
         let push = |mean: &mut Mean, drawn: Drawn<F>| {
@@ -56,10 +59,11 @@ pub fn impute<F: Float + Draw>(
             push,
             |row, mean| mean.fill(model, &kinds, out.row(row.index)),
         )
-    })
+    })?;
+    Ok(without.into_inner())
 }
 
-/// `num_draws` copies of the rows, (draws, rows, columns), with missing cells drawn given the observed ones. Observed cells stay.
+/// `num_draws` copies of the rows, (draws, rows, columns), with missing cells drawn given the observed ones. Observed cells stay. Returns for how many rows no mode was found.
 ///
 /// # Errors
 /// As [`impute`].
@@ -72,12 +76,12 @@ pub fn impute_draws<F: Float + Draw>(
     proposal: Proposal,
     interrupt: &Interrupt,
     out: &mut [F],
-) -> Result<()> {
+) -> Result<usize> {
     check_particles(num_particles)?;
     let width = model.config().num_features;
     check_len("out", out, source.rows() * num_draws, width)?;
     if source.rows() == 0 || num_draws == 0 {
-        return Ok(());
+        return Ok(0);
     }
     let mut out = Copies(out.chunks_exact_mut(source.rows() * width).map(|copy| RowsMut::new(copy, width)).collect());
     for copied in &mut out.0 {
@@ -85,8 +89,9 @@ pub fn impute_draws<F: Float + Draw>(
     }
     let kinds = kinds_of_columns(&model.config().likelihood, width);
     let work = work_of_row(model, num_particles.saturating_add(num_draws), proposal);
+    let without = AtomicUsize::new(0);
     over_rows(model, source, work, interrupt, out, |scorer, mut out: Copies<F>| {
-        start(scorer, proposal, interrupt)?;
+        without.fetch_add(start(scorer, proposal, interrupt)?, Ordering::Relaxed);
         let push = |weights: &mut Vec<f64>, drawn: Drawn<F>| {
             weights.extend(drawn.log_weights());
             Ok(())
@@ -116,7 +121,8 @@ pub fn impute_draws<F: Float + Draw>(
             })?;
         }
         Ok(())
-    })
+    })?;
+    Ok(without.into_inner())
 }
 
 /// About the nanoseconds of a row.
@@ -126,13 +132,10 @@ fn work_of_row<F: Float + Draw>(model: &Model<F>, num_draws: usize, proposal: Pr
     work(&model.encoder) + num_draws.saturating_mul(of_decoder + model.config().num_features).saturating_add(of_mode)
 }
 
-/// Makes the block's incomplete rows ready to be drawn from.
-fn start<F: Float + Draw>(scorer: &mut Scorer<F>, proposal: Proposal, interrupt: &Interrupt) -> Result<()> {
+/// Makes the block's incomplete rows ready to be drawn from; returns for how many no mode was found.
+fn start<F: Float + Draw>(scorer: &mut Scorer<F>, proposal: Proposal, interrupt: &Interrupt) -> Result<usize> {
     scorer.encode();
-    if proposal == Proposal::Laplace {
-        scorer.find_modes(incomplete, interrupt)?;
-    }
-    Ok(())
+    if proposal == Proposal::Laplace { scorer.find_modes(incomplete, interrupt) } else { Ok(0) }
 }
 
 /// Several arrays of the same rows.

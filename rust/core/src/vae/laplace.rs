@@ -72,6 +72,15 @@ impl<F: Float> Peak<F> {
         &self.loc
     }
 
+    /// The standard deviation of each latent of its draws.
+    pub(super) fn spread(&self, out: &mut [F]) {
+        let width = self.loc.len();
+        for (latent, out) in out.iter_mut().enumerate() {
+            let column = self.turn[latent..width * width].iter().step_by(width);
+            *out = F::from_f64(column.map(|t| t.to_f64() * t.to_f64()).sum::<f64>().sqrt());
+        }
+    }
+
     /// Draws z from its particles' noise, and each particle's log p(z) − log q(z), which is ½ Σ (ε − z)(ε + z) + `log_det`, or the same of another prior, from its `components`.
     pub(super) fn draw_and_weigh(&self, components: Option<&Components>, noise: &[F], z: &mut [F], log_ratio: &mut [f64]) {
         let width = self.loc.len();

@@ -42,7 +42,7 @@ pub use impute::{impute, impute_draws};
 pub use model::{Model, Named};
 pub use objective::{Estimator, Objective};
 pub use prior::{Prior, sample_prior};
-pub use score::{ElboTerms, check, decode, elbo, encode, mean};
+pub use score::{ElboTerms, check, decode, decode_any, elbo, encode, mean};
 pub use source::{Conditioned, Element, Matrix, Source, Subset};
 pub use terms::{BatchTerms, EpochTerms};
 pub use trainer::{Options, Trainer};

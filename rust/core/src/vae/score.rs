@@ -71,8 +71,17 @@ pub fn encode<F: Float + Draw>(
 /// `condition`, as given.
 ///
 /// # Errors
-/// [`Error::Shape`] and [`Error::NonFinite`].
+/// [`Error::Shape`], and [`Error::NonFinite`] where the decoder leaves the range too.
 pub fn decode<F: Float + Draw>(model: &Model<F>, z: &[F], condition: Option<&dyn Source<F>>, params: &mut [F]) -> Result<()> {
+    decode_any(model, z, condition, params)?;
+    check_finite("params", params, model.num_params_as_given())
+}
+
+/// The same, whatever the decoder makes of a row.
+///
+/// # Errors
+/// [`Error::Shape`], and [`Error::NonFinite`] for z and condition.
+pub fn decode_any<F: Float + Draw>(model: &Model<F>, z: &[F], condition: Option<&dyn Source<F>>, params: &mut [F]) -> Result<()> {
     let width = model.num_params_as_given();
     through_decoder(model, z, condition, params, width, |inner, out| {
         model.assembly.give_back(inner, out);

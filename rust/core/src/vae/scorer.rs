@@ -143,10 +143,12 @@ struct Draws<F> {
     log_ratio: Vec<f64>,
     decoder: Trace<F>,
     /// Put together from the decoder's output and learned scales; empty where there are none.
-    completed: Vec<F>,
+    params: Vec<F>,
     log_prob: Vec<F>,
-    /// Where the decoder can be seen from a row's centre.
+    /// A decoder that can be seen from the centre of a row's draws.
     around: Option<Around<F>>,
+    /// The standard deviations of a row's draws, and 0 for its condition.
+    spread: Vec<F>,
 }
 
 impl<'m, F: Float + Draw> Scorer<'m, F> {
@@ -300,7 +302,14 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
             let around = match rows {
                 &[row] if num_particles > ALONE => {
                     let at = row * latent_dim..(row + 1) * latent_dim;
-                    let centre = self.peaks.get(row).and_then(Option::as_ref).map_or(&self.loc[at], Peak::loc);
+                    let spread = &mut draws.spread[..latent_dim];
+                    let centre = if let Some(peak) = self.peaks.get(row).and_then(Option::as_ref) {
+                        peak.spread(spread);
+                        peak.loc()
+                    } else {
+                        spread.copy_from_slice(&self.scale[at.clone()]);
+                        &self.loc[at]
+                    };
                     draws.see_from(model, centre, &self.conditions[row * beside..][..beside])
                 }
                 _ => false,
@@ -324,10 +333,11 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
                 draws.decode(model, around, rows.len() * count);
                 for ((i, &row), tally) in rows.iter().enumerate().zip(&mut tallies) {
                     let x = &self.x[row * features..][..features];
-                    draws.score(model, around, x, i * count, count)?;
-                    let params = &draws.params()[i * count * num_params..][..count * num_params];
-                    let (log_prob, log_ratio) = (&draws.log_prob[..count], &draws.log_ratio[i * count..][..count]);
-                    push(tally, Drawn { x, params, log_prob, log_ratio })?;
+                    let from = if draws.params.is_empty() { draws.decoder.output() } else { &draws.params };
+                    let params = &from[i * count * num_params..][..count * num_params];
+                    let log_prob = &mut draws.log_prob[..count];
+                    log_prob_of_any(&model.likelihood, x, params, log_prob)?;
+                    push(tally, Drawn { x, params, log_prob, log_ratio: &draws.log_ratio[i * count..][..count] })?;
                 }
             }
             for (&index, tally) in rows.iter().zip(tallies) {
@@ -354,7 +364,7 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
             draws.place(row, 1, latent_dim, &self.conditions[row * beside..][..beside]);
         }
         draws.decode(model, false, self.rows);
-        let from = draws.params();
+        let from = if draws.params.is_empty() { draws.decoder.output() } else { &draws.params };
         for (row, out) in out.iter_mut().enumerate() {
             let (x, params) = (&self.x[row * features..][..features], &from[row * num_params..][..num_params]);
             log_prob_of_any(&model.likelihood, x, params, std::slice::from_mut(out))?;
@@ -398,7 +408,8 @@ impl<'m, F: Float + Draw> Scorer<'m, F> {
             let beside = model.condition.width;
             draws.place(0, particles.len(), latent_dim, &self.conditions[index * beside..][..beside]);
             draws.decode(model, false, particles.len());
-            body(p * piece, &mut draws.params()[..particles.len() * model.assembly.num_params].to_vec())?;
+            let from = if draws.params.is_empty() { draws.decoder.output() } else { &draws.params };
+            body(p * piece, &mut from[..particles.len() * model.assembly.num_params].to_vec())?;
         }
         Ok(())
     }
@@ -413,9 +424,10 @@ impl<F: Float + Draw> Draws<F> {
             inputs: vec![F::ZERO; if model.condition.width > 0 { draws * model.decoder.layers[0].inputs } else { 0 }],
             log_ratio: vec![0.0; draws],
             decoder: Trace::output_of_alike(&model.decoder, draws),
-            completed: vec![F::ZERO; if model.assembly.num_learned > 0 { draws * model.assembly.num_params } else { 0 }],
+            params: vec![F::ZERO; if model.assembly.num_learned > 0 { draws * model.assembly.num_params } else { 0 }],
             log_prob: vec![F::ZERO; draws],
-            around: Around::new(&model.decoder),
+            around: Around::new(&model.decoder, &model.parameters),
+            spread: vec![F::ZERO; model.decoder.layers[0].inputs],
         }
     }
 
@@ -427,69 +439,41 @@ impl<F: Float + Draw> Draws<F> {
         }
     }
 
-    /// Whether the decoder can be seen from where the draws of a row are centred.
+    /// Whether the decoder can be seen from the `centre` of a row's draws, whose `spread` is set.
     fn see_from(&mut self, model: &Model<F>, centre: &[F], condition: &[F]) -> bool {
         self.z[..centre.len()].copy_from_slice(centre);
         self.place(0, 1, centre.len(), condition);
         let inputs = if self.inputs.is_empty() { &self.z } else { &self.inputs };
         let centre = &inputs[..model.decoder.layers[0].inputs];
-        self.around.as_mut().is_some_and(|around| around.set_centre(&model.decoder, &model.parameters, centre))
+        let Some(around) = &mut self.around else { return false };
+        around.set_centre(&model.decoder, &model.parameters, centre, &self.spread)
     }
 
-    /// Runs the first `count` draws through the decoder, and completes their params.
+    /// Runs the first `count` draws through the decoder, as seen from their centre where that is set, and completes their params.
     fn decode(&mut self, model: &Model<F>, around: bool, count: usize) {
         let inputs = if self.inputs.is_empty() { &self.z } else { &self.inputs };
         match &self.around {
             Some(centre) if around => model.decoder.forward_around(&model.parameters, centre, inputs, count, &mut self.decoder),
             _ => model.decoder.forward(&model.parameters, inputs, count, &mut self.decoder),
         }
-        if !self.completed.is_empty() {
+        if !self.params.is_empty() {
             let outputs = &self.decoder.output()[..count * model.assembly.num_outputs];
-            model.assembly.put_together(outputs, model.learned(), &mut self.completed);
+            model.assembly.put_together(outputs, model.learned(), &mut self.params);
         }
-    }
-
-    /// Of all draws that were decoded.
-    fn params(&self) -> &[F] {
-        if self.completed.is_empty() { self.decoder.output() } else { &self.completed }
-    }
-
-    /// log p(x | z) of `count` draws of a row, from the `first` of those that were decoded on. Draws that left the range as they were seen from their centre, which differences
-    /// may where the whole does not, are decoded once more.
-    fn score(&mut self, model: &Model<F>, around: bool, x: &[F], first: usize, count: usize) -> Result<()> {
-        let width = model.assembly.num_params;
-        let mut log_prob = std::mem::take(&mut self.log_prob);
-        let own = first * width..(first + count) * width;
-        let mut done = model.likelihood.log_prob(x, &self.params()[own.clone()], &mut log_prob[..count]);
-        if around && left_range(&done) {
-            self.decode(model, false, count);
-        }
-        if left_range(&done) {
-            done = log_prob_of_any(&model.likelihood, x, &self.params()[own], &mut log_prob[..count]);
-        }
-        self.log_prob = log_prob;
-        done
     }
 }
 
 /// log p(x | params) of each row of params; −∞ where the decoder has left the range.
 pub(super) fn log_prob_of_any<F: Float>(likelihood: &Prepared<F>, x: &[F], params: &[F], out: &mut [F]) -> Result<()> {
-    let done = likelihood.log_prob(x, params, out);
-    if !left_range(&done) {
-        return done;
+    match likelihood.log_prob(x, params, out) {
+        Err(Error::NonFinite { argument: "params", .. }) => {}
+        done => return done,
     }
     for (params, out) in params.chunks_exact(likelihood.num_params()).zip(out) {
-        let done = likelihood.log_prob(x, params, std::slice::from_mut(out));
-        if left_range(&done) {
-            *out = F::ZERO - F::INFINITY;
-        } else {
-            done?;
+        match likelihood.log_prob(x, params, std::slice::from_mut(out)) {
+            Err(Error::NonFinite { argument: "params", .. }) => *out = F::ZERO - F::INFINITY,
+            done => done?,
         }
     }
     Ok(())
-}
-
-/// Whether params were refused as not finite.
-fn left_range(done: &Result<()>) -> bool {
-    matches!(done, Err(Error::NonFinite { argument: "params", .. }))
 }

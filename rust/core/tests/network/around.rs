@@ -11,6 +11,18 @@ const WIDTHS: [&[usize]; 6] = [&[1, 4, 1], &[2, 37, 5], &[3, 16, 24, 7], &[4, 64
 /// Several groups of rows, the last one not of whole tiles.
 const ROWS: usize = 101;
 
+/// A network of these widths whose sums are as large as what goes in.
+fn even<F: Float>(widths: &[usize]) -> Case<F> {
+    let mut case = case::<F>(widths, Activation::Relu, PLAIN);
+    for layer in case.network.layers.clone() {
+        for w in &mut case.parameters.parts_mut().0[layer.weight..layer.bias] {
+            *w = F::from_f64(2.0 * w.to_f64() / (layer.inputs as f64).sqrt());
+        }
+    }
+    case.parameters.pack(&[&case.network]);
+    case
+}
+
 /// Rows about a centre, the later the further off.
 fn rows_about<F: Float>(centre: &[F]) -> Vec<F> {
     let mut x = Numbers(11).vec::<F>(ROWS * centre.len(), -1.0, 1.0);
@@ -23,8 +35,8 @@ fn rows_about<F: Float>(centre: &[F]) -> Vec<F> {
 }
 
 fn seen<F: Float>(Case { network, parameters, .. }: &Case<F>, centre: &[F], x: &[F]) -> Vec<F> {
-    let mut around = Around::new(network).expect("a network that can be seen from a centre");
-    assert!(around.set_centre(network, parameters, centre));
+    let mut around = Around::new(network, parameters).expect("a network that can be seen from a centre");
+    assert!(around.set_centre(network, parameters, centre, &vec![F::ONE; centre.len()]));
     let (rows, outputs) = (x.len() / centre.len(), network.layers[network.layers.len() - 1].outputs);
     let mut trace = Trace::output_of_alike(network, rows);
     network.forward_around(parameters, &around, x, rows, &mut trace);
@@ -46,7 +58,7 @@ fn allowed<F: Float>(case: &Case<F>, x: &[f64]) -> f64 {
 
 fn is_the_slow_network<F: Float>() {
     for widths in WIDTHS {
-        let case = case::<F>(widths, Activation::Relu, PLAIN);
+        let case = even::<F>(widths);
         let (flat, outputs) = (wide(case.parameters.flat()), widths[widths.len() - 1]);
         // One of them is as far from the other as the rows go.
         for centre in case.x.chunks_exact(widths[0]).take(2) {
@@ -87,15 +99,17 @@ fn a_row_at_the_centre_takes_the_straight_way_alone() {
     }
     flat[second.bias] = 0.25;
     case.parameters.pack(&[&case.network]);
-    // Eight units of ½ (x + 1), and past 1 eight of 2¹⁰⁰ (x − 1).
+    // Eight units of ½ (x + 1), and past 1 eight of 2¹⁰⁰ (x − 1), whose rounding is the whole network's too.
     let got = seen(&case, &[0.0], &[0.0, 0.5, -0.5, -1.5, 1.5]);
     assert_eq!(got, [4.25, 6.25, 2.25, 0.25, 4.0 * HUGE]);
 }
 
 #[test]
 fn networks_that_are_not_straight_cannot_be_seen() {
-    let is_seen =
-        |widths: &[usize], activation, hidden| Around::<f32>::new(&case::<f32>(widths, activation, hidden).network).is_some();
+    let is_seen = |widths: &[usize], activation, hidden| {
+        let Case { network, parameters, .. } = case::<f32>(widths, activation, hidden);
+        Around::new(&network, &parameters).is_some()
+    };
     assert!(is_seen(&[4, 16, 4], Activation::Relu, PLAIN));
     assert!(is_seen(&[4, 16, 24, 4], Activation::Relu, Hidden { residual: true, ..PLAIN }));
     for activation in Activation::ALL {
@@ -107,14 +121,52 @@ fn networks_that_are_not_straight_cannot_be_seen() {
     assert!(!is_seen(&[5, 16, 4], Activation::Relu, PLAIN), "an input too wide to pay");
 }
 
+/// Whether a network whose layers' weights are multiplied is seen from a centre with this spread.
+fn is_seen<F: Float>(widths: &[usize], factors: &[f64], centre: f64, spread: f64) -> bool {
+    let mut case = case::<F>(widths, Activation::Relu, PLAIN);
+    for (layer, factor) in case.network.layers.clone().iter().zip(factors) {
+        for w in &mut case.parameters.parts_mut().0[layer.weight..layer.bias] {
+            *w = F::from_f64(w.to_f64() * factor);
+        }
+    }
+    case.parameters.pack(&[&case.network]);
+    let mut around = Around::new(&case.network, &case.parameters).expect("a network that can be seen from a centre");
+    let [centre, spread] = [centre, spread].map(|x| vec![F::from_f64(x); widths[0]]);
+    around.set_centre(&case.network, &case.parameters, &centre, &spread)
+}
+
+#[test]
+fn where_rounding_might_show_nothing_is_seen() {
+    // Of units that are dead in a row and alive at the centre, a sum as large as the centre's is left with its rounding.
+    let (shallow, deep): (&[usize], &[usize]) = (&[2, 16, 3], &[2, 16, 8, 3]);
+    let [few, many] = [1e2, 1e6];
+    assert!(is_seen::<f32>(shallow, &[few, 1.0], 1.0, 1.0));
+    assert!(!is_seen::<f32>(shallow, &[many, 1.0], 1.0, 1.0), "the first layer's weights");
+    assert!(is_seen::<f32>(shallow, &[1.0, few], 1.0, 1.0));
+    assert!(!is_seen::<f32>(shallow, &[1.0, many], 1.0, 1.0), "the second layer's weights");
+    assert!(is_seen::<f32>(deep, &[1.0, 1.0, few], 1.0, 1.0));
+    assert!(!is_seen::<f32>(deep, &[1.0, 1.0, many], 1.0, 1.0), "a later layer's weights");
+    assert!(is_seen::<f32>(deep, &[1.0, few, 1e-6], 1.0, 1.0));
+    assert!(!is_seen::<f32>(deep, &[1.0, many, 1e-6], 1.0, 1.0), "a hidden layer's sums");
+    assert!(!is_seen::<f32>(shallow, &[1.0, 1.0], many, 1.0), "the centre");
+    assert!(!is_seen::<f32>(shallow, &[1.0, 1.0], 1.0, many), "the spread");
+    // In float64 there is more room.
+    for factors in [[1.0, many], [many, 1.0]] {
+        assert!(is_seen::<f64>(shallow, &factors, 1.0, 1.0));
+    }
+    assert!(!is_seen::<f64>(shallow, &[1e8, 1e8], 1.0, 1.0));
+}
+
 #[test]
 fn out_of_range_nothing_is_seen() {
-    let mut case = case::<f32>(&[2, 16, 3], Activation::Relu, PLAIN);
-    let mut around = Around::new(&case.network).expect("a network that can be seen from a centre");
-    assert!(around.set_centre(&case.network, &case.parameters, &[1e30, 1e30]));
-    assert!(!around.set_centre(&case.network, &case.parameters, &[f32::MAX, f32::MAX]));
-    assert!(!around.set_centre(&case.network, &case.parameters, &[f32::NAN, 0.0]));
-    case.parameters.parts_mut().0.iter_mut().for_each(|w| *w *= 1e20);
-    case.parameters.pack(&[&case.network]);
-    assert!(!around.set_centre(&case.network, &case.parameters, &[1.0, 1.0]), "the product of two layers leaves the range");
+    let is_seen = |factors: &[f64], centre, spread| is_seen::<f32>(&[2, 16, 3], factors, centre, spread);
+    assert!(is_seen(&[1.0, 1.0], 1.0, 0.0));
+    for bad in [f64::NAN, f64::INFINITY, 3e38] {
+        assert!(!is_seen(&[1.0, 1.0], bad, 1.0), "{bad}");
+        assert!(!is_seen(&[1.0, 1.0], 1.0, bad), "{bad}");
+        assert!(!is_seen(&[1.0, bad], 1.0, 1.0), "{bad}");
+        assert!(!is_seen(&[bad, 1.0], 1.0, 1.0), "{bad}");
+    }
+    // The product of two layers overflows, though what it is multiplied by is small.
+    assert!(!is_seen(&[1e30, 1e30], 1e-30, 0.0));
 }

@@ -23,8 +23,13 @@ pub(super) fn encode<'py, F: Element>(py: Python<'py>, state: &State<F>, data: &
     })
 }
 
-pub(super) fn decode<'py, F: Element>(state: &State<F>, z: &Any<'py>, condition: Option<&Any<'py>>) -> PyResult<Any<'py>> {
-    from_latents(state, z, condition, state.model.num_params_as_given(), vae::decode)
+pub(super) fn decode<'py, F: Element>(
+    state: &State<F>,
+    z: &Any<'py>,
+    condition: Option<&Any<'py>>,
+    finite: bool,
+) -> PyResult<Any<'py>> {
+    from_latents(state, z, condition, state.model.num_params_as_given(), if finite { vae::decode } else { vae::decode_any })
 }
 
 pub(super) fn mean<'py, F: Element>(state: &State<F>, z: &Any<'py>, condition: Option<&Any<'py>>) -> PyResult<Any<'py>> {
@@ -96,9 +101,10 @@ pub(super) fn elbo_per_column<'py, F: Element>(
     key: Key,
     num_particles: usize,
 ) -> PyResult<Any<'py>> {
-    by_cell(py, state, data, num_particles, None, |source, interrupt, out| {
+    let (columns, ()) = by_cell(py, state, data, num_particles, None, |source, interrupt, out| {
         vae::elbo_per_column(&state.model, source, key, num_particles, interrupt, out)
-    })
+    })?;
+    Ok(columns)
 }
 
 pub(super) fn impute<'py, F: Element>(
@@ -108,7 +114,7 @@ pub(super) fn impute<'py, F: Element>(
     key: Key,
     num_particles: usize,
     proposal: Proposal,
-) -> PyResult<Any<'py>> {
+) -> PyResult<(Any<'py>, usize)> {
     by_cell(py, state, data, num_particles, None, |source, interrupt, out| {
         vae::impute(&state.model, source, key, num_particles, proposal, interrupt, out)
     })
@@ -122,27 +128,27 @@ pub(super) fn impute_draws<'py, F: Element>(
     num_particles: usize,
     num_draws: usize,
     proposal: Proposal,
-) -> PyResult<Any<'py>> {
+) -> PyResult<(Any<'py>, usize)> {
     by_cell(py, state, data, num_particles.saturating_add(num_draws), Some(num_draws), |source, interrupt, out| {
         vae::impute_draws(&state.model, source, key, num_particles, num_draws, proposal, interrupt, out)
     })
 }
 
-/// What `f` writes for each cell of the rows, `times` over where that is given.
-fn by_cell<'py, F: Element>(
+/// What `f` writes for each cell of the rows, `times` over where that is given, and what it returns.
+fn by_cell<'py, F: Element, T: Send>(
     py: Python<'py>,
     state: &State<F>,
     data: &Data<'py>,
     passes: usize,
     times: Option<usize>,
-    f: impl FnOnce(&dyn Source<F>, &Interrupt, &mut [F]) -> Result<()> + Send,
-) -> PyResult<Any<'py>> {
+    f: impl FnOnce(&dyn Source<F>, &Interrupt, &mut [F]) -> Result<T> + Send,
+) -> PyResult<(Any<'py>, T)> {
     data.with(py, None, |source: &dyn Source<F>| {
         let shape: Vec<usize> = times.into_iter().chain([source.rows(), source.width()]).collect();
         let mut out = Output::<F>::new(py, None, &shape)?;
         let o = out.slice();
-        enter_long(py, work(&state.model, source.rows(), passes), |interrupt| f(source, interrupt, o))?;
-        Ok(out.done())
+        let told = enter_long(py, work(&state.model, source.rows(), passes), |interrupt| f(source, interrupt, o))?;
+        Ok((out.done(), told))
     })
 }
 
