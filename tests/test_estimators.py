@@ -28,35 +28,38 @@ def test_estimators_may_be_any_names_in_order():
 
 
 def test_the_signal_to_noise_table():
-    # The quoted ratios are good to about 0.03; that of pathwise at 1000 particles is noise.
-    quoted = {
-        1: (0.363, 0.554),
-        10: (0.199, 0.424),
-        100: (0.069, 0.754),
-        1000: (0.023, 2.237),
+    # Of loc. At one particle 3 · 0.38 / 3 and 3 · 0.38 / 2; the others by NumPy, of 3e7 draws and more, good to 1 %.
+    known = {
+        1: (0.380, 0.570),
+        10: (0.146, 0.381),
+        100: (0.0441, 0.715),
+        1000: (0.0137, 2.247),
     }
     measured = {}
-    for particles, expected in quoted.items():
+    for particles, expected in known.items():
         comparison = ek.compare_estimators(
             key=0,
             num_particles=particles,
             objective="iwae",
             estimators=("pathwise", "dreg"),
-            num_repeats=1000 if particles == 1000 else 8000,
+            num_repeats={1: 50_000, 10: 20_000, 100: 3000, 1000: 300}[particles],
             **fixture_one(),
         )
-        measured[particles] = [comparison[name].snr[0] for name in ("pathwise", "dreg")]
-        np.testing.assert_allclose(measured[particles], expected, rtol=0, atol=0.06)
-        # Both estimate one gradient.
         a, b = comparison["pathwise"], comparison["dreg"]
+        # Both estimate one gradient,
         for part in range(2):
             off = np.abs(a.mean[part] - b.mean[part])
             assert (off <= 5 * np.hypot(a.standard_error[part], b.standard_error[part])).all()
-    pathwise, doubly = (np.array([measured[k][i] for k in quoted]) for i in range(2))
+        # and the pathwise one's own mean of many particles is noise: the calmer one's stands in its place.
+        pathwise = (np.abs(b.mean[0]) / np.sqrt(a.variance[0])).mean()
+        measured[particles] = (pathwise, b.snr[0])
+        np.testing.assert_allclose(measured[particles], expected, rtol=0.05)
+        if particles <= 10:
+            np.testing.assert_allclose(a.snr[0], expected[0], rtol=0.05)
+    pathwise, doubly = np.array(list(measured.values())).T
     # With large K like 1/√K the one, like √K the other.
     assert (np.diff(pathwise) < 0).all()
-    assert abs(pathwise[1] / pathwise[2] / np.sqrt(10) - 1) < 0.2
-    assert abs(doubly[3] / doubly[2] / np.sqrt(10) - 1) < 0.05
+    np.testing.assert_allclose([pathwise[2] / pathwise[3], doubly[3] / doubly[2]], np.sqrt(10), rtol=0.05)
 
 
 def test_the_case_against_double_reparameterisation():

@@ -1,4 +1,4 @@
-"""Maximum likelihood of the linear Gaussian model beside scikit-learn, and what collapses at which noise."""
+"""Maximum likelihood of the linear Gaussian model beside scikit-learn and linear VAEs, and what collapses when."""
 
 import numpy as np
 import pytest
@@ -59,6 +59,51 @@ def test_factor_analysis_is_the_same_in_any_units(cancer):
     one, other = (ek.LinearGaussian.fit(X, 3, "diagonal") for X in (cancer, cancer * units + 7 * units))
     np.testing.assert_allclose(other.weight / units[:, None], one.weight, rtol=0, atol=1e-5)
     np.testing.assert_allclose(other.noise_var / units**2, one.noise_var, rtol=1e-4)
+
+
+def linear_vae(X, **options):
+    """A VAE without hidden layers that was trained on X, and its decoder as the exact model that it is."""
+    vae = ek.VAE(5, hidden=(), likelihood=ek.likelihood.Gaussian("shared"), standardize=False)
+    vae.fit(X, validation=0.0, progress=False, key=0, **options)
+    p = vae.parameters()
+    noise_var = np.exp(p["decoder.log_var"].astype(np.float64)).item()
+    return vae, ek.LinearGaussian(p["decoder.0.weight"], p["decoder.0.bias"], noise_var)
+
+
+def test_a_linear_vae_ends_at_the_maximum_likelihood(cancer):
+    best = ek.LinearGaussian.fit(cancer, 5)
+    most = best.log_evidence(cancer).mean()
+    vae, exact = linear_vae(cancer, epochs=4000, learning_rate=1e-2, schedule="cosine")
+    # Of six keys: 0.0002 to 0.0013 of the evidence and 0.0008 to 0.0029 of the encoder's bound, both in closed form.
+    assert 0 <= most - exact.log_evidence(cancer).mean() <= 0.01
+    assert 0 <= most - exact.elbo(cancer, vae.encode(cancer)).mean() <= 0.01
+    np.testing.assert_allclose(exact.noise_var, best.noise_var, rtol=0.01)
+    # Few steps at the usual rate are far from it: 5.4 to 5.8 of the bound.
+    vae, exact = linear_vae(cancer, epochs=200, learning_rate=1e-3)
+    assert most - exact.elbo(cancer, vae.encode(cancer)).mean() > 5
+
+
+@pytest.mark.parametrize(("key", "sign"), [(1, -1), (3, 1)])
+def test_in_one_dimension_encoder_and_decoder_undo_each_other_as_the_noise_vanishes(key, sign):
+    loc, scale = 0.8, 0.5
+    X = np.random.default_rng(0).standard_normal((256, 1))
+    X = loc + scale * (X - X.mean()) / X.std()
+    for noise in (0.3, 0.03):
+        likelihood = ek.likelihood.Gaussian(noise * scale)
+        vae = ek.VAE(1, hidden=(), likelihood=likelihood, standardize=False, dtype="float64")
+        vae.fit(
+            X, epochs=5000, batch_size=64, learning_rate=0.1, schedule="cosine", validation=0.0, progress=False, key=key
+        )
+        p = vae.parameters()
+        a, b = p["encoder.0.weight"][0, 0], p["encoder.0.bias"][0]
+        c, d = p["decoder.0.weight"][0, 0], p["decoder.0.bias"][0]
+        # z = (x − loc) / scale and back, up to the sign, times √(1 − noise²): 1 in the limit.
+        found = sign * np.array([a * scale, b * scale / loc, c / scale, sign * d / loc])
+        shrunk = np.sqrt(1 - noise**2)
+        # Eight keys came within 0.0045.
+        np.testing.assert_allclose(found, [shrunk, -shrunk, shrunk, 1], rtol=0, atol=0.01)
+        # And q has the posterior's variance.
+        np.testing.assert_allclose(vae.encode(X[:1]).log_var, 2 * np.log(noise), rtol=0, atol=0.1)
 
 
 def test_the_truth_is_found_again():

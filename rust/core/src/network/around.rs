@@ -30,7 +30,7 @@ pub struct Around<F> {
     pub(super) straight: Aligned<F>,
     pub(super) constant: Vec<F>,
     /// How much an output, at most, moves with each unit.
-    lever: Vec<f64>,
+    lever: Vec<F>,
     /// h at the centre, and 0 up to a whole panel.
     h: Vec<F>,
     /// |W| times what the input's magnitudes reach, and |b|; as long.
@@ -53,17 +53,20 @@ impl<F: Float> Around<F> {
         let (inputs, hidden, outputs) = (first.inputs, first.outputs, second.outputs);
         let width = hidden.next_multiple_of(panel::<F>());
         let weights = |layer: &Layer| parameters.flat()[layer.weight..layer.bias].chunks_exact(layer.inputs);
-        let mut lever = vec![0.0; hidden];
+        let mut lever = vec![F::ZERO; hidden];
         for row in weights(second) {
-            lever.iter_mut().zip(row).for_each(|(lever, v)| *lever = v.to_f64().abs().max(*lever));
+            for (lever, v) in lever.iter_mut().zip(row) {
+                *lever = if *lever < abs(*v) { abs(*v) } else { *lever };
+            }
         }
         // relu and what goes past a layer move no further than what moves them.
         for layer in later {
             let sums = weights(layer).map(|row| row.iter().map(|w| w.to_f64().abs()).sum::<f64>());
             let most = sums.fold(0.0, f64::max) + if layer.residual { 1.0 } else { 0.0 };
             // What is bounded at the output is to be no larger on the way.
+            let most = F::from_f64(most.max(1.0));
             for lever in &mut lever {
-                *lever *= most.max(1.0);
+                *lever *= most;
             }
         }
         Some(Self {
@@ -111,7 +114,7 @@ impl<F: Float> Around<F> {
             *out = *constant + *bias;
         }
         let live = self.h.iter().zip(&self.magnitude).zip(&self.lever).filter(|((h, _), _)| **h > F::ZERO);
-        let moved: f64 = live.map(|((_, magnitude), lever)| magnitude.to_f64() * lever).sum();
+        let moved: f64 = live.map(|((_, magnitude), lever)| magnitude.to_f64() * lever.to_f64()).sum();
         let finite = self.h.iter().chain(straight).chain(&self.constant).all(|x| x.finite());
         finite && F::EPSILON.to_f64() / 2.0 * moved <= ROUNDING
     }
