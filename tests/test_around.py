@@ -85,10 +85,11 @@ def test_bounds_are_those_of_the_plain_way(case, dtype, missing):
         assert (np.abs(found.lower - lower) <= bound * size).all(), particles
 
 
-def test_bits_are_the_rows_own_on_any_threads(case):
-    vae, conditions = case("float32")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bits_are_the_rows_own_on_any_threads(case, dtype):
+    vae, conditions = case(dtype)
     rows = np.arange(0, 300, 7)
-    x = counts()[rows].astype("float32")
+    x = counts()[rows].astype(dtype)
     x[np.random.default_rng(0).random(x.shape) < 0.2] = np.nan
     scores = (
         lambda x, **given: np.transpose(vae.log_evidence(x, num_particles=250, **given)),
@@ -96,6 +97,7 @@ def test_bits_are_the_rows_own_on_any_threads(case):
         lambda x, **given: np.transpose(vae.elbo(x, num_particles=250, **given)),
         lambda x, **given: vae.elbo_per_column(x, num_particles=250, **given),
         lambda x, **given: vae.impute(x, num_particles=250, **given),
+        lambda x, **given: np.swapaxes(vae.impute(x, num_particles=250, draws=2, **given), 0, 1),
     )
     for score in scores:
         whole = score(x, **beside(conditions, rows))
@@ -105,6 +107,61 @@ def test_bits_are_the_rows_own_on_any_threads(case):
         assert np.array_equal(some, whole[4:5], equal_nan=True)
         with ek.num_threads(1):
             assert np.array_equal(score(x, **beside(conditions, rows)), whole, equal_nan=True)
+
+
+def test_a_row_without_a_posterior_is_drawn_from_the_prior():
+    vae = ek.VAE(3, hidden=(24,), likelihood=BINOMIAL)
+    vae.fit(counts(), epochs=2, batch_size=50, validation=0.0, progress=False)
+    x = counts()[:5].astype("float32")
+    plain = {"encoder.1.weight": np.zeros((6, 24)), "encoder.1.bias": np.zeros(6)}
+    put(vae, plain)
+    expected = vae.log_evidence(x, num_particles=300, proposal="posterior")
+    # Hidden units of 1 and weights whose sum leaves the range.
+    far = {
+        "encoder.0.weight": np.zeros((24, 12)),
+        "encoder.0.bias": np.ones(24),
+        "encoder.1.weight": np.full((6, 24), 3e38),
+    }
+    put(vae, far)
+    for found, of_prior in zip(vae.log_evidence(x, num_particles=300, proposal="posterior"), expected, strict=True):
+        assert np.array_equal(found, of_prior)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-3, 1e-5])
+def test_a_sharp_likelihood_sees_no_rounding(scale):
+    """What a param may be off by depends on how much the cells tell of it."""
+    rng = np.random.default_rng(0)
+    turns = rng.uniform(-2, 2, (400, 1)) * rng.uniform(0.5, 2, (1, 12)) + rng.uniform(-1, 1, (1, 12))
+    rows = np.sin(turns).astype("float32")
+    vae = ek.VAE(3, hidden=(64,), likelihood=ek.likelihood.Gaussian(0.1), standardize=False)
+    vae.fit(rows, epochs=60, batch_size=50, validation=0.0, progress=False)
+    sharp = ek.VAE(3, hidden=(64,), likelihood=ek.likelihood.Gaussian(scale), standardize=False)
+    sharp.fit(rows, epochs=1, batch_size=50, validation=0.0, progress=False)
+    put(sharp, vae.parameters())
+    x = np.ascontiguousarray(rows[::40])
+    for particles in (MOST, MOST + 1, 700):
+        lower = sharp.log_evidence(x, num_particles=particles, proposal="posterior").lower
+        exact = logsumexp(log_weights(sharp, x, 0, particles), axis=1) - np.log(particles)
+        # A last place of a loc, 6e-8, is 1.2e-7 / (z scale) of a log density of z²/2: up to 1e-5 of those at z = 13.
+        assert (np.abs(lower - exact) <= 1e-3 + 1e-5 * np.abs(exact)).all(), particles
+
+
+@pytest.mark.parametrize(("scale", "slope"), [(1e-3, 5000), (1e-4, 5000), (1e-4, 300), (1e-5, 300), (1e-5, 30)])
+def test_a_sharp_likelihood_of_what_is_dead_sees_no_rounding(scale, slope):
+    """q = N(1, 1), loc = slope · relu(z + 0.3), rows of 0: all of their evidence is made where loc is exactly 0."""
+    vae = ek.VAE(1, hidden=(4,), likelihood=ek.likelihood.Gaussian(scale), standardize=False)
+    vae.fit(np.zeros((4, 10)), epochs=1, validation=0.0, progress=False)
+    given = {name: np.zeros_like(values) for name, values in vae.parameters().items()}
+    given["encoder.1.bias"][:] = [1, 0]
+    given["decoder.0.weight"][0, 0], given["decoder.0.bias"][0] = 1, 0.3
+    given["decoder.1.weight"][:, 0] = slope
+    put(vae, given)
+    x = np.zeros((1, 10), np.float32)
+    for key in range(20):
+        weights = log_weights(vae, x, key, MOST + 1)
+        exact = logsumexp(weights, axis=1) - np.log(MOST + 1)
+        lower = vae.log_evidence(x, num_particles=MOST + 1, proposal="posterior", key=key).lower
+        assert abs(lower[0] - exact[0]) < 1e-4
 
 
 @pytest.mark.parametrize("layer", ["decoder.0.weight", "decoder.1.weight", "decoder.1.bias"])

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
+from fits import put
 
 import elbokit as ek
 from elbokit import _metadata, cli, tables
@@ -273,6 +274,24 @@ def test_report_prints_and_writes_what_the_library_says(tmp_path, capsys, model,
     assert printed.endswith(f"\nwrote {out}\n")
     assert out.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(("command", "rows"), [("impute", 7), ("score", 20)])
+def test_rows_without_a_mode_are_told_of_in_one_line(tmp_path, capsys, command, rows):
+    x = np.random.default_rng(0).poisson(2.0, (20, 4)).astype(float)
+    vae = ek.VAE(2, hidden=(8,), likelihood=ek.likelihood.Poisson())
+    vae.fit(x, epochs=1, validation=0.0, progress=False)
+    weights = {name: values * 1e30 for name, values in vae.parameters().items() if name.startswith("decoder")}
+    put(vae, weights)
+    model, data, out = (str(tmp_path / name) for name in ("m.safetensors", "x.npy", "out.npy"))
+    vae.save(model)
+    x[:7, 2] = np.nan
+    np.save(data, x)
+    assert cli.main([command, model, data, "--out", out]) == 0
+    err = capsys.readouterr().err
+    assert f": no mode was found for {rows} of {rows} rows" in err
+    assert err.startswith("elbokit: warning: ")
+    assert err.count("\n") == 1
 
 
 def test_report_says_a_collapse_in_one_line_of_warning(tmp_path, capsys):

@@ -592,7 +592,7 @@ class VAE(Calibrated):
         Warns
         -----
         RuntimeWarning
-            As `log_evidence`, of the rows with a missing cell.
+            As `log_evidence`, of the rows that have a missing cell.
 
         Notes
         -----
@@ -627,7 +627,8 @@ class VAE(Calibrated):
 
         rows, beside = self._checked(X, condition)
         filled, without = self._of_given(filled_in, rows, beside)
-        _tell_of_q("impute", without, len(rows))
+        if without:
+            _tell_of_q("impute", without, int(np.isnan(rows).any(axis=1).sum()))
         if filled.dtype == rows.dtype:
             return filled
         if rows.dtype.kind != "f":
@@ -701,7 +702,8 @@ class VAE(Calibrated):
             return evidence
 
         evidence = Evidence(*self._each(X, condition, bounds))
-        _tell_of_q("log_evidence", without, len(evidence.lower))
+        if without:
+            _tell_of_q("log_evidence", without, len(evidence.lower))
         return evidence
 
     # What the model is worth
@@ -968,9 +970,8 @@ def _is_laplace(proposal: str) -> bool:
 
 
 def _tell_of_q(method: str, without: int, rows: int) -> None:
-    if without:
-        text = f"{method}: no mode was found for {without} of {rows} rows, which are drawn from q"
-        warnings.warn(text, RuntimeWarning, stacklevel=3)
+    text = f"{method}: no mode was found for {without} of {rows} rows, which are drawn from q"
+    warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def _likelihood(name: str, arguments: list[Any]) -> Likelihood:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from elbokit.cli.outputs import complaining
+
 if TYPE_CHECKING:
     import argparse
 
@@ -44,8 +46,9 @@ class Bounds(NamedTuple):
 
 def bounds_of(vae: Any, X: NDArray[Any], args: argparse.Namespace, condition: NDArray[Any] | None) -> Bounds:
     """Those of the rows X beside their condition, by the command's key and particles."""
-    terms = vae.elbo(X, condition=condition, key=args.key)
-    evidence = vae.log_evidence(X, condition=condition, key=args.key, num_particles=args.num_particles)
+    with complaining():
+        terms = vae.elbo(X, condition=condition, key=args.key)
+        evidence = vae.log_evidence(X, condition=condition, key=args.key, num_particles=args.num_particles)
     return Bounds(
         terms.elbo,
         terms.reconstruction,

@@ -9,7 +9,7 @@ import numpy as np
 import elbokit as ek
 from elbokit import _frames
 from elbokit.cli import options, rows, writing
-from elbokit.cli.outputs import complain
+from elbokit.cli.outputs import complain, complaining
 
 if TYPE_CHECKING:
     import argparse
@@ -40,7 +40,7 @@ def _impute(args: argparse.Namespace) -> None:
     writing.check_out(args.out, [args.model, args.data])
     vae = ek.VAE.load(args.model)
     given = rows.of_model(args, vae)
-    with given.worded(args.data):
+    with complaining(), given.worded(args.data):
         filled = given.together(
             vae.impute(given.table.rows, condition=given.condition, key=args.key, num_particles=args.num_particles)
         )

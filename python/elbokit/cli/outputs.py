@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["TABLES", "UserError", "check_ending", "check_outputs", "complain"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["TABLES", "UserError", "check_ending", "check_outputs", "complain", "complaining"]
 
 # What a command reads.
 TABLES = "digits, or a .npy, .npz, .csv or .parquet file"
@@ -44,3 +50,13 @@ def complain(text: str, code: int) -> int:
     """Say it in one line on standard error; what comes back is the code."""
     print("elbokit:", " ".join(text.split()), file=sys.stderr)
     return code
+
+
+@contextmanager
+def complaining() -> Iterator[None]:
+    """Say what is warned of within, each in a line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        complain(f"warning: {warning.message}", 0)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import elbokit as ek
 from elbokit.cli import options, rows
-from elbokit.cli.outputs import check_ending, check_outputs, complain
+from elbokit.cli.outputs import check_ending, check_outputs, complaining
 
 if TYPE_CHECKING:
     import argparse
@@ -44,8 +43,7 @@ def _report(args: argparse.Namespace) -> None:
     table = given.table
     # A table of another width has other names; what is wrong with it is then said by the model.
     columns = table.columns if len(table.columns) == vae.num_features else None
-    with warnings.catch_warnings(record=True) as caught, given.worded(args.data):
-        warnings.simplefilter("always")
+    with complaining(), given.worded(args.data):
         found = report(
             vae,
             table.rows,
@@ -54,8 +52,6 @@ def _report(args: argparse.Namespace) -> None:
             num_particles=args.num_particles,
             columns=columns,
         )
-    for warning in caught:
-        complain(f"warning: {warning.message}", 0)
     # A terminal of another encoding gets what it can show.
     encoding = sys.stdout.encoding or "utf-8"
     print(str(found).encode(encoding, "replace").decode(encoding), flush=True)

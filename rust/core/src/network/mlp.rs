@@ -105,11 +105,11 @@ impl Mlp {
         self.forward_in_groups(parameters, None, x, rows, trace);
     }
 
-    /// The same, as seen from a centre whose [`set_centre`](Around::set_centre) was true, for the output alone.
+    /// The same as seen from the centre that was [set](Around::set_centre), for the output alone.
     pub fn forward_around<F: Float>(
         &self,
         parameters: &Parameters<F>,
-        around: &Around<F>,
+        around: &mut Around<F>,
         x: &[F],
         rows: usize,
         trace: &mut Trace<F>,
@@ -120,14 +120,19 @@ impl Mlp {
     fn forward_in_groups<F: Float>(
         &self,
         parameters: &Parameters<F>,
-        around: Option<&Around<F>>,
+        mut around: Option<&mut Around<F>>,
         x: &[F],
         rows: usize,
         trace: &mut Trace<F>,
     ) {
-        let group = if trace.alike { GROUP } else { rows.max(1) };
+        let (group, inputs) = (if trace.alike || around.is_some() { GROUP } else { rows.max(1) }, self.layers[0].inputs);
         for first in (0..rows).step_by(group) {
-            self.forward_group(parameters, around, &x[first * self.layers[0].inputs..], first, group.min(rows - first), trace);
+            let rows = group.min(rows - first);
+            let input = &x[first * inputs..][..rows * inputs];
+            if let Some(around) = &mut around {
+                around.set_offsets(input);
+            }
+            self.forward_group(parameters, around.as_deref(), input, first, rows, trace);
         }
     }
 
@@ -153,7 +158,8 @@ impl Mlp {
                 (0, Some(around)) => (weights, bias) = (&around.turned, &around.turned_bias),
                 (1, Some(around)) => {
                     let depth = self.layers[0].inputs;
-                    straight = Some(Part { a: Left::rows(input, depth), b: Right::packed(&around.straight, depth), depth });
+                    straight =
+                        Some(Part { a: Left::rows(&around.offsets, depth), b: Right::packed(&around.straight, depth), depth });
                     bias = &around.constant;
                 }
                 _ => {}

@@ -443,3 +443,23 @@ impl Kernel for Times<'_> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_is_that_of_the_draws() {
+        let h = vec![4.0, 0.0, 0.0, 1.0, 2.0, 0.0, -0.5, 0.3, 1.5];
+        let peak = Peak::<f64>::new(vec![1.0, -2.0, 0.5], h).unwrap();
+        // The draws of ε = e₁, e₂, e₃ are the mode and a column of what turns ε.
+        let (noise, mut z) = ([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], [0.0; 9]);
+        peak.draw_and_weigh(None, &noise, &mut z, &mut [0.0; 3]);
+        let mut spread = [0.0; 3];
+        peak.spread(&mut spread);
+        for (latent, spread) in spread.iter().enumerate() {
+            let squares = z.iter().skip(latent).step_by(3).map(|z| (z - peak.loc()[latent]).powi(2));
+            assert!((spread - squares.sum::<f64>().sqrt()).abs() < 1e-15, "{latent}");
+        }
+    }
+}

@@ -36,10 +36,11 @@ fn rows_about<F: Float>(centre: &[F]) -> Vec<F> {
 
 fn seen<F: Float>(Case { network, parameters, .. }: &Case<F>, centre: &[F], x: &[F]) -> Vec<F> {
     let mut around = Around::new(network, parameters).expect("a network that can be seen from a centre");
-    assert!(around.set_centre(network, parameters, centre, &vec![F::ONE; centre.len()]));
+    let rounding = around.set_centre(network, parameters, centre, &vec![F::ONE; centre.len()]);
+    assert!(rounding < 1e-3, "{rounding}");
     let (rows, outputs) = (x.len() / centre.len(), network.layers[network.layers.len() - 1].outputs);
     let mut trace = Trace::output_of_alike(network, rows);
-    network.forward_around(parameters, &around, x, rows, &mut trace);
+    network.forward_around(parameters, &mut around, x, rows, &mut trace);
     trace.output()[..rows * outputs].to_vec()
 }
 
@@ -121,8 +122,8 @@ fn networks_that_are_not_straight_cannot_be_seen() {
     assert!(!is_seen(&[5, 16, 4], Activation::Relu, PLAIN), "an input too wide to pay");
 }
 
-/// Whether a network whose layers' weights are multiplied is seen from a centre with this spread.
-fn is_seen<F: Float>(widths: &[usize], factors: &[f64], centre: f64, spread: f64) -> bool {
+/// What rounding may do in a network whose layers' weights are multiplied, seen from a centre with this spread.
+fn rounding<F: Float>(widths: &[usize], factors: &[f64], centre: f64, spread: f64) -> f64 {
     let mut case = case::<F>(widths, Activation::Relu, PLAIN);
     for (layer, factor) in case.network.layers.clone().iter().zip(factors) {
         for w in &mut case.parameters.parts_mut().0[layer.weight..layer.bias] {
@@ -136,30 +137,27 @@ fn is_seen<F: Float>(widths: &[usize], factors: &[f64], centre: f64, spread: f64
 }
 
 #[test]
-fn where_rounding_might_show_nothing_is_seen() {
-    // Of units that are dead in a row and alive at the centre, a sum as large as the centre's is left with its rounding.
+fn rounding_is_told_of_every_number_that_it_grows_with() {
     let (shallow, deep): (&[usize], &[usize]) = (&[2, 16, 3], &[2, 16, 8, 3]);
-    let [few, many] = [1e2, 1e6];
-    assert!(is_seen::<f32>(shallow, &[few, 1.0], 1.0, 1.0));
-    assert!(!is_seen::<f32>(shallow, &[many, 1.0], 1.0, 1.0), "the first layer's weights");
-    assert!(is_seen::<f32>(shallow, &[1.0, few], 1.0, 1.0));
-    assert!(!is_seen::<f32>(shallow, &[1.0, many], 1.0, 1.0), "the second layer's weights");
-    assert!(is_seen::<f32>(deep, &[1.0, 1.0, few], 1.0, 1.0));
-    assert!(!is_seen::<f32>(deep, &[1.0, 1.0, many], 1.0, 1.0), "a later layer's weights");
-    assert!(is_seen::<f32>(deep, &[1.0, few, 1e-6], 1.0, 1.0));
-    assert!(!is_seen::<f32>(deep, &[1.0, many, 1e-6], 1.0, 1.0), "a hidden layer's sums");
-    assert!(!is_seen::<f32>(shallow, &[1.0, 1.0], many, 1.0), "the centre");
-    assert!(!is_seen::<f32>(shallow, &[1.0, 1.0], 1.0, many), "the spread");
-    // In float64 there is more room.
-    for factors in [[1.0, many], [many, 1.0]] {
-        assert!(is_seen::<f64>(shallow, &factors, 1.0, 1.0));
-    }
-    assert!(!is_seen::<f64>(shallow, &[1e8, 1e8], 1.0, 1.0));
+    let plain = [shallow, deep].map(|widths| rounding::<f32>(widths, &[1.0; 3], 1.0, 1.0));
+    assert!(plain.iter().all(|rounding| (1e-7..1e-4).contains(rounding)), "{plain:?}");
+    let grows = |what: &str, widths: &[usize], factors: &[f64], centre, spread| {
+        let ratio = rounding::<f32>(widths, factors, centre, spread) / plain[usize::from(widths.len() > 3)];
+        assert!((1e3..3e6).contains(&ratio), "{what}: {ratio}");
+    };
+    grows("the first layer's weights", shallow, &[1e6, 1.0], 1.0, 1.0);
+    grows("the second layer's weights", shallow, &[1.0, 1e6], 1.0, 1.0);
+    grows("a later layer's weights", deep, &[1.0, 1.0, 1e6], 1.0, 1.0);
+    grows("a hidden layer's sums", deep, &[1.0, 1e6, 1e-6], 1.0, 1.0);
+    grows("the centre", shallow, &[1.0, 1.0], 1e6, 1.0);
+    grows("the spread", shallow, &[1.0, 1.0], 1.0, 1e6);
+    let double = rounding::<f64>(shallow, &[1.0; 2], 1.0, 1.0);
+    assert!((double / plain[0] * (f64::from(f32::EPSILON) / f64::EPSILON) - 1.0).abs() < 1e-3, "{double}");
 }
 
 #[test]
 fn out_of_range_nothing_is_seen() {
-    let is_seen = |factors: &[f64], centre, spread| is_seen::<f32>(&[2, 16, 3], factors, centre, spread);
+    let is_seen = |factors: &[f64], centre, spread| rounding::<f32>(&[2, 16, 3], factors, centre, spread).is_finite();
     assert!(is_seen(&[1.0, 1.0], 1.0, 0.0));
     for bad in [f64::NAN, f64::INFINITY, 3e38] {
         assert!(!is_seen(&[1.0, 1.0], bad, 1.0), "{bad}");
