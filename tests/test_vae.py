@@ -120,21 +120,6 @@ def test_proposals_agree_and_upper_stands_where_khat_allows(fitted, digits):
         fitted.log_evidence(rows, proposal="prior")
 
 
-def test_eight_draws_around_the_mode_beat_a_thousand_of_q(digits):
-    train, held_out = digits
-    vae = ek.VAE(16, hidden=(256,), likelihood=ek.likelihood.Binomial(16), activation="relu")
-    vae.fit(train, epochs=200, batch_size=128, learning_rate=1e-3, validation=0.0, progress=False, key=0)
-    truth = vae.log_evidence(held_out, key=1)
-    few = vae.log_evidence(held_out, num_particles=8)
-    of_q = vae.log_evidence(held_out, proposal="posterior")
-    # Three keys have given 94 to 96 % and 0.3 to 2 % of the rows.
-    assert (truth.khat < 2 / 3).mean() > 0.9
-    assert (of_q.khat < 2 / 3).mean() < 0.04
-    off, off_q = (np.abs(bounds.estimate - truth.estimate) for bounds in (few, of_q))
-    assert off.mean() < 0.5 * off_q.mean()
-    assert off_q.mean() > 0.5
-
-
 def test_no_mode_is_told_of_and_q_is_kept():
     rows = np.random.default_rng(0).poisson(2.0, (30, 4))
     vae = ek.VAE(2, hidden=(8,), likelihood=ek.likelihood.Poisson())

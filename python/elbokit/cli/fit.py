@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from elbokit._files import whole
 from elbokit.cli import options, rows
 from elbokit.cli.bounds import bounds_of, print_bounds
 from elbokit.cli.likelihoods import LIKELIHOODS, likelihood
-from elbokit.cli.outputs import TABLES, UserError, check_ending, check_outputs, complain
+from elbokit.cli.outputs import TABLES, UserError, check_ending, check_outputs, complaining
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,8 +123,7 @@ def _fit(args: argparse.Namespace) -> None:
 
     started = time.perf_counter()
     words = given.worded(args.data, train, held_out)
-    with warnings.catch_warnings(record=True) as caught, options.named("training"), words:
-        warnings.simplefilter("always")
+    with complaining(lambda text: options.in_options(text, "training")), options.named("training"), words:
         history = vae.fit(
             table.rows[train],
             condition=given.beside(train),
@@ -141,8 +139,6 @@ def _fit(args: argparse.Namespace) -> None:
             key=args.key,
         )
     seconds = time.perf_counter() - started
-    for warning in caught:
-        complain(f"warning: {options.in_options(str(warning.message), 'training')}", 0)
     if not np.isfinite(history.elbo[-1]):
         raise UserError("the training's ELBO has left the range, nothing is written; lower --learning-rate")
     vae._names = given.names

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["TABLES", "UserError", "check_ending", "check_outputs", "complain", "complaining"]
 
@@ -53,10 +53,10 @@ def complain(text: str, code: int) -> int:
 
 
 @contextmanager
-def complaining() -> Iterator[None]:
-    """Say what is warned of within, each in a line."""
+def complaining(worded: Callable[[str], str] = str) -> Iterator[None]:
+    """Say what is warned of within, each in a line and `worded` for the command."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
     for warning in caught:
-        complain(f"warning: {warning.message}", 0)
+        complain(f"warning: {worded(str(warning.message))}", 0)
