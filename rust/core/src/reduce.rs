@@ -22,6 +22,12 @@ pub trait LaneSum<S: Simd, F: Float>: Copy {
     /// Adds one vector of terms.
     #[must_use]
     fn add(self, terms: F::Lanes<S>) -> Self;
+    /// [`add`](Self::add) of the first vector of a slice that is half a vector longer at least.
+    #[must_use]
+    #[inline(always)]
+    fn add_first(self, simd: S, terms: &[F]) -> Self {
+        self.add(F::Lanes::from_slice(simd, &terms[..F::LANES]))
+    }
     /// Combines the lanes in the fixed order.
     fn finish(self) -> f64;
     /// Combines the lanes of eight sums, each in that order, at about the cost of two alone.
@@ -40,6 +46,13 @@ impl<S: Simd> LaneSum<S, f32> for Widened<S> {
     #[inline(always)]
     fn add(self, terms: f32x16<S>) -> Self {
         let (low, high) = terms.widen();
+        Self(self.0 + low, self.1 + high)
+    }
+    #[inline(always)]
+    fn add_first(self, simd: S, terms: &[f32]) -> Self {
+        // The lower half of two vectors: each is widened as it is loaded, where the halves of one would be taken apart first.
+        let (low, _) = f32x16::from_slice(simd, &terms[..16]).widen();
+        let (high, _) = f32x16::from_slice(simd, &terms[8..24]).widen();
         Self(self.0 + low, self.1 + high)
     }
     #[inline(always)]

@@ -317,7 +317,7 @@ fn baseline(_best: fearless_simd::Level) -> Baseline {
 
 /// The only frame that switches instruction sets: everything below it is inlined into it.
 #[inline(never)]
-fn enter<S: Simd, K: Kernel>(simd: S, kernel: K) -> K::Output {
+pub(crate) fn enter<S: Simd, K: Kernel>(simd: S, kernel: K) -> K::Output {
     simd.vectorize(
         #[inline(always)]
         || kernel.run(simd),

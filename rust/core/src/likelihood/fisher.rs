@@ -30,6 +30,18 @@ impl<F: Float> Prepared<F> {
             roots_of(&self.likelihood, self.num_features, seen, params, roots);
         }
     }
+
+    /// What none of [`fisher_roots`](Self::fisher_roots) exceeds, whatever row and params are; ∞ where there is no such number, or none that is known here.
+    #[must_use]
+    pub fn largest_fisher_root(&self) -> f64 {
+        match self.likelihood {
+            Likelihood::Gaussian(Scale::Fixed(scale)) => 1.0 / scale,
+            Likelihood::Bernoulli => 0.5,
+            Likelihood::Binomial(total) => 0.5 * f64::from(total).sqrt(),
+            Likelihood::Categorical(_) => 1.0,
+            _ => f64::INFINITY,
+        }
+    }
 }
 
 /// The roots of one member of `width` columns.

@@ -12,7 +12,8 @@ use super::mlp::{GROUP, Layer, Mlp, Parameters, Plus};
 use super::panels::{pack_rows, packed_len, panel};
 use super::{Activation, Aligned};
 use crate::float::Float;
-use crate::simd::dispatch;
+use crate::reduce::LaneSum;
+use crate::simd::{Kernel, Select, Simd, SimdBase, dispatch};
 
 /// The first hidden layer has so many times its inputs at least: with more inputs V s W costs what sparseness saves.
 const WIDTHS: usize = 4;
@@ -26,7 +27,7 @@ pub struct Around<F> {
     opposite: Vec<F>,
     /// Rows less the centre.
     pub(super) offsets: Vec<F>,
-    /// W, packed, and b, negated where h is positive at the centre: relu makes r of what comes out.
+    /// W, packed, and b, negated where h is positive at the centre: relu makes r of what comes out. As all that follows by units, up to a whole panel.
     pub(super) turned: Aligned<F>,
     pub(super) turned_bias: Vec<F>,
     /// V s W, packed, and y₀.
@@ -34,11 +35,9 @@ pub struct Around<F> {
     pub(super) constant: Vec<F>,
     /// The most that any output moves with each unit.
     lever: Vec<F>,
-    /// h at the centre, and 0 up to a whole panel.
+    /// h at the centre.
     h: Vec<F>,
-    /// |W| times the magnitudes that inputs reach, and |b|; as long.
-    magnitude: Vec<F>,
-    /// (s W)ᵀ, in rows of whole panels.
+    /// (s W)ᵀ.
     kept: Aligned<F>,
     /// The product of that with Vᵀ.
     through: Vec<F>,
@@ -57,7 +56,7 @@ impl<F: Float> Around<F> {
         let (inputs, hidden, outputs) = (first.inputs, first.outputs, second.outputs);
         let width = hidden.next_multiple_of(panel::<F>());
         let weights = |layer: &Layer| parameters.flat()[layer.weight..layer.bias].chunks_exact(layer.inputs);
-        let mut lever = vec![F::ZERO; hidden];
+        let mut lever = vec![F::ZERO; width];
         for row in weights(second) {
             for (lever, v) in lever.iter_mut().zip(row) {
                 *lever = if *lever < abs(*v) { abs(*v) } else { *lever };
@@ -77,12 +76,11 @@ impl<F: Float> Around<F> {
             opposite: vec![F::ZERO; GROUP * inputs],
             offsets: vec![F::ZERO; GROUP * inputs],
             turned: Aligned::zeros(packed_len::<F>(inputs, hidden)),
-            turned_bias: vec![F::ZERO; hidden],
+            turned_bias: vec![F::ZERO; width],
             straight: Aligned::zeros(packed_len::<F>(inputs, outputs)),
             constant: vec![F::ZERO; outputs],
             lever,
             h: vec![F::ZERO; width],
-            magnitude: vec![F::ZERO; width],
             kept: Aligned::zeros(inputs * width),
             through: vec![F::ZERO; inputs * outputs],
         })
@@ -100,33 +98,18 @@ impl<F: Float> Around<F> {
         }
         let (left, right) = (Left::rows(centre, inputs), Right::packed(weights, inputs));
         multiply(1, hidden, inputs, left, right, Finish::Bias(bias), &mut self.h[..hidden], hidden);
-        self.magnitude[..hidden].iter_mut().zip(bias).for_each(|(magnitude, b)| *magnitude = abs(*b));
-        let (panel, width) = (panel::<F>(), self.h.len());
-        let panels = weights.chunks_exact(panel * inputs).zip(self.turned.chunks_exact_mut(panel * inputs));
-        let units = self.h.chunks_exact(panel).zip(self.magnitude.chunks_exact_mut(panel));
-        for ((first, (h, magnitude)), (weights, turned)) in (0..).step_by(panel).zip(units).zip(panels) {
-            let rows = weights.chunks_exact(panel).zip(turned.chunks_exact_mut(panel)).zip(self.kept.chunks_exact_mut(width));
-            for (((weights, turned), kept), (centre, spread)) in rows.zip(centre.iter().zip(spread)) {
-                negate_live(h, weights, turned);
-                for ((kept, w), h) in kept[first..].iter_mut().zip(weights).zip(h) {
-                    *kept = if *h > F::ZERO { *w } else { F::ZERO };
-                }
-                let reach = abs(*centre) + F::from_f64(SPREADS) * abs(*spread);
-                magnitude.iter_mut().zip(weights).for_each(|(magnitude, w)| *magnitude += abs(*w) * reach);
-            }
-        }
-        negate_live(&self.h[..hidden], bias, &mut self.turned_bias);
+        self.turned_bias[..hidden].copy_from_slice(bias);
+        let moved = dispatch(Signs { around: self, weights, centre, spread });
+        let width = self.h.len();
         let right = Right::packed(&parameters.packed()[second.packed..], hidden);
         multiply(inputs, outputs, hidden, Left::sparse_rows(&self.kept, width), right, Finish::Sums, &mut self.through, outputs);
         pack_rows(&self.through, outputs, &mut self.straight);
-        let live = self.h.iter().zip(&self.magnitude).zip(&self.lever).filter(|((h, _), _)| **h > F::ZERO);
-        let moved: f64 = live.map(|((_, magnitude), lever)| magnitude.to_f64() * lever.to_f64()).sum();
-        let h_finite = self.h.iter().all(|h| h.finite());
         Activation::Relu.apply(&mut self.h[..hidden]);
         let left = Left::rows(&self.h, hidden);
         let bias = &parameters.flat()[second.bias..];
         multiply(1, outputs, hidden, left, right, Finish::Bias(bias), &mut self.constant, outputs);
-        let finite = h_finite && self.through.iter().chain(&self.constant).all(|x| x.finite());
+        // Without a way out, which would keep the compiler from taking several at a time.
+        let finite = self.through.iter().chain(&self.constant).fold(true, |finite, x| finite & x.finite());
         if finite { F::EPSILON.to_f64() / 2.0 * moved } else { f64::INFINITY }
     }
 
@@ -138,10 +121,44 @@ impl<F: Float> Around<F> {
     }
 }
 
-/// Of numbers that belong to units, those of units that are positive at the centre negated.
-fn negate_live<F: Float>(h: &[F], numbers: &[F], turned: &mut [F]) {
-    for ((h, x), turned) in h.iter().zip(numbers).zip(turned) {
-        *turned = if *h > F::ZERO { -*x } else { *x };
+/// What [`Around::set_centre`] makes of h, W and b, which it finds in `turned_bias`. Returns the sum over live units of |W| times the magnitudes that inputs reach and |b|, times the lever;
+/// NaN or ∞ where an h is not finite.
+struct Signs<'a, F> {
+    around: &'a mut Around<F>,
+    weights: &'a [F],
+    centre: &'a [F],
+    spread: &'a [F],
+}
+
+impl<F: Float> Kernel for Signs<'_, F> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f64 {
+        let Self { around, weights, centre, spread } = self;
+        let (width, inputs) = (around.h.len(), centre.len());
+        let zero = F::Lanes::splat(simd, F::ZERO);
+        let mut moved = F::Sum::<S>::zero(simd);
+        for first in (0..width).step_by(F::LANES) {
+            let here = first..first + F::LANES;
+            let h = F::Lanes::from_slice(simd, &around.h[here.clone()]);
+            let live = h.simd_gt(zero);
+            let bias = F::Lanes::from_slice(simd, &around.turned_bias[here.clone()]);
+            live.select(-bias, bias).store_slice(&mut around.turned_bias[here.clone()]);
+            let mut magnitude = bias.abs();
+            let panel = first * inputs..(first + F::LANES) * inputs;
+            let panel = weights[panel.clone()].chunks_exact(F::LANES).zip(around.turned[panel].chunks_exact_mut(F::LANES));
+            let kept = around.kept.chunks_exact_mut(width);
+            for (((weights, turned), kept), (centre, spread)) in panel.zip(kept).zip(centre.iter().zip(spread)) {
+                let w = F::Lanes::from_slice(simd, weights);
+                live.select(-w, w).store_slice(turned);
+                live.select(w, zero).store_slice(&mut kept[here.clone()]);
+                magnitude += w.abs() * (abs(*centre) + F::from_f64(SPREADS) * abs(*spread));
+            }
+            let lever = F::Lanes::from_slice(simd, &around.lever[here]);
+            moved = moved.add(live.select(magnitude * lever, h * F::ZERO));
+        }
+        moved.finish()
     }
 }
 

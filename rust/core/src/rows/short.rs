@@ -8,7 +8,7 @@ use super::kernel::{LaneOp, TURN, Term};
 use super::{GROUP, Running, finish_eight, first_lanes, load};
 use crate::float::Float;
 use crate::reduce::LaneSum;
-use crate::simd::{Select, Simd, SimdBase, SimdFloat, ask_for};
+use crate::simd::{Kernel, Select, Simd, SimdBase, SimdFloat, ask_for, enter};
 
 /// Numbers that a block of rows has at most: what waits stays in the first cache.
 const BLOCK: usize = 1024;
@@ -26,21 +26,25 @@ const fn memory<F: Float, S: Simd>() -> Memory<F, S> {
 #[inline(always)]
 fn zeros<F: Float, S: Simd>(simd: S, memory: &mut [MaybeUninit<F::Lanes<S>>]) -> &mut [F] {
     const { assert!(size_of::<F::Lanes<S>>() == F::LANES * size_of::<F>()) };
-    for lanes in &mut *memory {
-        lanes.write(F::Lanes::splat(simd, F::ZERO));
-    }
-    // SAFETY: every vector is written, and a vector is LANES numbers and nothing else.
-    unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast(), memory.len() * F::LANES) }
+    let lanes = filled(memory, F::Lanes::splat(simd, F::ZERO));
+    // SAFETY: a vector is LANES numbers and nothing else.
+    unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), lanes.len() * F::LANES) }
 }
 
-/// The width of short rows at most. The waiting costs about what it saves where a row is some vectors and a small part of one; a row of two whole ones gains where a kernel works in
-/// parts, of which one row has too few (an Intel Xeon with AVX-512).
-fn widest<F: Float>(width: usize, in_parts: bool) -> usize {
-    match (width.is_multiple_of(F::LANES), in_parts) {
-        (false, _) => 8 * F::LANES,
-        (true, true) => 2 * F::LANES,
-        (true, false) => F::LANES,
+/// Fills memory with a value.
+#[inline(always)]
+fn filled<T: Copy>(memory: &mut [MaybeUninit<T>], with: T) -> &mut [T] {
+    for place in &mut *memory {
+        place.write(with);
     }
+    // SAFETY: every place is written.
+    unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast(), memory.len()) }
+}
+
+/// The width of short rows at most. The waiting costs more than it saves where a row is many vectors, and sooner for whole ones beside elementwise outputs, which wait for the same
+/// stores (an Intel Xeon with AVX-512).
+fn widest<F: Float>(width: usize, outputs: usize) -> usize {
+    if outputs > 0 && width.is_multiple_of(F::LANES) { 2 * F::LANES } else { 8 * F::LANES }
 }
 
 impl<F, S, Op, R, const I: usize, const O: usize> Running<'_, '_, F, S, Op, R, I, O>
@@ -56,15 +60,18 @@ where
         let (simd, width) = (self.simd, self.width);
         // Rows that fill whole vectors, as many as are finished together or twice as many.
         let unit = if (GROUP * width).is_multiple_of(F::LANES) { GROUP } else { 2 * GROUP };
-        let short = (1..=widest::<F>(width, Op::IN_PARTS)).contains(&width);
+        let short = (1..=widest::<F>(width, O)).contains(&width);
         let all = self.cursors.iter().map(|cursor| cursor.stretch(width)[0]).min().unwrap_or(0);
         let block = if short { (BLOCK / width).min(rows).min(all) / unit * unit } else { 0 };
         let (mut terms, mut repeats) = (memory::<F, S>(), [memory::<F, S>(); I]);
+        let mut added = [const { MaybeUninit::uninit() }; BLOCK / GROUP];
         let (mut waiting, mut repeated): (&mut [F], [&[F]; I]) = (&mut [], [&[]; I]);
+        let mut sums: &mut [[f64; GROUP]] = &mut [];
         if block > 0 {
             let vectors = block * width / F::LANES;
             // The last row's last vector may end behind the block.
             waiting = zeros::<F, S>(simd, &mut terms[..=vectors]);
+            sums = filled(&mut added[..block / GROUP], [0.0; GROUP]);
             for ((repeated, memory), input) in repeated.iter_mut().zip(&mut repeats).zip(self.inputs) {
                 if input.is_one_row() {
                     *repeated = repeat(&input.from(0)[..width], zeros::<F, S>(simd, &mut memory[..vectors]));
@@ -77,9 +84,10 @@ where
             let stretch = self.cursors.iter().map(|cursor| cursor.stretch(width)[1]).min().unwrap_or(0).min(rows - first);
             let count = block.min(stretch) / unit * unit;
             if count > 0 && self.terms(first, count, repeated, waiting) {
-                for group in (0..count).step_by(GROUP) {
-                    let sums = sums::<F, S>(simd, &waiting[group * width..], width);
-                    self.put(first + group, GROUP, finish_eight::<F, S>(simd, sums));
+                let sums = &mut sums[..count / GROUP];
+                enter(simd, AddUp { terms: waiting, width, sums });
+                for (group, sums) in (0..).step_by(GROUP).zip(sums) {
+                    self.put(first + group, GROUP, *sums);
                 }
                 first += count;
             } else {
@@ -125,19 +133,37 @@ where
     }
 }
 
-/// The sums of the first eight rows of these terms.
-#[inline(always)]
-fn sums<F: Float, S: Simd>(simd: S, terms: &[F], width: usize) -> [F::Sum<S>; GROUP] {
-    let zero = F::Lanes::splat(simd, F::ZERO);
-    let mut sums = [F::Sum::<S>::zero(simd); GROUP];
-    for at in (0..width).step_by(F::LANES) {
-        let live = first_lanes::<F, S>(simd, width - at);
-        for (r, sum) in sums.iter_mut().enumerate() {
-            let lanes = F::Lanes::from_slice(simd, &terms[r * width + at..][..F::LANES]);
-            *sum = sum.add(live.select(lanes, zero));
+/// Adds up rows of terms, behind which there is a vector more, eight rows at a time. Of all kernels' terms one function: in each kernel it would be as large as the kernel.
+struct AddUp<'a, F> {
+    terms: &'a [F],
+    width: usize,
+    sums: &'a mut [[f64; GROUP]],
+}
+
+impl<F: Float> Kernel for AddUp<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { terms, width, sums } = self;
+        let whole = width / F::LANES * F::LANES;
+        let (live, zero) = (first_lanes::<F, S>(simd, width - whole), F::Lanes::splat(simd, F::ZERO));
+        for (first, sums) in (0..).step_by(GROUP * width).zip(sums) {
+            let mut rows = [F::Sum::<S>::zero(simd); GROUP];
+            for at in (0..whole).step_by(F::LANES) {
+                for (r, sum) in rows.iter_mut().enumerate() {
+                    *sum = sum.add_first(simd, &terms[first + r * width + at..]);
+                }
+            }
+            if whole < width {
+                for (r, sum) in rows.iter_mut().enumerate() {
+                    let lanes = F::Lanes::from_slice(simd, &terms[first + r * width + whole..][..F::LANES]);
+                    *sum = sum.add(live.select(lanes, zero));
+                }
+            }
+            *sums = finish_eight::<F, S>(simd, rows);
         }
     }
-    sums
 }
 
 /// The row again and again, as often as `out` holds it.

@@ -452,18 +452,24 @@ impl<F: Float + Draw> Draws<F> {
     fn see_from(&mut self, model: &Model<F>, x: &[F], centre: &[F], condition: &[F]) -> bool {
         self.z[..centre.len()].copy_from_slice(centre);
         self.place(0, 1, centre.len(), condition);
-        self.decode(model, false, 1);
         self.around.get_or_init(|| Around::new(&model.decoder, &model.parameters));
         let Some(Some(around)) = self.around.get_mut() else { return false };
         let inputs = if self.inputs.is_empty() { &self.z } else { &self.inputs };
         let centre = &inputs[..model.decoder.layers[0].inputs];
         let rounding = around.set_centre(&model.decoder, &model.parameters, centre, &self.spread);
-        // The more a cell tells of its params, the less these may be off.
+        // The more a cell tells of its params, the less these may be off. Where a draw lies a cell may tell more than at the centre: no less than of a number of unit variance.
+        let enough = |root: f64| rounding * root.max(1.0) <= ROUNDING;
+        if enough(model.likelihood.largest_fisher_root()) {
+            return true;
+        }
+        if !enough(1.0) {
+            return false;
+        }
+        self.decode(model, false, 1);
         let params = if self.params.is_empty() { self.decoder.output() } else { &self.params };
         let mut roots = vec![0.0; model.assembly.num_params];
         model.likelihood.fisher_roots(x, &params[..roots.len()], &mut roots);
-        // Where a draw lies a cell may tell more than at the centre: no less than of a number of unit variance.
-        roots.iter().all(|root| root.is_finite()) && rounding * roots.into_iter().fold(1.0, f64::max) <= ROUNDING
+        roots.iter().all(|root| root.is_finite()) && enough(roots.into_iter().fold(1.0, f64::max))
     }
 
     /// Runs the first `count` draws through the decoder, as seen from their centre where that is set, and completes their params.

@@ -99,37 +99,57 @@ pub fn exp_excess<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> (Lanes<F, S>, L
         simd,
         v,
         #[inline(always)]
-        |simd, v: Lanes<F, S>| exp_excess_from::<F, S>(simd, v, excess_series::<F, S>(simd, v)),
+        |simd, v: Lanes<F, S>| {
+            let [series] = excess_series::<F, S, 1>(simd, [v]);
+            exp_excess_from::<F, S>(v, series)
+        },
     )
 }
 
-/// v = n ln 2 + r as (n, r), and (e^r − 1 − r) / r²: the first part of [`exp_excess`].
+/// v = n ln 2 + r as n, lifted, and r, and (e^r − 1 − r) / r²: the first part of [`exp_excess`], of `N` vectors step by step. Of each alone every step waits for the one before, and
+/// the processor sees too few vectors ahead to fill the time with.
 #[inline(always)]
-pub(crate) fn excess_series<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> [Lanes<F, S>; 3] {
-    // Below −80 eᵛ is lost beside 1.
-    let near = at_least::<F, S>(simd, v, F::from_f64(-80.0));
-    // n = 0 where |v| ≤ 0.75 and nowhere else, so that nothing cancels there: r is v. At the top 2ⁿ stays finite: r reaches ln 2, and past it the result overflows.
-    let small = v.abs().simd_le(F::from_f64(0.75));
-    let n = whole::<F, S>(simd, near, F::INV_LN2).min(F::EXPONENT_MAX);
-    let n = small.select(constant::<F, S>(simd, 0.0), n);
-    let r = reduced::<F, S>(near, n);
-    [n, r, polynomial::<F, S>(simd, r, F::EXP_TAIL)]
+pub(crate) fn excess_series<F: Float, S: Simd, const N: usize>(simd: S, v: [Lanes<F, S>; N]) -> [[Lanes<F, S>; 3]; N] {
+    let (lift, zero) = (F::Lanes::splat(simd, F::EXPONENT_LIFT), constant::<F, S>(simd, 0.0));
+    let mut series = [[zero; 3]; N];
+    for ([lifted, r, _], v) in series.iter_mut().zip(v) {
+        // Below −80 eᵛ is lost beside 1.
+        let near = at_least::<F, S>(simd, v, F::from_f64(-80.0));
+        // n = 0 where |v| ≤ 0.75 and nowhere else, so that nothing cancels there: r is v. At the top 2ⁿ stays finite: r reaches ln 2, and past it the result overflows.
+        let large = v.abs().simd_gt(F::from_f64(0.75));
+        let n = near.fma(F::INV_LN2, lift).min(F::EXPONENT_LIFT + F::EXPONENT_MAX);
+        (*lifted, *r) = (large.select(n, lift), near);
+    }
+    for part in [F::LN2_HIGH, F::LN2_LOW] {
+        for [lifted, r, _] in &mut series {
+            *r = (lift - *lifted).fma(part, *r);
+        }
+    }
+    let tail: &[F] = F::EXP_TAIL;
+    for [_, _, sum] in &mut series {
+        *sum = F::Lanes::splat(simd, tail[tail.len() - 1]);
+    }
+    for &c in tail.iter().rev().skip(1) {
+        for [_, r, sum] in &mut series {
+            *sum = sum.fma(*r, c);
+        }
+    }
+    series
 }
 
 /// [`exp_excess`] of v and its [`excess_series`].
 #[inline(always)]
 pub(crate) fn exp_excess_from<F: Float, S: Simd>(
-    simd: S,
     v: Lanes<F, S>,
-    [n, r, tail]: [Lanes<F, S>; 3],
+    [lifted, r, tail]: [Lanes<F, S>; 3],
 ) -> (Lanes<F, S>, Lanes<F, S>) {
-    let small = n.simd_eq(F::ZERO);
+    let small = lifted.simd_eq(F::EXPONENT_LIFT);
     let square = r * r;
     let t = square.fma(tail, r);
     // v² with its rounding error, so that a product of two rounded factors does not add both errors.
     let tiny = square.fma(tail, r.fma(r, -square) * tail);
     // 2ⁿ(e^r − 1) + (2ⁿ − 1 − v), the bracket with its rounding error beside it.
-    let power = F::exp2_whole(simd, n);
+    let power = F::exp2_lifted::<S>(lifted);
     let whole = power - F::ONE;
     let bracket = whole - v;
     let error = (whole - bracket) - v;

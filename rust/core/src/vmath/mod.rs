@@ -41,6 +41,13 @@ pub trait Elementary: Coefficients + GammaCoefficients + Sized {
     const EXP_ENDS: (Self, Self);
     /// The largest exponent of a finite number.
     const EXPONENT_MAX: Self;
+    /// Added to a whole number, it leaves that and the exponent's bias in the low bits: 1.5 · 2^mantissa and the bias.
+    const EXPONENT_LIFT: Self;
+
+    /// 2ⁿ of n + [`EXPONENT_LIFT`](Self::EXPONENT_LIFT).
+    fn exp2_lifted<S: Simd>(lifted: Lanes<Self, S>) -> Lanes<Self, S>
+    where
+        Self: Float;
 
     /// 2ⁿ for whole n within the normal exponents.
     fn exp2_whole<S: Simd>(simd: S, n: Lanes<Self, S>) -> Lanes<Self, S>
@@ -76,12 +83,16 @@ macro_rules! elementary {
             const EXP_MAX: Self = $exp_max;
             const EXP_ENDS: (Self, Self) = $exp_ends;
             const EXPONENT_MAX: Self = $bias;
+            const EXPONENT_LIFT: Self = 1.5 * (1_u64 << $mantissa) as $t + $bias;
+
+            #[inline(always)]
+            fn exp2_lifted<S: Simd>(lifted: $lanes<S>) -> $lanes<S> {
+                $lanes::from_bits(lifted.to_bits() << $mantissa)
+            }
 
             #[inline(always)]
             fn exp2_whole<S: Simd>(simd: S, n: $lanes<S>) -> $lanes<S> {
-                // 1.5 · 2^mantissa: adding it leaves the whole number in the low bits.
-                let magic = $lanes::splat(simd, 1.5 * (1_u64 << $mantissa) as $t + $bias);
-                $lanes::from_bits((n + magic).to_bits() << $mantissa)
+                Self::exp2_lifted::<S>(n + $lanes::splat(simd, Self::EXPONENT_LIFT))
             }
 
             #[inline(always)]

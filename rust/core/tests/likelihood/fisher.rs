@@ -57,6 +57,23 @@ fn bits_counts_and_shares_have_the_mean_square_of_their_slope() {
 }
 
 #[test]
+fn the_largest_root_is_reached_and_not_exceeded() {
+    let largest = |likelihood: &Likelihood| likelihood.prepare::<f64>(1).unwrap().largest_fisher_root();
+    let (gaussian, shares) = (Likelihood::Gaussian(Scale::Fixed(0.1)), Likelihood::Categorical(2));
+    for (likelihood, there) in
+        [(Likelihood::Bernoulli, &[0.0][..]), (Likelihood::Binomial(16), &[0.0]), (gaussian, &[0.3]), (shares, &[0.0, -800.0])]
+    {
+        let most = largest(&likelihood).powi(2);
+        agree(&likelihood, &[squares(&likelihood, there)[0]], &[most], 1e-15);
+        for elsewhere in [-6.0, -0.02, 0.7, 4.0] {
+            let moved: Vec<f64> = there.iter().map(|param| param * 0.5 + elsewhere).collect();
+            assert!(squares(&likelihood, &moved).iter().all(|square| *square <= most * (1.0 + 1e-15)), "{likelihood:?}");
+        }
+    }
+    assert_eq!(largest(&Likelihood::Poisson), f64::INFINITY);
+}
+
+#[test]
 fn real_cells_have_the_mean_square_of_their_slope() {
     for log_scale in [-1.3, 0.4] {
         let scale = f64::exp(log_scale);
