@@ -26,19 +26,11 @@ const fn memory<F: Float, S: Simd>() -> Memory<F, S> {
 #[inline(always)]
 fn zeros<F: Float, S: Simd>(simd: S, memory: &mut [MaybeUninit<F::Lanes<S>>]) -> &mut [F] {
     const { assert!(size_of::<F::Lanes<S>>() == F::LANES * size_of::<F>()) };
-    let lanes = filled(memory, F::Lanes::splat(simd, F::ZERO));
-    // SAFETY: a vector is LANES numbers and nothing else.
-    unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), lanes.len() * F::LANES) }
-}
-
-/// Fills memory with a value.
-#[inline(always)]
-fn filled<T: Copy>(memory: &mut [MaybeUninit<T>], with: T) -> &mut [T] {
     for place in &mut *memory {
-        place.write(with);
+        place.write(F::Lanes::splat(simd, F::ZERO));
     }
-    // SAFETY: every place is written.
-    unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast(), memory.len()) }
+    // SAFETY: every place is written, and a vector is LANES numbers and nothing else.
+    unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast(), memory.len() * F::LANES) }
 }
 
 /// The width of short rows at most. The waiting costs more than it saves where a row is many vectors, and sooner for whole ones beside elementwise outputs, which wait for the same
@@ -64,14 +56,11 @@ where
         let all = self.cursors.iter().map(|cursor| cursor.stretch(width)[0]).min().unwrap_or(0);
         let block = if short { (BLOCK / width).min(rows).min(all) / unit * unit } else { 0 };
         let (mut terms, mut repeats) = (memory::<F, S>(), [memory::<F, S>(); I]);
-        let mut added = [const { MaybeUninit::uninit() }; BLOCK / GROUP];
         let (mut waiting, mut repeated): (&mut [F], [&[F]; I]) = (&mut [], [&[]; I]);
-        let mut sums: &mut [[f64; GROUP]] = &mut [];
         if block > 0 {
             let vectors = block * width / F::LANES;
             // The last row's last vector may end behind the block.
             waiting = zeros::<F, S>(simd, &mut terms[..=vectors]);
-            sums = filled(&mut added[..block / GROUP], [0.0; GROUP]);
             for ((repeated, memory), input) in repeated.iter_mut().zip(&mut repeats).zip(self.inputs) {
                 if input.is_one_row() {
                     *repeated = repeat(&input.from(0)[..width], zeros::<F, S>(simd, &mut memory[..vectors]));
@@ -84,10 +73,11 @@ where
             let stretch = self.cursors.iter().map(|cursor| cursor.stretch(width)[1]).min().unwrap_or(0).min(rows - first);
             let count = block.min(stretch) / unit * unit;
             if count > 0 && self.terms(first, count, repeated, waiting) {
-                let sums = &mut sums[..count / GROUP];
-                enter(simd, AddUp { terms: waiting, width, sums });
-                for (group, sums) in (0..).step_by(GROUP).zip(sums) {
-                    self.put(first + group, GROUP, *sums);
+                for group in (0..count).step_by(GROUP) {
+                    let add_up = AddUp { terms: &waiting[group * width..], width };
+                    // Light kernels would take a twentieth longer by a call; float64's sums are three times as much code.
+                    let sums = if F::LANES == 16 { add_up.run(simd) } else { enter(simd, add_up) };
+                    self.put(first + group, GROUP, sums);
                 }
                 first += count;
             } else {
@@ -133,36 +123,33 @@ where
     }
 }
 
-/// Adds up rows of terms, behind which there is a vector more, eight rows at a time. Of all kernels' terms one function: in each kernel it would be as large as the kernel.
+/// The sums of the eight rows at the front of `terms`, behind which there is a vector more.
 struct AddUp<'a, F> {
     terms: &'a [F],
     width: usize,
-    sums: &'a mut [[f64; GROUP]],
 }
 
 impl<F: Float> Kernel for AddUp<'_, F> {
-    type Output = ();
+    type Output = [f64; GROUP];
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { terms, width, sums } = self;
+    fn run<S: Simd>(self, simd: S) -> [f64; GROUP] {
+        let Self { terms, width } = self;
+        let mut rows = [F::Sum::<S>::zero(simd); GROUP];
         let whole = width / F::LANES * F::LANES;
-        let (live, zero) = (first_lanes::<F, S>(simd, width - whole), F::Lanes::splat(simd, F::ZERO));
-        for (first, sums) in (0..).step_by(GROUP * width).zip(sums) {
-            let mut rows = [F::Sum::<S>::zero(simd); GROUP];
-            for at in (0..whole).step_by(F::LANES) {
-                for (r, sum) in rows.iter_mut().enumerate() {
-                    *sum = sum.add_first(simd, &terms[first + r * width + at..]);
-                }
+        for at in (0..whole).step_by(F::LANES) {
+            for (r, sum) in rows.iter_mut().enumerate() {
+                *sum = sum.add_first(simd, &terms[r * width + at..]);
             }
-            if whole < width {
-                for (r, sum) in rows.iter_mut().enumerate() {
-                    let lanes = F::Lanes::from_slice(simd, &terms[first + r * width + whole..][..F::LANES]);
-                    *sum = sum.add(live.select(lanes, zero));
-                }
-            }
-            *sums = finish_eight::<F, S>(simd, rows);
         }
+        if whole < width {
+            let (live, zero) = (first_lanes::<F, S>(simd, width - whole), F::Lanes::splat(simd, F::ZERO));
+            for (r, sum) in rows.iter_mut().enumerate() {
+                let lanes = F::Lanes::from_slice(simd, &terms[r * width + whole..][..F::LANES]);
+                *sum = sum.add(live.select(lanes, zero));
+            }
+        }
+        finish_eight::<F, S>(simd, rows)
     }
 }
 

@@ -1,6 +1,6 @@
 //! eˣ and its kin: products with it, its parts beside a power of two, and the excess eˣ − 1 − x.
 
-use super::{Lanes, at_least, at_most, constant, polynomial};
+use super::{Lanes, at_least, at_most, constant, polynomial, polynomials};
 use crate::float::Float;
 use crate::simd::{Fused, Select, Simd, SimdBase, apart};
 
@@ -111,28 +111,24 @@ pub fn exp_excess<F: Float, S: Simd>(simd: S, v: Lanes<F, S>) -> (Lanes<F, S>, L
 #[inline(always)]
 pub(crate) fn excess_series<F: Float, S: Simd, const N: usize>(simd: S, v: [Lanes<F, S>; N]) -> [[Lanes<F, S>; 3]; N] {
     let (lift, zero) = (F::Lanes::splat(simd, F::EXPONENT_LIFT), constant::<F, S>(simd, 0.0));
-    let mut series = [[zero; 3]; N];
-    for ([lifted, r, _], v) in series.iter_mut().zip(v) {
+    let (mut lifted, mut r) = ([zero; N], [zero; N]);
+    for ((lifted, r), v) in lifted.iter_mut().zip(&mut r).zip(v) {
         // Below −80 eᵛ is lost beside 1.
-        let near = at_least::<F, S>(simd, v, F::from_f64(-80.0));
+        *r = at_least::<F, S>(simd, v, F::from_f64(-80.0));
         // n = 0 where |v| ≤ 0.75 and nowhere else, so that nothing cancels there: r is v. At the top 2ⁿ stays finite: r reaches ln 2, and past it the result overflows.
         let large = v.abs().simd_gt(F::from_f64(0.75));
-        let n = near.fma(F::INV_LN2, lift).min(F::EXPONENT_LIFT + F::EXPONENT_MAX);
-        (*lifted, *r) = (large.select(n, lift), near);
+        let n = r.fma(F::INV_LN2, lift).min(F::EXPONENT_LIFT + F::EXPONENT_MAX);
+        *lifted = large.select(n, lift);
     }
     for part in [F::LN2_HIGH, F::LN2_LOW] {
-        for [lifted, r, _] in &mut series {
+        for (r, lifted) in r.iter_mut().zip(&lifted) {
             *r = (lift - *lifted).fma(part, *r);
         }
     }
-    let tail: &[F] = F::EXP_TAIL;
-    for [_, _, sum] in &mut series {
-        *sum = F::Lanes::splat(simd, tail[tail.len() - 1]);
-    }
-    for &c in tail.iter().rev().skip(1) {
-        for [_, r, sum] in &mut series {
-            *sum = sum.fma(*r, c);
-        }
+    let tail = polynomials::<F, S, N>(simd, r, F::EXP_TAIL);
+    let mut series = [[zero; 3]; N];
+    for (i, series) in series.iter_mut().enumerate() {
+        *series = [lifted[i], r[i], tail[i]];
     }
     series
 }

@@ -153,13 +153,22 @@ pub(crate) fn polynomial<F: Float, S: Simd>(simd: S, x: Lanes<F, S>, coefficient
         x,
         #[inline(always)]
         |simd, x: Lanes<F, S>| {
-            let mut value = F::Lanes::splat(simd, coefficients[coefficients.len() - 1]);
-            for &c in coefficients.iter().rev().skip(1) {
-                value = value.fma(x, c);
-            }
+            let [value] = polynomials::<F, S, 1>(simd, [x], coefficients);
             value
         },
     )
+}
+
+/// [`polynomial`] of `N` vectors, a coefficient of all and then the next.
+#[inline(always)]
+fn polynomials<F: Float, S: Simd, const N: usize>(simd: S, x: [Lanes<F, S>; N], coefficients: &'static [F]) -> [Lanes<F, S>; N] {
+    let mut values = [F::Lanes::splat(simd, coefficients[coefficients.len() - 1]); N];
+    for &c in coefficients.iter().rev().skip(1) {
+        for (value, x) in values.iter_mut().zip(&x) {
+            *value = value.fma(*x, c);
+        }
+    }
+    values
 }
 
 #[inline(always)]
