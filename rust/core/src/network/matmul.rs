@@ -28,7 +28,7 @@ use std::ops::Range;
 
 use super::activation::Slope;
 use super::live::Live;
-use super::panels::{panel, strip};
+use super::panels::panel;
 use super::segment::{FromTile, HIGHEST, Segment, reach};
 use super::tile::{Place, SlopeAt, WIDEST, tiles, width};
 use crate::float::Float;
@@ -68,12 +68,6 @@ impl<'a, F: Float> Left<'a, F> {
     #[must_use]
     pub fn transposed(data: &'a [F], stride: usize, first: usize) -> Self {
         Self { data: &data[first.min(data.len())..], row_stride: 1, k_stride: stride, sparse: false }
-    }
-
-    /// The transpose of what [`pack_strips`](super::panels::pack_strips) made of `depth` rows, from its column `first` on, which begins a strip, to that strip's end.
-    #[must_use]
-    pub fn transposed_strip(data: &'a [F], depth: usize, first: usize) -> Self {
-        Self { data: &data[(first * depth).min(data.len())..], row_stride: 1, k_stride: strip::<F>(), sparse: false }
     }
 }
 

@@ -1,6 +1,6 @@
-//! How the factors of [`matmul`](super::matmul) are packed: B in panels, the transpose of A in strips.
+//! How the factor B of [`matmul`](super::matmul) is packed, in panels.
 //!
-//! [`pack_transposed`] makes panels from rows of Bᵀ, such as a layer's weights, [`pack_rows`] from rows of B, [`pack_both_ways`] both of these, and [`pack_strips`] strips from rows of Aᵀ. What is packed is the same at every level.
+//! [`pack_transposed`] makes panels from rows of Bᵀ, such as a layer's weights, [`pack_rows`] from rows of B, and [`pack_both_ways`] both of these. What is packed is the same at every level.
 
 use crate::float::Float;
 use crate::rows::first_lanes;
@@ -18,7 +18,7 @@ pub const fn panel<F: Float>() -> usize {
     PANEL * F::LANES
 }
 
-/// Columns of a strip of Aᵀ, or rows of B that are packed together: what a thread takes of a weight gradient at a time. Whole tiles.
+/// Rows of B that are packed together: what a thread takes of a weight gradient at a time. Whole tiles.
 #[must_use]
 pub const fn strip<F: Float>() -> usize {
     STRIP * F::LANES
@@ -28,12 +28,6 @@ pub const fn strip<F: Float>() -> usize {
 #[must_use]
 pub fn packed_len<F: Float>(depth: usize, columns: usize) -> usize {
     columns.next_multiple_of(panel::<F>()) * depth
-}
-
-/// The length of an Aᵀ of `depth` rows and `columns` columns in strips.
-#[must_use]
-pub fn strips_len<F: Float>(depth: usize, columns: usize) -> usize {
-    columns.next_multiple_of(strip::<F>()) * depth
 }
 
 /// Packs B = Wᵀ from the row-major rows of W, each of `depth` numbers; columns that fill up the last panel are 0.
@@ -48,7 +42,7 @@ pub fn pack_both_ways<F: Float>(w: &[F], depth: usize, packed: &mut [F], back: O
     }
 }
 
-/// Takes a square of as many rows as a panel has columns at a time.
+/// Takes a square of as many rows as a panel has columns at a time, one below another: what is written for the way back then lies one after another in memory.
 struct BothWays<'a, F> {
     w: &'a [F],
     depth: usize,
@@ -75,9 +69,10 @@ impl<F: Float> BothWays<'_, F> {
         // The last numbers and 0 behind them, two of the longest vectors, for vectors that go past the array's end.
         let (kept, mut end) = (N.min(w.len()), [F::ZERO; 32]);
         end[..kept].copy_from_slice(&w[w.len() - kept..]);
-        for (first, packed) in (0..rows).step_by(N).zip(packed.chunks_exact_mut(N * depth)) {
-            for (k, packed) in (0..depth).step_by(N).zip(packed.chunks_mut(N * N)) {
+        for k in (0..depth).step_by(N) {
+            for first in (0..rows).step_by(N) {
                 let (filled, n) = (N.min(rows - first), N.min(depth - k));
+                let packed = &mut packed[first * depth + k * N..];
                 // All loops are of known length, so that the square stays in registers.
                 let square: [_; N] = std::array::from_fn(
                     #[inline(always)]
@@ -114,43 +109,35 @@ fn put_rows<F: Float, S: Simd, V: SimdBase<S, Element = F>, const N: usize>(squa
 /// Packs a B of row-major rows of `width` numbers; columns that fill up the last panel are 0. `out` may be longer than that takes.
 pub fn pack_rows<F: Float>(x: &[F], width: usize, out: &mut [F]) {
     if !x.is_empty() {
-        dispatch(Pack::<F, PANEL> { x, width, out });
+        dispatch(Pack { x, width, out });
     }
 }
 
-/// Packs an Aᵀ of row-major rows of `width` numbers in strips; columns that fill up the last strip are 0. `out` may be longer than that takes.
-pub fn pack_strips<F: Float>(x: &[F], width: usize, out: &mut [F]) {
-    if !x.is_empty() {
-        dispatch(Pack::<F, STRIP> { x, width, out });
-    }
-}
-
-/// Packs rows in panels of VECTORS vectors, as many at a time as have four of them or one panel: what is read of a row is then some cache lines, and what is written to each panel follows on what was.
-struct Pack<'a, F, const VECTORS: usize> {
+/// Packs rows in panels, four at a time: what is read of a row is then some cache lines, and what is written to each panel follows on what was.
+struct Pack<'a, F> {
     x: &'a [F],
     width: usize,
     out: &'a mut [F],
 }
 
-impl<F: Float, const VECTORS: usize> Kernel for Pack<'_, F, VECTORS> {
+impl<F: Float> Kernel for Pack<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        const { assert!(PANEL == 1, "a panel is a vector") };
         let Self { x, width, out } = self;
-        let (depth, panel) = (x.len() / width, VECTORS * F::LANES);
-        let columns = (4 / VECTORS).max(1) * panel;
+        let depth = x.len() / width;
+        let columns = 4 * F::LANES;
         for (first, out) in (0..width).step_by(columns).zip(out.chunks_mut(columns * depth)) {
-            let filled = (width - first).min(columns).div_ceil(panel) * VECTORS;
+            let filled = (width - first).min(columns).div_ceil(F::LANES);
             for (k, x) in x.chunks_exact(width).enumerate() {
-                let place = |vector: usize| (vector / VECTORS * depth + k) * panel + vector % VECTORS * F::LANES;
                 let vectors = x[first..width.min(first + columns)].chunks_exact(F::LANES);
                 let (whole, rest) = (vectors.len(), vectors.remainder());
                 for (v, x) in vectors.enumerate() {
-                    F::Lanes::from_slice(simd, x).store_slice(&mut out[place(v)..][..F::LANES]);
+                    F::Lanes::from_slice(simd, x).store_slice(&mut out[(v * depth + k) * F::LANES..][..F::LANES]);
                 }
-                for v in whole..filled {
-                    let out = &mut out[place(v)..][..F::LANES];
-                    let rest = if v == whole { rest } else { &[] };
+                if whole < filled {
+                    let out = &mut out[(whole * depth + k) * F::LANES..][..F::LANES];
                     out[..rest.len()].copy_from_slice(rest);
                     out[rest.len()..].fill(F::ZERO);
                 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::gaussian::kl_grad;
 use crate::network::matmul::{Left, Part, Right};
-use crate::network::panels::{pack_rows, pack_strips, packed_len, panel, strips_len};
+use crate::network::panels::{pack_rows, packed_len, panel};
 use crate::network::{Aligned, Layer, Mlp, Trace};
 use crate::random::{Draw, Key, fill_normals};
 use crate::reduce::ordered_sum_of;
@@ -75,8 +75,8 @@ pub(super) struct Block<F> {
     /// z and the row's condition side by side, and the gradient with respect to both; empty where there is none.
     inputs: [Vec<F>; 2],
     decoder: Trace<F>,
-    /// Of each layer, the encoder's first, its inputs and the gradient with respect to its output, packed for the product that is the weights' gradient where that pays.
-    packed: Vec<Option<[Aligned<F>; 2]>>,
+    /// Of each layer, the encoder's first, its inputs, packed for the product that is the weights' gradient where that pays.
+    packed: Vec<Option<Aligned<F>>>,
     /// Of a likelihood with learned scales, whose params are more than the decoder's output, the params and their gradient; else empty.
     params: [Vec<F>; 2],
     /// The gradient with respect to the learned scales, unit by unit: its draws added up in order.
@@ -106,7 +106,7 @@ fn unit_rows(num_particles: usize) -> usize {
     (64 / num_particles).clamp(8, 32)
 }
 
-/// Weights of a layer from which on the factors of their gradient are packed: read in place they take a page of memory a row, and every tile reads them again. A net of
+/// Weights of a layer from which on its inputs are packed for their gradient: read in place they take a page of memory a row, and every tile reads them again. A net of
 /// 64 × 256 layers lost more by the copies than it gained; those of 784 × 400 and of 784 × 512 with 512 × 256 make the gradient a fifth to a quarter faster by it.
 const PACKED_FROM: usize = 1 << 16;
 
@@ -135,8 +135,7 @@ impl<F: Float + Draw> Block<F> {
         let packed = |network: &Mlp, rows: usize| {
             let of = |l: &Layer| {
                 let pays = l.inputs * l.outputs >= PACKED_FROM;
-                let lens = [packed_len::<F>(rows, l.inputs), strips_len::<F>(rows, l.outputs)];
-                pays.then(|| lens.map(Aligned::zeros))
+                pays.then(|| Aligned::zeros(packed_len::<F>(rows, l.inputs)))
             };
             network.layers.iter().map(of).collect::<Vec<_>>()
         };
@@ -472,15 +471,14 @@ impl<F: Float + Draw> Block<F> {
         join_heads(d_loc, d_log_var, latent_dim, &mut d_heads[..2 * latents]);
     }
 
-    /// Packs the factors of the weights' gradients where that pays.
+    /// Packs layers' inputs for the weights' gradients where that pays.
     fn pack(&mut self, model: &Model<F>) {
         let encoder = model.encoder.layers.len();
         for layer in 0..self.packed.len() {
             let Some(mut packed) = self.packed[layer].take() else { continue };
             let pass = self.pass(model, layer < encoder);
-            let [(dy, outputs), (x, inputs)] = pass.layer(if layer < encoder { layer } else { layer - encoder });
-            pack_rows(&x[..pass.depth * inputs], inputs, &mut packed[0]);
-            pack_strips(&dy[..pass.depth * outputs], outputs, &mut packed[1]);
+            let [_, (x, inputs)] = pass.layer(if layer < encoder { layer } else { layer - encoder });
+            pack_rows(&x[..pass.depth * inputs], inputs, &mut packed);
             self.packed[layer] = Some(packed);
         }
     }
@@ -540,7 +538,7 @@ pub(super) struct Pass<'a, F> {
     /// Rows.
     pub(super) depth: usize,
     /// Of each layer, as a block keeps it; empty where nothing is packed.
-    pub(super) packed: &'a [Option<[Aligned<F>; 2]>],
+    pub(super) packed: &'a [Option<Aligned<F>>],
 }
 
 impl<'a, F: Float> Pass<'a, F> {
@@ -551,13 +549,14 @@ impl<'a, F: Float> Pass<'a, F> {
         [(self.trace.gradient(layer), shape.outputs), (x, shape.inputs)]
     }
 
-    /// The factors of layer `layer`'s weight gradient, dYᵀ from output `output` on, which begins a strip, times X, summed over these rows.
+    /// The factors of layer `layer`'s weight gradient, dYᵀ from output `output` on, times X, summed over these rows.
     pub(super) fn weight_gradient(self, layer: usize, output: usize) -> Part<'a, F> {
         let ([(dy, outputs), (x, inputs)], depth) = (self.layer(layer), self.depth);
-        match self.packed.get(layer) {
-            Some(Some([x, dy])) => Part { a: Left::transposed_strip(dy, depth, output), b: Right::packed(x, depth), depth },
-            _ => Part { a: Left::transposed(dy, outputs, output), b: Right::rows(x, inputs), depth },
-        }
+        let b = match self.packed.get(layer) {
+            Some(Some(x)) => Right::packed(x, depth),
+            _ => Right::rows(x, inputs),
+        };
+        Part { a: Left::transposed(dy, outputs, output), b, depth }
     }
 
     /// The gradient with respect to layer `layer`'s output before norm and activation, row by row.

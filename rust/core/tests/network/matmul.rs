@@ -3,9 +3,7 @@
 use crate::reference::settings;
 use elbokit_core::Float;
 use elbokit_core::network::matmul::{Finish, Left, Part, Right, multiply, multiply_parts};
-use elbokit_core::network::panels::{
-    pack_both_ways, pack_rows, pack_strips, pack_transposed, packed_len, panel, strip, strips_len,
-};
+use elbokit_core::network::panels::{pack_both_ways, pack_rows, pack_transposed, packed_len, panel, strip};
 use elbokit_core::network::{Activation, Slope};
 use elbokit_core::simd::{levels, with_level};
 use elbokit_core::threads::{RowsMut, for_rows, set_num_threads};
@@ -74,12 +72,11 @@ fn every_way_agrees<F: Float>(rows: usize, columns: usize, depth: usize) {
                 slope.times(&mut expected);
                 assert_eq!(c, expected, "times the slope, {level:?}, {shape}");
             }
-            // Both factors packed from rows, a strip of C's rows at a time.
-            let (mut left, mut right) = (vec![F::NAN; strips_len::<F>(depth, rows)], vec![F::NAN; packed_len::<F>(depth, columns)]);
-            pack_strips(&a_transposed, rows, &mut left);
+            // B packed from rows, a strip of C's rows at a time.
+            let mut right = vec![F::NAN; packed_len::<F>(depth, columns)];
             pack_rows(&b[..depth * columns], columns, &mut right);
             for (first, c) in (0..rows).step_by(strip::<F>()).zip(c.chunks_mut((strip::<F>() * columns).max(1))) {
-                let (left, right) = (Left::transposed_strip(&left, depth, first), Right::packed(&right, depth));
+                let (left, right) = (Left::transposed(&a_transposed, rows, first), Right::packed(&right, depth));
                 multiply(strip::<F>().min(rows - first), columns, depth, left, right, Finish::Bias(&bias), c, columns);
             }
             assert_eq!(c, expected, "strips, {level:?}, {shape}");
