@@ -217,12 +217,12 @@ impl<'a> Eight<'a> {
             return;
         }
         let (row, next) = if i < self.width { (i, 0) } else { (i - self.width, LANES * self.width * self.width) };
-        for triangle in triangles {
-            let from = triangle.as_ptr().wrapping_add(next + row * self.width);
-            for column in (0..row).step_by(LINE / size_of::<F>()) {
-                ask_for(simd, from.wrapping_add(column));
+        let from = next + row * self.width;
+        // The last need not begin a line.
+        for column in (0..row).step_by(LINE / size_of::<F>()).chain([row]) {
+            for triangle in triangles {
+                ask_for(simd, triangle.as_ptr().wrapping_add(from + column));
             }
-            ask_for(simd, from.wrapping_add(row));
         }
     }
 
